@@ -1,0 +1,1 @@
+"""Scripts that run the library: one main (`run`), configurations as data."""

@@ -1,0 +1,56 @@
+"""The command line: a preset chosen by a few words, every field of it open to change."""
+import argparse
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from experiments.configs import PRESETS, Config
+from experiments.configs.base import smoke
+from jaxdd.checks import one_of
+
+
+def parse(argv: Sequence[str]) -> Config:
+    """Turns a command line into a configuration.
+
+    The method, `--dataset`, `--ipc`, `--plugins` and `--smoke` choose the preset; every other option overrides
+    one of its fields (`--optimizer.learning-rate 0.5`). `--help` shows the fields with the preset's values.
+
+    Raises:
+        ValueError: no or an unknown method, plug-in or option value of the preset.
+        SystemExit: an unknown or malformed option (code 2, naming the nearest valid ones), or `--help` (0).
+    """
+    if not argv or argv[0].startswith('-'):
+        if set(argv) & {'-h', '--help'}:
+            print('usage: python -m experiments.run METHOD [--dataset NAME] [--ipc N] [--plugins ...] [options]\n'
+                  f'methods: {", ".join(PRESETS)}\nmore:  python -m experiments.run METHOD --help')
+            sys.exit(0)
+        raise ValueError(f'the first argument is the method; valid: {", ".join(PRESETS)}')
+    one_of('method', argv[0], PRESETS)
+    chosen = _preset_words(argv[1:])
+    default = PRESETS[argv[0]](chosen.dataset, chosen.ipc, tuple(chosen.plugins))
+    if chosen.smoke:
+        default = smoke(default)
+    config = tyro.cli(Config, args=list(argv), default=default, prog='python -m experiments.run')
+    _check_regularizers(config, default)
+    return config
+
+
+def _check_regularizers(config: Config, default: Config) -> None:
+    for name in ('cc', 'cm', 'cmi'):
+        given, was = getattr(config.regularizers, name), getattr(default.regularizers, name)
+        if given != was and name not in config.plugins:
+            raise ValueError(f'--regularizers.{name} was changed, but {name} is not among the plug-ins; '
+                             f'add it: --plugins {" ".join((*config.plugins, name))}')
+
+
+def _preset_words(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument('--dataset', default='cifar10')
+    parser.add_argument('--ipc', type=int, default=10)
+    parser.add_argument('--plugins', nargs='*', default=[])
+    parser.add_argument('--smoke', action='store_true')
+    try:
+        return parser.parse_known_args(argv)[0]
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from error

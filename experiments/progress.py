@@ -1,0 +1,91 @@
+"""What a run tells while it works: stages, a bar with steps/s and time left, and the history of its metrics."""
+import json
+import pathlib
+import signal
+import sys
+import time
+
+import numpy as np
+import tqdm
+
+from jaxdd.loop import Callback
+
+
+def bar(title: str, total: int, *, initial: int = 0, every: int = 1) -> tuple[tqdm.tqdm, Callback]:
+    """A progress bar and the callback that moves it: steps/s, time left and the latest losses."""
+    shown = tqdm.tqdm(total=total, initial=initial, desc=title, unit='step', file=sys.stderr, dynamic_ncols=True,
+                      mininterval=0.5 if sys.stderr.isatty() else 15.0)
+    last = {'step': initial}
+
+    def move(state, step, metrics):
+        del state
+        shown.set_postfix({name.removeprefix('loss/'): f'{values[-1]:.4g}' for name, values in sorted(metrics.items())
+                           if name.startswith(('loss/', 'accuracy/'))}, refresh=False)
+        shown.update(step - last['step'] if step > last['step'] else step)
+        last['step'] = step
+
+    return shown, Callback(every, move)
+
+
+class History:
+    """Rows of `history.jsonl` in a workdir: the metrics of a run by step; a resumed run drops what it repeats."""
+
+    def __init__(self, path: pathlib.Path, *, up_to: int):
+        self.path = path
+        kept = [row for row in self.rows() if row['step'] <= up_to]
+        path.write_text(''.join(json.dumps(row) + '\n' for row in kept))
+
+    def rows(self) -> list[dict]:
+        """Every whole row; a torn last line is left out."""
+        if not self.path.exists():
+            return []
+        whole = self.path.read_text().rpartition('\n')[0]
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def add(self, step: int, values: dict) -> None:
+        """Appends one row."""
+        with self.path.open('a') as file:
+            file.write(json.dumps({'step': step, **values}) + '\n')
+
+    def callback(self, every: int) -> Callback:
+        """Writes the mean of each metric over the steps since the last dispatch, every `every` steps."""
+        return Callback(every, lambda state, step, metrics: self.add(
+            step, {name: float(np.mean(values)) for name, values in sorted(metrics.items())}))
+
+
+class Stages:
+    """Announces the stages of a run and keeps their seconds."""
+
+    def __init__(self, count: int):
+        self.count, self.seconds, self._name, self._since = count, {}, None, 0.0
+
+    def begin(self, name: str, message: str) -> None:
+        """Ends the current stage and names the next."""
+        self.end()
+        self._name, self._since = name, time.perf_counter()
+        print(f'[{len(self.seconds) + 1}/{self.count}] {message}', flush=True)
+
+    def end(self) -> None:
+        """Ends the current stage."""
+        if self._name:
+            self.seconds[self._name] = round(time.perf_counter() - self._since, 2)
+            self._name = None
+
+
+class Terminated:
+    """Becomes true once SIGTERM or SIGINT asked the process to end; a second SIGINT ends it at once."""
+
+    def __init__(self):
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._note)
+        signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, number, frame):
+        del frame
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+        print('\nstopping: saving where the run stands', flush=True)
+
+    def __call__(self) -> bool:
+        return self.asked

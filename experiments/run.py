@@ -1,0 +1,63 @@
+"""The only main: configuration -> prepare -> distil -> evaluate -> report.
+
+    python -m experiments.run dm --dataset cifar10 --ipc 10 --plugins cc cm --workdir runs/dm-iid
+
+The same command again continues what is in the workdir; SIGTERM saves and ends cleanly.
+"""
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import jax
+
+from experiments import command, record, stages
+from experiments.configs import Config
+from experiments.progress import Stages, Terminated
+from jaxdd import parallel
+from jaxdd.distill import NonFiniteError
+
+STOPPED = 3  # exit code of a run that was asked to end and can be continued
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command line; returns the exit code: 0 done, 2 wrong input or a failed run, 3 stopped on request."""
+    try:
+        return run(command.parse(argv))
+    except (ValueError, NonFiniteError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+
+
+def run(config: Config) -> int:
+    """Runs one configuration from wherever its workdir stands."""
+    stop = Terminated()
+    parallel.start()
+    workdir = pathlib.Path(config.workdir)
+    record.require_writable(workdir)
+    with parallel.use(parallel.mesh(config.num_devices)):
+        progress = Stages(5)
+        progress.begin('data', f'reading {config.dataset}')
+        job = stages.load(config)
+        progress.begin('prepare', stages.prepare_message(job))
+        pool = stages.prepare(job, stop)
+        progress.begin('distil', stages.distil_message(job))
+        distilled = None if stop() else stages.distil(job, pool, workdir, stop)
+        if stop():
+            print(f'stopped; the same command continues. Checkpoints: {workdir / "checkpoints"}')
+            return STOPPED
+        progress.begin('evaluate', stages.evaluate_message(job))
+        scores = stages.evaluate(job, distilled, stop)
+        if stop():
+            print('stopped during evaluation; the same command evaluates again. The distilled set is kept.')
+            record.distilled_set(job, distilled, workdir)
+            return STOPPED
+        progress.begin('report', 'writing the results')
+        record.distilled_set(job, distilled, workdir)
+        results = record.results(job, distilled, scores, progress.seconds)
+        print(record.everything(results, distilled, workdir))
+    return 0
+
+
+if __name__ == '__main__':
+    jax.config.update('jax_threefry_partitionable', True)  # the same draws on one device and on many
+    sys.exit(main(sys.argv[1:]))

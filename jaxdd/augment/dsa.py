@@ -1,0 +1,165 @@
+"""Differentiable Siamese augmentation (DSA): one random transform for real and synthetic images.
+
+Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259. A strategy names operations, joined by
+'_'. Mode 'S' applies one of them, drawn uniformly per call; mode 'M' applies all, in order.
+"""
+import collections
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import chex
+import jax
+
+from .. import checks
+from ..types import Array, Augment, PRNGKey
+from . import color, geometry
+
+# Digits change their meaning when mirrored (MNIST, SVHN, handwritten digits): use 'no_flip' there.
+STRATEGY = {'default': 'color_crop_cutout_flip_scale_rotate', 'no_flip': 'color_crop_cutout_scale_rotate'}
+
+Mode = Literal['S', 'M']
+Operation = Callable[[PRNGKey, Array, int], Array]    # (key, images [m, H, W, C], number of draws) -> same
+
+
+class Strengths(NamedTuple):
+    """How far each operation may go; the published values."""
+    brightness: float = 1.0    # width of the offset's range, normalised pixels
+    saturation: float = 2.0    # factors in [0, saturation)
+    contrast: float = 0.5      # factors in [contrast, contrast + 1)
+    crop: float = 0.125        # largest shift, fraction of the image's side
+    cutout: float = 0.5        # erased side, fraction of the image's side
+    scale: float = 1.2         # factors in [1/scale, scale), per axis
+    rotate: float = 15.0       # largest angle, degrees
+
+
+def shared(strategy: str = STRATEGY['default'], *, mode: Mode = 'S',
+           strengths: Strengths = Strengths()) -> Augment:
+    """Siamese augmentation: all images of a call undergo the same transform.
+
+    The draw depends on the key alone, so two calls with one key (the real and the synthetic images of
+    a class) agree whatever their batch sizes. Differentiable in the images. For a key and a batch per
+    class use `jax.lax.map`, which computes one operation per class in mode 'S', or `jax.vmap`, which
+    computes all operations and selects.
+
+    Args:
+        strategy: operations joined by '_', of color, crop, cutout, flip, scale, rotate; '' or 'none'
+            for no augmentation.
+        mode: 'S' for one operation per call, drawn uniformly; 'M' for all, in the order given.
+        strengths: ranges of the draws.
+
+    Returns:
+        (key, images `[m, H, W, C]` normalised pixels) -> images, same shape and dtype.
+
+    Raises:
+        ValueError: an unknown or repeated operation, an unknown mode, or a strength out of range.
+
+    Note:
+        In mode 'S' there is no outcome without augmentation (DiffAugment in utils.py of the authors'
+        repository). There, a batch of one image fails in current PyTorch; here it is a batch like any.
+    """
+    return _transform(strategy, mode, strengths, lambda images: 1)
+
+
+def independent(strategy: str = STRATEGY['default'], *, mode: Mode = 'S',
+                strengths: Strengths = Strengths()) -> Augment:
+    """Augmentation for training networks: each image undergoes its own transform.
+
+    In mode 'S' the operation is still one per call; only its parameters are drawn per image.
+
+    Args:
+        strategy: operations joined by '_', of color, crop, cutout, flip, scale, rotate; '' or 'none'
+            for no augmentation.
+        mode: 'S' for one operation per call, drawn uniformly; 'M' for all, in the order given.
+        strengths: ranges of the draws.
+
+    Returns:
+        (key, images `[m, H, W, C]` normalised pixels) -> images, same shape and dtype.
+
+    Raises:
+        ValueError: an unknown or repeated operation, an unknown mode, or a strength out of range.
+    """
+    return _transform(strategy, mode, strengths, len)
+
+
+def identity() -> Augment:
+    """No augmentation.
+
+    Returns:
+        (key, images `[m, H, W, C]`) -> the same images.
+    """
+    return lambda key, images: images
+
+
+def _transform(strategy: str, mode: Mode, strengths: Strengths, num_draws: Callable[[Array], int]) -> Augment:
+    checks.one_of('augmentation mode', mode, ('S', 'M'))
+    _check_strengths(strengths)
+    operations = _select(strategy, _operations(strengths))
+    if not operations:
+        return identity()
+
+    def one(key: PRNGKey, images: Array) -> Array:
+        chex.assert_rank(images, 4)
+        k_operation, k_draw = jax.random.split(key)
+        index = jax.random.randint(k_operation, (), 0, len(operations))
+        branches = [lambda key, images, operation=operation: operation(key, images, num_draws(images))
+                    for operation in operations]
+        return jax.lax.switch(index, branches, k_draw, images)
+
+    def every(key: PRNGKey, images: Array) -> Array:
+        chex.assert_rank(images, 4)
+        for operation, k_draw in zip(operations, jax.random.split(key, len(operations))):
+            images = operation(k_draw, images, num_draws(images))
+        return images
+
+    return one if mode == 'S' else every
+
+
+def _operations(strengths: Strengths) -> dict[str, Operation]:
+    """Each operation together with its draw."""
+    def recolor(key: PRNGKey, images: Array, num_draws: int) -> Array:
+        draw = color.draw_color(key, num_draws, brightness=strengths.brightness,
+                                saturation=strengths.saturation, contrast=strengths.contrast)
+        return color.color(images, draw)
+
+    def crop(key: PRNGKey, images: Array, num_draws: int) -> Array:
+        offset = geometry.draw_crop(key, num_draws, images.shape[1:3], ratio=strengths.crop)
+        return geometry.crop(images, offset, ratio=strengths.crop)
+
+    def cutout(key: PRNGKey, images: Array, num_draws: int) -> Array:
+        centre = geometry.draw_cutout(key, num_draws, images.shape[1:3], ratio=strengths.cutout)
+        return geometry.cutout(images, centre, ratio=strengths.cutout)
+
+    def flip(key: PRNGKey, images: Array, num_draws: int) -> Array:
+        return geometry.flip(images, geometry.draw_flip(key, num_draws))
+
+    def scale(key: PRNGKey, images: Array, num_draws: int) -> Array:
+        return geometry.scale(images, geometry.draw_scale(key, num_draws, strength=strengths.scale))
+
+    def rotate(key: PRNGKey, images: Array, num_draws: int) -> Array:
+        return geometry.rotate(images, geometry.draw_rotate(key, num_draws, degrees=strengths.rotate))
+
+    return dict(color=recolor, crop=crop, cutout=cutout, flip=flip, scale=scale, rotate=rotate)
+
+
+def _select(strategy: str, operations: dict[str, Operation]) -> list[Operation]:
+    """The operations that a strategy names, in its order."""
+    if strategy in ('', 'none'):
+        return []
+    names = strategy.split('_')
+    for name, count in collections.Counter(names).items():
+        checks.one_of('augmentation operation', name, operations)
+        if count > 1:
+            raise ValueError(f'augmentation strategy {strategy!r} names {name!r} {count} times; '
+                             'name each operation once')
+    return [operations[name] for name in names]
+
+
+def _check_strengths(strengths: Strengths) -> None:
+    for name in ('crop', 'cutout'):
+        value = getattr(strengths, name)
+        if not 0 <= value <= 1:
+            raise ValueError(f'strength {name} is a fraction of the image side; '
+                             f'it must lie in [0, 1], got {value}')
+    if not strengths.scale >= 1:
+        raise ValueError(f'strength scale is the largest scale factor; '
+                         f'it must be at least 1, got {strengths.scale}')

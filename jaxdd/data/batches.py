@@ -1,0 +1,113 @@
+"""Batches drawn inside the compiled program: class-stratified for matching, epochs for training.
+
+The whole set lies on the devices as uint8; what is drawn follows from (key, step) alone, so a run resumes
+at any step without a position to save.
+"""
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd import checks, parallel
+from jaxdd.data.specs import Spec, normalise
+from jaxdd.types import Array, Batch, Inputs, PRNGKey, Source, SyntheticSet
+
+
+def stratified(source: Source, spec: Spec, *, per_class: int) -> jax.tree_util.Partial:
+    """A device feed of real images, the same number of every class, without replacement within a step.
+
+    Args:
+        source: the training set.
+        spec: gives normalisation and number of classes.
+        per_class: B; capped at the size of the smallest class, as the papers' code caps it per class.
+
+    Returns:
+        Pure `(key, step) -> Inputs` with `real` `[K, B, H, W, C]` float32, divided among the devices along B.
+
+    Raises:
+        ValueError: `per_class` below 1.
+    """
+    if per_class < 1:
+        raise ValueError(f'per_class must be at least 1 real image per class, got {per_class}')
+    members = _members(source, spec.num_classes)
+    per_class = min(per_class, int((members >= 0).sum(axis=1).min()))
+    draw = functools.partial(_stratified, spec, per_class)
+    return jax.tree_util.Partial(draw, *parallel.replicate((jnp.asarray(source.images), jnp.asarray(members))))
+
+
+def epochs(source: Source, spec: Spec, *, batch_size: int) -> jax.tree_util.Partial:
+    """A sampler of mini-batches from shuffled epochs of a labelled set, normalised, one-hot labels.
+
+    Returns:
+        Pure `(key, step) -> Batch`; the last batch of an epoch is padded and its padding has weight 0.
+    """
+    images, labels = np.asarray(source.images), np.asarray(source.labels, np.int32)
+    draw = functools.partial(_epoch_batch, spec, batch_size)
+    return jax.tree_util.Partial(draw, *parallel.replicate((jnp.asarray(images), jnp.asarray(labels))))
+
+
+def epoch_indices(key: PRNGKey, step: Array, *, size: int, batch_size: int) -> tuple[Array, Array]:
+    """Which examples mini-batch number `step` holds when every epoch is a new permutation.
+
+    Args:
+        key: constant over the run.
+        step: int32, mini-batches drawn before.
+        size: examples in the set.
+        batch_size: at most this many per batch; the last of an epoch may be short.
+
+    Returns:
+        indices `[b]` int32 and weights `[b]` float32 (0 marks padding), b = min(batch_size, size).
+    """
+    batch_size = min(batch_size, size)
+    per_epoch = -(-size // batch_size)
+    order = jax.random.permutation(jax.random.fold_in(key, step // per_epoch), size)
+    at = (step % per_epoch) * batch_size + jnp.arange(batch_size)
+    return order[jnp.minimum(at, size - 1)], (at < size).astype(jnp.float32)
+
+
+def steps_per_epoch(size: int, batch_size: int) -> int:
+    """Mini-batches in one epoch, the short last one included."""
+    return -(-size // min(batch_size, size))
+
+
+def real_subset(key: PRNGKey, source: Source, spec: Spec, *, ipc: int) -> SyntheticSet:
+    """Random real images as a synthetic set: the papers' initialisation and the random baseline.
+
+    Args:
+        key: which images.
+        ipc: images per class, without replacement.
+
+    Returns:
+        Normalised images `[Y, ipc, H, W, C]` and one-hot labels, in class order.
+
+    Raises:
+        ValueError: `ipc` below 1 or larger than the smallest class.
+    """
+    members = _members(source, spec.num_classes)
+    checks.images_per_class(ipc, (members >= 0).sum(axis=1))
+    keys = jax.random.split(key, spec.num_classes)
+    chosen = np.stack([np.asarray(jax.random.permutation(k, row[row >= 0]))[:ipc] for k, row in zip(keys, members)])
+    labels = jax.nn.one_hot(jnp.repeat(jnp.arange(spec.num_classes)[:, None], ipc, axis=1), spec.num_classes)
+    return SyntheticSet(normalise(spec, jnp.asarray(np.asarray(source.images)[chosen])), labels)
+
+
+def _members(source: Source, num_classes: int) -> np.ndarray:
+    """Indices of each class's images `[Y, size of the largest class]`, short rows filled with -1."""
+    labels = np.asarray(source.labels)
+    rows = [np.flatnonzero(labels == c) for c in range(num_classes)]
+    longest = max(len(row) for row in rows)
+    return np.stack([np.pad(row, (0, longest - len(row)), constant_values=-1) for row in rows]).astype(np.int32)
+
+
+def _stratified(spec: Spec, per_class: int, images: Array, members: Array, key: PRNGKey, step: Array) -> Inputs:
+    rank = jax.random.uniform(jax.random.fold_in(key, step), members.shape)
+    _, place = jax.lax.top_k(jnp.where(members < 0, -1.0, rank), per_class)  # cheaper than a permutation per class
+    chosen = parallel.split(jnp.take_along_axis(members, place, axis=1), 1)
+    return Inputs(real=parallel.split(normalise(spec, images[chosen]), 1))
+
+
+def _epoch_batch(spec: Spec, batch_size: int, images: Array, labels: Array, key: PRNGKey, step: Array) -> Batch:
+    index, weights = epoch_indices(key, step, size=images.shape[0], batch_size=batch_size)
+    index = parallel.split(index)
+    return Batch(parallel.split(normalise(spec, images[index])), jax.nn.one_hot(labels[index], spec.num_classes), weights)

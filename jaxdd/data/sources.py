@@ -1,0 +1,239 @@
+"""Reads labelled images into memory, as uint8: embedded, TensorFlow Datasets, .npz, or a folder."""
+import contextlib
+import io
+import json
+import logging
+import os
+import pathlib
+import re
+import shlex
+import zipfile
+import zlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from jaxdd import checks
+from jaxdd.data import specs
+from jaxdd.data.folder import read_folder
+from jaxdd.types import Source
+
+DATA_DIR = '~/tensorflow_datasets'
+KEYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
+READ_AT_ONCE = 1000
+
+
+class Dataset(NamedTuple):
+    """A data set in memory: images `[N, H, W, C]` uint8, labels `[N]` int32."""
+    spec: specs.Spec
+    train: Source
+    test: Source
+
+
+def load(name: str | os.PathLike, *, data_dir: str | os.PathLike | None = None, seed: int = 0,
+         image_size: int | None = None) -> Dataset:
+    """Reads a data set into memory; never downloads, never needs TensorFlow.
+
+    Args:
+        name: a name that `specs.spec` knows, or a path: to an .npz file with the arrays train_images,
+            train_labels, test_images and test_labels (uint8 `[N, H, W, C]` or `[N, H, W]`; integers
+            `[N]`), or to an image folder (see `read_folder`).
+        data_dir: where prepared data sets lie; None is ~/tensorflow_datasets. tiny_imagenet and the
+            ImageNet subsets are image folders `<data_dir>/<name>`.
+        seed: decides which 360 of the 1,797 digits are the test set; nothing else.
+        image_size: pixels, for image folders only; None keeps the images as they are, except that a
+            named subset gets the size in its row.
+
+    Returns:
+        The spec and both halves. Mean and std of a user's own images are measured on the training half.
+
+    Raises:
+        ValueError: an unknown name, data that is not there (names the command that prepares it) or that
+            cannot be read, arrays that are not labelled images, or `image_size` where it has no meaning.
+    """
+    name = os.fspath(name)
+    data_dir, path = (pathlib.Path(p).expanduser() for p in (data_dir or DATA_DIR, name))
+    row = specs.TABLE.get(name)
+    if row is None and path.suffix != '.npz' and not path.is_dir():
+        _unknown(name)
+    if row is None and path.is_dir():
+        dataset = _folder(None, path, image_size)
+    elif row and row.tfds is None and name != 'digits':
+        dataset = _folder(row, data_dir / name, image_size)
+    elif image_size is not None:
+        raise ValueError(f'image_size is for image folders; the images of {name!r} have a fixed size')
+    elif row is None:
+        dataset = _npz(path)
+    else:
+        dataset = _digits(row, seed) if name == 'digits' else _tfds(row, data_dir)
+    return _checked(dataset, name)
+
+
+def prepared_folder(name: str, data_dir: str | os.PathLike) -> pathlib.Path | None:
+    """Finds where TensorFlow Datasets prepared a data set, the newest version first.
+
+    Args:
+        name: its name there.
+        data_dir: where prepared data sets lie.
+
+    Returns:
+        `<data_dir>/<name>/<version>`, or None where there is none.
+    """
+    found = pathlib.Path(data_dir).expanduser().glob(f'{name}/*/dataset_info.json')
+    versions = [f.parent for f in found if re.fullmatch(r'\d+\.\d+\.\d+', f.parent.name)]
+    return max(versions, key=lambda f: tuple(map(int, f.name.split('.'))), default=None)
+
+
+def file_format(folder: pathlib.Path) -> str:
+    """Tells how TensorFlow Datasets stored a data set; only 'array_record' can be read here."""
+    # Old preparations do not say; TFRecord was the only format then.
+    return json.loads((folder / 'dataset_info.json').read_text()).get('fileFormat', 'tfrecord')
+
+
+def _unknown(name: str) -> None:
+    try:
+        specs.spec(name)
+    except ValueError as error:
+        raise ValueError(f'{error} Or a path to an .npz file or an image folder.') from None
+
+
+def _checked(dataset: Dataset, name: str) -> Dataset:
+    for half in ('train', 'test'):
+        source = getattr(dataset, half)
+        checks.labelled_images(*source, dataset.spec.num_classes, where=f'{name} ({half})')
+        if source.images.shape[1:] != dataset.spec.image_shape:
+            raise ValueError(f'{name} ({half}): images are {source.images.shape[1:]}, '
+                             f'expected {dataset.spec.image_shape} as in the rest of the data set')
+    return dataset._replace(train=_int32(dataset.train), test=_int32(dataset.test))
+
+
+def _int32(source: Source) -> Source:
+    return source._replace(labels=np.asarray(source.labels, np.int32))
+
+
+def _digits(row: specs.Spec, seed: int) -> Dataset:
+    from sklearn.datasets import load_digits
+    bunch = load_digits()
+    images = (bunch.images[..., None] * (255 / 16)).round().astype(np.uint8)
+    labels = bunch.target.astype(np.int32)
+    train, test = _stratified(labels, 360, np.random.default_rng(seed))
+    return Dataset(row, Source(images[train], labels[train]), Source(images[test], labels[test]))
+
+
+def _stratified(labels: np.ndarray, num_test: int, rng: np.random.Generator
+                ) -> tuple[np.ndarray, np.ndarray]:
+    """Splits indices so that each class keeps its share; the largest remainders fill up."""
+    share = np.bincount(labels) * num_test / len(labels)
+    take = np.floor(share).astype(int)
+    take[np.argsort(take - share, kind='stable')[:num_test - take.sum()]] += 1
+    shuffled = [rng.permutation(np.flatnonzero(labels == c)) for c in range(len(take))]
+    test = np.concatenate([s[:t] for s, t in zip(shuffled, take)])
+    return np.setdiff1d(np.arange(len(labels)), test), np.sort(test)
+
+
+def _tfds(row: specs.Spec, data_dir: pathlib.Path) -> Dataset:
+    folder = prepared_folder(row.tfds, data_dir)
+    command = f"pip install -e '.[prepare]' && python -m experiments.prepare {row.name} --data-dir"
+    if folder is None:
+        raise ValueError(f'{row.name} is not prepared under {data_dir}; give the data_dir where it is, '
+                         f'or prepare it (needs a network): {command} {shlex.quote(str(data_dir))}')
+    if file_format(folder) != 'array_record':
+        raise ValueError(f'{folder} holds {row.name} as {file_format(folder)}, but only array_record can be '
+                         f'read without TensorFlow; prepare it in another folder: {command} <dir>')
+    import tensorflow_datasets as tfds
+    builder = tfds.builder_from_directory(folder)
+    names = row.class_names or tuple(builder.info.features['label'].names)
+    train, test = (_read_split(builder, folder, split) for split in (row.train_split, row.test_split))
+    return Dataset(row._replace(class_names=names), train, test)
+
+
+def _read_split(builder: Any, folder: pathlib.Path, split: str) -> Source:
+    import tensorflow_datasets as tfds
+    images, labels = [], []
+    with _quiet_group_size():
+        try:
+            records = builder.as_data_source(split, decoders={'image': tfds.decode.SkipDecoding()})
+            # Decoding in bulk takes half the time of asking for one example after another.
+            for start in range(0, len(records), READ_AT_ONCE):
+                ids = list(range(start, min(start + READ_AT_ONCE, len(records))))
+                for example in records.__getitems__(ids):
+                    images.append(_decoded(example['image']))
+                    labels.append(example['label'])
+        except (OSError, RuntimeError, ValueError, IndexError, KeyError) as error:
+            raise ValueError(f'{folder}: split {split!r} cannot be read ({error}); '
+                             'delete the folder and prepare it again') from error
+    return Source(np.stack(images), np.array(labels, np.int32))
+
+
+def _decoded(encoded: bytes) -> np.ndarray:
+    image = np.asarray(Image.open(io.BytesIO(encoded)))
+    return image if image.ndim == 3 else image[..., None]
+
+
+@contextlib.contextmanager
+def _quiet_group_size():
+    """Silences the ERROR that array_record logs about harmless grouped records."""
+    def keep(record):
+        return 'was created with group size' not in record.getMessage()
+    logger = logging.getLogger('absl')
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
+
+
+def _npz(path: pathlib.Path) -> Dataset:
+    arrays = _npz_arrays(path)
+    train, test = (Source(_with_channel(arrays[f'{half}_images']), arrays[f'{half}_labels'])
+                   for half in ('train', 'test'))
+    num_classes = _count_classes(train.labels, f'{path} (train)')
+    checks.labelled_images(*train, num_classes, where=f'{path} (train)')
+    return Dataset(specs.for_arrays(train.images, num_classes, path.stem), train, test)
+
+
+def _npz_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise ValueError(f'{path}: no such file')
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f'{path}: not an .npz file; write it with numpy.savez, arrays: {", ".join(KEYS)}')
+    with np.load(path, allow_pickle=False) as file:
+        missing = [key for key in KEYS if key not in file.files]
+        if missing:
+            raise ValueError(f'{path}: no array named {", ".join(missing)}; found: '
+                             f'{", ".join(file.files) or "none"}; expected: {", ".join(KEYS)}')
+        return {key: _npz_array(file, key, path) for key in KEYS}
+
+
+def _npz_array(file: Any, key: str, path: pathlib.Path) -> np.ndarray:
+    try:
+        return file[key]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f'{path}: {key} cannot be read ({error})') from error
+
+
+def _with_channel(images: np.ndarray) -> np.ndarray:
+    return images[..., None] if images.ndim == 3 else images
+
+
+def _count_classes(labels: np.ndarray, where: str) -> int:
+    if not np.issubdtype(labels.dtype, np.integer) or not labels.size:
+        return 1    # the check of labelled images says what is wrong
+    largest = int(labels.max())
+    if largest >= labels.size:
+        raise ValueError(f'{where}: the largest label is {largest}, but there are only {labels.size} '
+                         'images; labels must be 0..Y-1 with every class present')
+    return max(largest + 1, 1)
+
+
+def _folder(row: specs.Spec | None, path: pathlib.Path, image_size: int | None) -> Dataset:
+    if row and not path.is_dir():
+        raise ValueError(f'{row.name} is not there: {path} is no folder; it is read as an image folder '
+                         f'(train/<class>/*, val/<class>/*): unpack it there, or give another data_dir')
+    image_size = row.image_shape[0] if row and image_size is None else image_size
+    names, train, test = read_folder(path, image_size=image_size)
+    if row and len(names) != row.num_classes:
+        raise ValueError(f'{path}: {len(names)} classes, but {row.name} has {row.num_classes}')
+    row = row or specs.for_arrays(train.images, len(names), path.resolve().name)
+    return Dataset(row._replace(class_names=names, image_shape=train.images.shape[1:]), train, test)

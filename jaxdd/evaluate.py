@@ -1,0 +1,101 @@
+"""Evaluation: students trained from scratch on a synthetic set, tested on real images."""
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd import loop, parallel
+from jaxdd.data import epoch_indices
+from jaxdd.fit import fit_seeds
+from jaxdd.types import (Accuracy, Array, Batch, Model, PRNGKey, Recipe, Source, Supervision, SyntheticSet, Variables)
+
+
+def evaluate(key: PRNGKey, synthetic: SyntheticSet, test: Source, students: Mapping[str, Model],
+             supervision: Supervision, recipe: Recipe, *, num_seeds: int, preprocess: Callable[[Array], Array],
+             tested: Mapping[str, Model] | None = None, vectorized: bool | None = None, steps_per_call: int = 1,
+             callbacks: Sequence[loop.Callback] = (),
+             should_stop: Callable[[], bool] = lambda: False) -> dict[str, Accuracy]:
+    """Trains students from scratch on the synthetic set and tests the last step of each on real images.
+
+    Args:
+        key: student i of every architecture uses `fold_in(key, i)`.
+        synthetic: images `[K, n, H, W, C]` and labels `[K, n, Y]`.
+        test: real test images, uint8.
+        students: name -> architecture in training mode.
+        supervision: what a student sees of the set, e.g. `relabel.hard(augment)`.
+        recipe: optimiser, number of steps, batch size and loss, the same for every student.
+        num_seeds: students per architecture.
+        preprocess: uint8 images -> network input, applied on the device.
+        tested: name -> architecture in test mode, where it differs from training (batch norm).
+        vectorized: train the seeds as one program; by default on accelerators only (on CPUs a batch of
+            networks turns convolutions into slow grouped ones).
+        steps_per_call, callbacks, should_stop: as in `loop.run`.
+
+    Returns:
+        name -> accuracy: fractions, the population std over seeds. Stopped early: over the finished seeds, and
+        without the architectures of which none finished.
+
+    Raises:
+        ValueError: `num_seeds` below 1.
+    """
+    if num_seeds < 1:
+        raise ValueError(f'num_seeds must be at least 1, got {num_seeds}')
+    vectorized = not parallel.on_cpu() if vectorized is None else vectorized
+    sample = student_batches(synthetic, supervision, batch_size=recipe.batch_size)
+    keys = [jax.random.fold_in(key, i) for i in range(num_seeds)]
+    results = {}
+    for name, model in students.items():
+        trained = fit_seeds(keys, model, sample, recipe, vectorized=vectorized, steps_per_call=steps_per_call,
+                            callbacks=callbacks, should_stop=should_stop)
+        judge = (tested or {}).get(name, model)
+        if trained:
+            results[name] = summary([accuracy(judge, v, test, preprocess=preprocess) for v in trained])
+    return results
+
+
+def student_batches(synthetic: SyntheticSet, supervision: Supervision, *, batch_size: int) -> jax.tree_util.Partial:
+    """A sampler of a student's mini-batches: shuffled epochs of the synthetic set, the short last batch kept."""
+    return jax.tree_util.Partial(_student_draw(supervision, batch_size), parallel.replicate(synthetic))
+
+
+def accuracy(model: Model, variables: Variables, test: Source, *, preprocess: Callable[[Array], Array],
+             batch_size: int = 500) -> float:
+    """Top-1 accuracy on a labelled set, fraction in [0, 1].
+
+    Args:
+        model: in test mode.
+        batch_size: images per forward pass.
+    """
+    size = len(test.labels)
+    hits = 0
+    for start in range(0, size, batch_size):
+        index = np.minimum(np.arange(start, start + batch_size), size - 1)
+        right = _hits(model, preprocess, variables, jnp.asarray(test.images[index]), jnp.asarray(test.labels[index]))
+        hits += int(np.asarray(right)[:min(batch_size, size - start)].sum())
+    return hits / size
+
+
+def summary(per_seed: Sequence[float]) -> Accuracy:
+    """Mean and population standard deviation (ddof 0, the papers' convention) over seeds."""
+    return Accuracy(float(np.mean(per_seed)), float(np.std(per_seed)), tuple(float(a) for a in per_seed))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _hits(model, preprocess, variables, images, labels):
+    return model.apply(variables, parallel.split(preprocess(images))).logits.argmax(-1) == labels
+
+
+@functools.lru_cache(maxsize=32)  # one function object per recipe, so that it compiles once
+def _student_draw(supervision: Supervision, batch_size: int):
+    return functools.partial(_student_batch, supervision, batch_size)
+
+
+def _student_batch(supervision: Supervision, batch_size: int, synthetic: SyntheticSet, key: PRNGKey,
+                   step: Array) -> Batch:
+    k_order, k_view = jax.random.split(key)
+    size = synthetic.images.shape[0] * synthetic.images.shape[1]
+    index, weights = epoch_indices(k_order, step, size=size, batch_size=batch_size)
+    images, labels = supervision(jax.random.fold_in(k_view, step), synthetic, index)
+    return Batch(images, labels, weights)

@@ -1,0 +1,65 @@
+"""When two configurations are the same: canonical JSON, its fingerprint, and where two of them differ."""
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def fingerprint(config: Any) -> str:
+    """Short name of a configuration: equal exactly when the canonical JSON is equal.
+
+    Args:
+        config: text, finite numbers, booleans, None, lists and mappings with text keys, nested freely.
+
+    Returns:
+        12 hexadecimal characters of the SHA-256. Tuples count as lists; 1 and 1.0 differ.
+
+    Raises:
+        ValueError: something in it is not JSON; names where.
+    """
+    text = json.dumps(plain(config, 'config'), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def differences(stored: Any, current: Any) -> list[str]:
+    """Lists where two configurations differ, one line each.
+
+    Args:
+        stored, current: configurations as `fingerprint` takes them. Lists are compared whole.
+
+    Returns:
+        Lines like `'optimizer.learning_rate: stored 1.0, now 0.5'`; empty exactly when fingerprints agree.
+    """
+    old, new = _flat(plain(stored, 'stored')), _flat(plain(current, 'current'))
+    return [f'{path}: stored {old.get(path, "nothing")}, now {new.get(path, "nothing")}'
+            for path in sorted({*old, *new}) if old.get(path) != new.get(path)]
+
+
+def plain(value: Any, where: str) -> Any:
+    """The value as plain JSON data: mappings become dicts, tuples lists.
+
+    Args:
+        value: what `fingerprint` takes.
+        where: what it is called, for the message.
+
+    Raises:
+        ValueError: something in it is not JSON; names where.
+    """
+    if isinstance(value, Mapping):
+        if other := [key for key in value if not isinstance(key, str)]:
+            raise ValueError(f'{where}: keys must be text to be stored as JSON, got {other[0]!r}')
+        return {key: plain(entry, f'{where}.{key}') for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry, f'{where}[{i}]') for i, entry in enumerate(value)]
+    if value is None or isinstance(value, str) or isinstance(value, (int, float)) and math.isfinite(value):
+        return value
+    raise ValueError(f'{where}: cannot be stored as JSON: {value!r}; '
+                     'use text, finite numbers, booleans, None, lists and mappings')
+
+
+def _flat(value, path=''):
+    if not isinstance(value, dict) or not value:
+        return {path: json.dumps(value, sort_keys=True)}
+    return {leaf: entry for key, inner in value.items()
+            for leaf, entry in _flat(inner, f'{path}.{key}' if path else key).items()}

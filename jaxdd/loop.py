@@ -1,0 +1,130 @@
+"""The one loop: several steps per dispatch, metrics, callbacks, a loud stop at the first non-finite number.
+
+Everything that advances a state by steps runs here: distillation, proxies, students.
+"""
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd import parallel
+from jaxdd.types import Array, Metrics, PRNGKey, PyTree
+
+State = Any                                              # a record with the fields `step` and `key`
+Step = Callable[[State, Any], tuple[State, Metrics]]
+DeviceFeed = Callable[[PRNGKey, Array], Any]             # pure (key, step) -> inputs; a pytree (`jax.tree_util.Partial`)
+Feed = DeviceFeed | Iterator[Any]
+
+_FEED = 0x0feed  # separates the feed's draws from the step's own
+
+
+class Callback(NamedTuple):
+    """Something done every `every` steps, and after the last one."""
+    every: int
+    call: Callable[[State, int, dict[str, np.ndarray]], None]   # (state, step, metrics of the steps since the last window)
+
+
+class NonFiniteError(ArithmeticError):
+    """A metric stopped being a finite number."""
+
+
+def feed_key(state: State) -> PRNGKey:
+    """The key that a device feed of this run receives: constant, so (key, step) alone position the feed."""
+    return jax.random.fold_in(state.key, _FEED)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def advance(step: Step, size: int, state: State, feed: DeviceFeed, count: Array) -> tuple[State, Metrics]:
+    """Takes `count <= size` steps in one dispatch, sampling included; the state's buffers are donated.
+
+    Args:
+        step: pure `(state, inputs) -> (state, metrics)`; the same function object compiles once.
+        size: most steps per dispatch.
+        state: a record with `step` and `key`.
+        feed: pure `(key, step) -> inputs`.
+        count: int32, traced: every count uses the same program. Ignored when `size` is 1.
+
+    Returns:
+        The state and the metrics `[size]`, NaN beyond `count`.
+    """
+    key = feed_key(state)
+    one = jax.jit(lambda state: step(state, feed(key, state.step)))  # traced once, for its shapes and for the loop
+    if size == 1:  # XLA:CPU runs convolutions slower inside a loop
+        state, metrics = one(state)
+        return parallel.replicate(state), jax.tree.map(lambda m: m[None], metrics)
+
+    def body(i, carry):
+        state, history = carry
+        state, metrics = one(state)
+        return state, jax.tree.map(lambda h, m: h.at[i].set(m), history, metrics)
+
+    history = jax.tree.map(lambda m: jnp.full((size,), jnp.nan, m.dtype), jax.eval_shape(one, state)[1])
+    state, history = jax.lax.fori_loop(0, count, body, (state, history))
+    return parallel.replicate(state), history
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def advance_with(step: Step, state: State, inputs: Any) -> tuple[State, Metrics]:
+    """Takes one step with inputs that the host supplies; the state's buffers are donated."""
+    state, metrics = step(state, inputs)
+    return parallel.replicate(state), metrics
+
+
+def run(step: Step, state: State, feed: Feed, *, num_steps: int, steps_per_call: int = 1,
+        callbacks: Sequence[Callback] = (), should_stop: Callable[[], bool] = lambda: False) -> State:
+    """Advances a state to `num_steps`, from wherever it stands.
+
+    Args:
+        step: pure `(state, inputs) -> (state, metrics)`; scalars in metrics.
+        state: a record with `step` and `key`. Its buffers are consumed.
+        feed: a pure `(key, step) -> inputs` sampled inside the compiled program, or an iterator of inputs that
+            stands at `state.step`.
+        num_steps: the step to stop at.
+        steps_per_call: steps per dispatch with a device feed.
+        callbacks: called in order, after every multiple of their period and at the end.
+        should_stop: asked after each dispatch; True ends the run early with the state as it is.
+
+    Returns:
+        The state, `state.step == num_steps` unless stopped early.
+
+    Raises:
+        NonFiniteError: a metric is NaN or infinite; names it and the step. Callbacks have not seen that state.
+    """
+    state = parallel.replicate(jax.tree.map(jnp.copy, state))
+    take = functools.partial(_streamed if isinstance(feed, Iterator) else _on_device, step, feed, steps_per_call)
+    done = int(state.step)
+    while done < num_steps and not should_stop():
+        limits = [c.every - done % c.every for c in callbacks]
+        count = min([steps_per_call, num_steps - done, *limits])
+        state, history = take(state, count)
+        history = {name: np.asarray(values)[:count] for name, values in history.items()}
+        _require_finite(history, done)
+        done += count
+        for callback in callbacks:
+            if done % callback.every == 0 or done == num_steps:
+                callback.call(state, done, history)
+    return state
+
+
+def _on_device(step: Step, feed: DeviceFeed, size: int, state: State, count: int) -> tuple[State, Metrics]:
+    return advance(step, size, state, feed, jnp.int32(count))
+
+
+def _streamed(step: Step, feed: Iterator[Any], size: int, state: State, count: int) -> tuple[State, Metrics]:
+    del size
+    rows = []
+    for _ in range(count):
+        state, metrics = advance_with(step, state, next(feed))
+        rows.append(metrics)
+    return state, jax.tree.map(lambda *values: jnp.stack(values), *rows)
+
+
+def _require_finite(history: dict[str, np.ndarray], done: int) -> None:
+    for name in sorted(history):
+        bad = np.flatnonzero(~np.isfinite(history[name]))
+        if bad.size:
+            raise NonFiniteError(f'{name} is {history[name][bad[0]]} at step {done + int(bad[0]) + 1}; '
+                                 'lower the learning rate or the regularizers\' weights')

@@ -1,0 +1,7 @@
+"""Losses: arrays in, one number per class or sample out; no keys, networks or configurations."""
+from jaxdd.losses.classification import soft_cross_entropy as soft_cross_entropy
+from jaxdd.losses.classification import soft_label_kl as soft_label_kl
+from jaxdd.losses.features import mean_feature_distance as mean_feature_distance
+from jaxdd.losses.information import conditional_mutual_information as conditional_mutual_information
+from jaxdd.losses.relations import class_centralization as class_centralization
+from jaxdd.losses.relations import local_covariance_distance as local_covariance_distance

@@ -1,0 +1,7 @@
+"""Network architectures as pure functions."""
+from jaxdd.models.build import by_name as by_name
+from jaxdd.models.build import default_depth as default_depth
+from jaxdd.models.build import model as model
+from jaxdd.models.convnet import ConvNet as ConvNet
+from jaxdd.models.norms import update_batch_stats as update_batch_stats
+from jaxdd.models.resnet import ResNet as ResNet

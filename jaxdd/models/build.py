@@ -1,0 +1,115 @@
+"""From Flax modules to `Model` records, and networks by name."""
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxdd import checks
+from jaxdd.models.convnet import ConvNet
+from jaxdd.models.resnet import ResNet
+from jaxdd.types import Array, Model, Outputs, PRNGKey, PyTree, Variables
+
+# name -> (family, norm)
+NAMES = {'convnet': ('convnet', 'instance'), 'convnet_bn': ('convnet', 'batch'),
+         'convnet_ln': ('convnet', 'layer'), 'convnet_gn': ('convnet', 'group'),
+         'convnet_nn': ('convnet', 'none'),
+         'resnet18': ('resnet18', 'instance'), 'resnet18_bn': ('resnet18', 'batch')}
+
+
+def _by_layer(collection: PyTree) -> dict[str, PyTree]:
+    """Turns a nested Flax collection into {'path/of/layer': its variables}."""
+    layers: dict[str, PyTree] = {}
+    for path, value in sorted(flatten_dict(collection).items()):
+        layers.setdefault('/'.join(path[:-1]), {})[path[-1]] = value
+    return layers
+
+
+def _nested(layers: dict[str, PyTree]) -> PyTree:
+    """Undoes `_by_layer`."""
+    return unflatten_dict({tuple(path.split('/')): value for path, value in layers.items()})
+
+
+def model(module: nn.Module, image_shape: tuple[int, int, int], *, batch_statistics: bool = False) -> Model:
+    """Wraps a Flax module as a pair of pure functions, its batch-norm mode fixed.
+
+    The module maps `[N, H, W, C]` to (logits, features, maps) and has the attribute `batch_statistics`.
+    `Variables.batch_stats` and `Outputs.moments` have the same keys, the paths of the batch-norm layers
+    ('stage0_block0/layer0_norm'), with `{'mean': [D], 'var': [D]}` and `Moments` behind them. `params` are
+    nested as Flax has them.
+
+    Args:
+        module: the architecture.
+        image_shape: height, width, channels.
+        batch_statistics: normalise by the batch (True, train mode) or by the running moments (False). `apply`
+            never changes running moments; see `norms.update_batch_stats`.
+
+    Returns:
+        The model; `init` and `apply` may be jitted, differentiated and mapped over keys or weights.
+
+    Raises:
+        ValueError: what the module refuses, at once; or, when applied, images of another shape.
+    """
+    module = module.clone(batch_statistics=batch_statistics)
+
+    def init(key: PRNGKey) -> Variables:
+        variables = module.init(key, jnp.zeros((1, *image_shape), jnp.float32))
+        return Variables(variables['params'], _by_layer(variables.get('batch_stats', {})),
+                         age=jnp.zeros((), jnp.int32), accuracy=jnp.zeros((), jnp.float32))
+
+    def apply(variables: Variables, images: Array) -> Outputs:
+        if images.ndim != 4 or images.shape[1:] != tuple(image_shape):
+            raise ValueError(f'this model takes images [N, {", ".join(map(str, image_shape))}] '
+                             f'(height, width, channels), got shape {images.shape}')
+        collections = {'params': variables.params, 'batch_stats': _nested(variables.batch_stats)}
+        (logits, features, maps), sown = module.apply(collections, images, mutable=['moments'])
+        moments = {path: layer['input'] for path, layer in _by_layer(sown.get('moments', {})).items()}
+        return Outputs(logits, features, maps, moments)
+
+    # Runs the module's own checks now rather than in the first step.
+    jax.eval_shape(lambda: init(jax.random.key(0)))
+    return Model(init, apply)
+
+
+def default_depth(image_shape: tuple[int, int, int]) -> int:
+    """Returns the ConvNet depth for an image: 3, or less where the last map would fall below 2x2 (8x8: 2)."""
+    return max(1, min(3, min(image_shape[:2]).bit_length() - 2))
+
+
+def by_name(name: str, image_shape: tuple[int, int, int], num_classes: int, *, width: int | None = None,
+            depth: int | None = None, batch_statistics: bool = False, norm: str | None = None,
+            activation: str | None = None, pooling: str | None = None, dtype: str | None = None) -> Model:
+    """Builds a network by its name; None = the papers' default.
+
+    Args:
+        name: 'convnet' or 'resnet18' (instance norm), with '_bn' for batch norm; the ConvNet also with '_ln',
+            '_gn', '_nn' for layer, group and no norm.
+        image_shape: height, width, channels.
+        num_classes: Y.
+        width: channels of the first block (convnet 128, resnet18 64).
+        depth: ConvNet blocks; None = `default_depth`.
+        batch_statistics: see `model`.
+        norm, activation, pooling: ConvNet variants, see `ConvNet`; `norm` overrides the name's.
+        dtype: of the network's body, e.g. 'bfloat16'; outputs are float32 then.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: an unknown name or variant, a depth that the image side does not allow, or a ConvNet
+            variant asked of another network.
+    """
+    checks.one_of('network', name, NAMES)
+    family, named_norm = NAMES[name]
+    variants = {'depth': depth, 'norm': norm, 'activation': activation, 'pooling': pooling}
+    if family != 'convnet':
+        for option, value in variants.items():
+            if value is not None:
+                raise ValueError(f'{name} has no option {option} (got {value!r}); '
+                                 'only the convnet networks do')
+        module = ResNet(num_classes, width=width or 64, norm=named_norm, dtype=dtype)
+    else:
+        no_pooling = pooling == 'none'
+        depth = depth if depth is not None else 3 if no_pooling else default_depth(image_shape)
+        module = ConvNet(num_classes, width=width or 128, depth=depth, norm=norm or named_norm,
+                         activation=activation or 'relu', pooling=pooling or 'avg', dtype=dtype)
+    return model(module, image_shape, batch_statistics=batch_statistics)

@@ -1,0 +1,160 @@
+"""Normalisation layers with torch's conventions: eps 1e-5, biased two-pass variance, float32 or wider."""
+from collections.abc import Callable, Mapping
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxdd import checks
+from jaxdd.types import Array, Moments, PyTree
+
+NORMS = ('instance', 'batch', 'layer', 'group', 'none')
+EPSILON = 1e-5    # torch's default; Flax has 1e-6
+GROUPS = 4        # of the 'group' variant in DC's architecture tables
+
+
+def _widened(x: Array) -> Array:
+    """Half precision cannot hold a sum of squares over a feature map."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    # Two passes: E[x^2] - E[x]^2 cancels where the mean is large against the spread.
+    mean = x.mean(axes, keepdims=True)
+    return mean, jnp.square(x - mean).mean(axes, keepdims=True)
+
+
+def _standardised(x: Array, mean: Array, var: Array) -> Array:
+    return (x - mean) / jnp.sqrt(var + EPSILON)
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation: moments per image and group of channels.
+
+    y = (x - E[x]) / sqrt(Var[x] + 1e-5) * scale + bias, moments over H, W and the channels of one group. One
+    channel per group is the "instance norm" of DC, DM, MTT and their successors.
+    Wu and He, ECCV 2018, https://arxiv.org/abs/1803.08494, equation 1.
+
+    Attributes:
+        groups: number of groups; None = one per channel.
+    """
+    groups: int | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Normalises `[N, H, W, C]`; returns the same shape and dtype.
+
+        Raises:
+            ValueError: the channels do not divide into the groups.
+        """
+        n, h, w, channels = x.shape
+        groups = self.groups or channels
+        if channels % groups:
+            raise ValueError(f'group norm with {groups} groups needs a width divisible by {groups}, '
+                             f'got {channels}')
+        wide = _widened(x).reshape(n, h, w, groups, channels // groups)
+        y = _standardised(wide, *_moments(wide, (1, 2, 4))).reshape(x.shape)
+        scale = self.param('scale', nn.initializers.ones, (channels,))
+        bias = self.param('bias', nn.initializers.zeros, (channels,))
+        return (y * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)).astype(x.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation: moments per image over H, W and C, one scale and bias per element of the map.
+
+    Ba, Kiros and Hinton 2016, https://arxiv.org/abs/1607.06450, equation 3.
+    """
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Normalises `[N, H, W, C]`; returns the same shape and dtype."""
+        wide = _widened(x)
+        y = _standardised(wide, *_moments(wide, (1, 2, 3)))
+        scale = self.param('scale', nn.initializers.ones, x.shape[1:])
+        bias = self.param('bias', nn.initializers.zeros, x.shape[1:])
+        return (y * scale[None] + bias[None]).astype(x.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation, whose batch moments are an output and whose running moments are only read.
+
+    y = (x - mean) / sqrt(var + 1e-5) * scale + bias, moments over N, H and W, biased variance.
+    Ioffe and Szegedy, ICML 2015, https://arxiv.org/abs/1502.03167, algorithm 1.
+
+    Whatever normalises, the moments of this batch are sown into the collection 'moments'. Running moments
+    change through `update_batch_stats` alone, so that a forward pass stays a pure function.
+
+    Attributes:
+        batch_statistics: normalise by this batch (True) or by the collection 'batch_stats' (False).
+    """
+    batch_statistics: bool
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Normalises `[N, H, W, C]`; returns the same shape and dtype."""
+        channels = x.shape[-1]
+        wide = _widened(x)
+        mean, var = _moments(wide, (0, 1, 2))
+        self.sow('moments', 'input', Moments(mean.reshape(-1), var.reshape(-1), x.size // channels),
+                 init_fn=lambda: None, reduce_fn=lambda _, new: new)
+        running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (channels,), jnp.float32).value
+        running_var = self.variable('batch_stats', 'var', jnp.ones, (channels,), jnp.float32).value
+        if not self.batch_statistics:
+            mean, var = running_mean.reshape(1, 1, 1, -1), running_var.reshape(1, 1, 1, -1)
+        scale = self.param('scale', nn.initializers.ones, (channels,))
+        bias = self.param('bias', nn.initializers.zeros, (channels,))
+        y = _standardised(wide, mean, var)
+        return (y * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)).astype(x.dtype)
+
+
+def norm(kind: str, *, batch_statistics: bool, name: str) -> Callable[[Array], Array]:
+    """Chooses a normalisation layer by name, for use inside a compact module.
+
+    Args:
+        kind: 'instance', 'batch', 'layer', 'group' (4 groups) or 'none' (the identity).
+        batch_statistics: for 'batch' alone, see `BatchNorm`.
+        name: of the submodule.
+
+    Returns:
+        A function on `[N, H, W, C]`, dtype kept.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    checks.one_of('norm', kind, NORMS)
+    if kind == 'batch':
+        return BatchNorm(batch_statistics, name=name)
+    if kind == 'layer':
+        return LayerNorm(name=name)
+    if kind == 'none':
+        return lambda x: x
+    return GroupNorm(GROUPS if kind == 'group' else None, name=name)
+
+
+def update_batch_stats(batch_stats: Mapping[str, PyTree], moments: Mapping[str, Moments], *,
+                       momentum: float = 0.1) -> dict[str, dict[str, Array]]:
+    """Moves running moments towards those of one batch.
+
+    running <- (1 - momentum) * running + momentum * batch, the variance counted without bias:
+    var * count / (count - 1).
+
+    Args:
+        batch_stats: `Variables.batch_stats`: per layer path `{'mean': [D], 'var': [D]}`.
+        moments: `Outputs.moments` of the batch: the same paths, biased variance.
+        momentum: weight of the batch, fraction in [0, 1].
+
+    Returns:
+        New running moments, structure and dtypes of `batch_stats`.
+
+    Note:
+        `momentum` is torch's; Flax calls 1 - momentum by this name. Torch normalises by the biased variance
+        but keeps the unbiased one, Flax the biased one in both places; we follow torch, the papers' framework.
+    """
+    def moved(old: Array, new: Array) -> Array:
+        return ((1 - momentum) * old + momentum * new).astype(old.dtype)
+
+    updated = {}
+    for path, (mean, var, count) in sorted(moments.items()):
+        old = batch_stats[path]
+        unbiased = var * count / jnp.maximum(count - 1, 1)
+        updated[path] = {'mean': moved(old['mean'], mean), 'var': moved(old['var'], unbiased)}
+    return updated

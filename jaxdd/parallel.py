@@ -1,0 +1,86 @@
+"""Devices: the only module that knows them.
+
+The library is data-parallel through `jax.jit` over an ambient mesh with one axis, `'data'`. Code marks an
+array axis that may be divided with `split`; XLA inserts the reductions, so losses never see a device.
+Without a mesh every function here leaves its argument alone.
+"""
+import contextlib
+import os
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxdd.types import Array, PyTree
+
+AXIS = 'data'
+
+
+def start(*, cpu_devices: int | None = None) -> None:
+    """Gives a CPU host one device per core, which uses the cores better than XLA's own threads do.
+
+    Call it before the first computation; accelerators are not affected.
+
+    Args:
+        cpu_devices: number of devices; by default the largest power of two within the usable cores, at most 8.
+    """
+    cores = min(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1, 8)
+    jax.config.update('jax_num_cpu_devices', cpu_devices or 2 ** (cores.bit_length() - 1))
+
+
+def mesh(num_devices: int | None = None) -> Mesh:
+    """A mesh of all devices (or the first `num_devices`) with the one axis 'data'.
+
+    Raises:
+        ValueError: more devices asked for than there are.
+    """
+    devices = jax.devices()
+    if num_devices is not None and not 1 <= num_devices <= len(devices):
+        raise ValueError(f'num_devices must be between 1 and {len(devices)}, the devices here, got {num_devices}')
+    return jax.make_mesh((num_devices or len(devices),), (AXIS,), axis_types=(AxisType.Auto,),
+                         devices=devices[:num_devices])
+
+
+def use(which: Mesh | None) -> contextlib.AbstractContextManager:
+    """Makes a mesh the ambient one inside a `with` block; None leaves everything on one device."""
+    return contextlib.nullcontext() if which is None else jax.set_mesh(which)
+
+
+def split(x: Array, axis: int = 0) -> Array:
+    """Divides one axis of `x` among the devices of the ambient mesh.
+
+    A no-op without a mesh and where the axis length is not a multiple of the number of devices (then every
+    device computes the whole: the same value, no gain).
+    """
+    size = _ambient_size()
+    if size == 1 or x.shape[axis] % size:
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*[None] * axis, AXIS))
+
+
+def replicate(tree: PyTree) -> PyTree:
+    """Keeps a whole copy of every array of `tree` on each device of the ambient mesh; works inside and outside jit."""
+    if not _has_axis():
+        return tree
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
+        return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec()), tree)
+    return jax.device_put(tree, NamedSharding(jax.sharding.get_mesh(), PartitionSpec()))
+
+
+def on_cpu() -> bool:
+    """Whether computations run on CPU devices."""
+    return jax.default_backend() == 'cpu'
+
+
+def hardware() -> str:
+    """The devices in words, for records: e.g. '2 x cpu'."""
+    devices = jax.devices()
+    return f'{len(devices)} x {devices[0].device_kind}'
+
+
+def _has_axis() -> bool:
+    ambient = jax.sharding.get_abstract_mesh()
+    return AXIS in ambient.axis_names and ambient._name_to_type[AXIS] == AxisType.Auto
+
+
+def _ambient_size() -> int:
+    return jax.sharding.get_abstract_mesh().shape[AXIS] if _has_axis() else 1

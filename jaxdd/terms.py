@@ -1,0 +1,81 @@
+"""Terms: summands of the loss, and the algebra that adds them.
+
+L = L_DD + sum_i lambda_i R_i: the base objective and every regularizer are values of one type, `Term`.
+"""
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.types import Method, Metrics, Model, Observation, PRNGKey, Term, Weight
+
+
+def named(name: str, term: Term) -> Term:
+    """The same term, which also reports its value as the metric `loss/<name>`."""
+    def loss(observation: Observation, key: PRNGKey):
+        value, metrics = term.loss(observation, key)
+        return value, {**metrics, f'loss/{name}': value}
+    return Term(term.reads, loss)
+
+
+def weighted_sum(terms: Mapping[str, tuple[Weight, Term]]) -> Term:
+    """Sum of weighted terms, itself a term: sum_i w_i(step) * term_i.
+
+    Args:
+        terms: name -> (weight, term). A weight is a number or an optax schedule of the step. A weight of
+            exactly 0 removes its term, so that 0 * NaN cannot leak.
+
+    Returns:
+        A term that reads what its summands read and reports each value unweighted as `loss/<name>`.
+
+    Raises:
+        ValueError: no term is left.
+    """
+    active = {name: (w, named(name, term)) for name, (w, term) in terms.items() if callable(w) or w != 0}
+    if not active:
+        raise ValueError(f'weighted_sum needs at least one term with a non-zero weight, got {sorted(terms)}')
+
+    def loss(observation: Observation, key: PRNGKey):
+        total, metrics = jnp.zeros(()), {}
+        for i, (weight, term) in enumerate(active.values()):
+            value, extra = term.loss(observation, jax.random.fold_in(key, i))
+            total = total + (weight(observation.step) if callable(weight) else weight) * value
+            metrics |= extra
+        return total, metrics
+
+    return Term(frozenset().union(*(term.reads for _, term in active.values())), loss)
+
+
+def regularize(method: Method, regularizers: Mapping[str, tuple[Weight, Term]], *,
+               models: Mapping[str, Model] | None = None) -> Method:
+    """A method with regularizers added to its objective: L_DD + sum_i lambda_i R_i.
+
+    Nothing inside the method knows that this happened. The objective's own draws do not depend on the
+    regularizers, so runs with and without them see the same networks, batches and augmentations; with every
+    weight 0 the method comes back unchanged.
+
+    Args:
+        method: any method.
+        regularizers: name -> (lambda, term); lambda multiplies the term as it is reduced by its own file.
+        models: architectures of the roles that the regularizers add, e.g. {'proxy': resnet18}.
+
+    Returns:
+        The method with the new objective; metrics gain `loss/<name>`, unweighted.
+
+    Raises:
+        ValueError: a weight is negative.
+    """
+    for name, (weight, _) in regularizers.items():
+        if not callable(weight) and not weight >= 0:
+            raise ValueError(f'the weight of regularizer {name!r} must be 0 or more, got {weight}')
+    active = {name: (w, term) for name, (w, term) in regularizers.items() if callable(w) or w != 0}
+    if not active:
+        return method
+    base, extra = method.objective, weighted_sum(active)
+
+    def loss(observation: Observation, key: PRNGKey) -> tuple[jax.Array, Metrics]:
+        value, metrics = base.loss(observation, key)
+        penalty, extras = extra.loss(observation, jax.random.fold_in(key, 1))
+        return value + penalty, {**metrics, **extras}
+
+    return method._replace(objective=Term(base.reads | extra.reads, loss), models={**method.models, **(models or {})})

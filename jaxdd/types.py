@@ -1,0 +1,160 @@
+"""The records that the whole library is written against; no logic.
+
+Shape alphabet, used in every docstring:
+    K classes in this batch · n synthetic images per class after decoding · B real images per class ·
+    H W C image · Y classes of the data set · D feature width · P spatial positions ·
+    S network-training steps · b mixed batch · N any batch.
+
+Class-major layout `[K, n, ...]` makes class conditionals a reduction over axis 1, gives static shapes
+and makes per-class images independent under `vmap`.
+"""
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import optax
+
+Array = jax.Array
+PRNGKey = jax.Array
+PyTree = Any
+Metrics = dict[str, Array]
+Weight = float | optax.Schedule
+
+
+class Moments(NamedTuple):
+    """First and second moment of one batch-norm layer's input, over every image and position."""
+    mean: Array    # [D]
+    var: Array     # [D] biased
+    count: int     # values behind each entry: images x positions (torch's running variance needs it)
+
+
+class Outputs(NamedTuple):
+    """One network on one batch `[N, ...]`; the engine folds it to `[K, m, ...]`."""
+    logits: Array       # [K, m, Y]
+    features: Array     # [K, m, D]     penultimate, flattened (the psi of DM)
+    maps: Array         # [K, m, P, D]  last spatial map (IID's local features)
+    moments: PyTree     # per batch-norm layer a `Moments` of THIS batch (global across devices); {} without
+
+
+class Variables(NamedTuple):
+    """One network's weights."""
+    params: PyTree
+    batch_stats: PyTree    # running moments of batch-norm layers; {} without
+    age: Array             # int32, optimiser steps taken
+    accuracy: Array        # float32, running training accuracy, fraction in [0, 1]
+
+
+class Model(NamedTuple):
+    """An architecture with its batch-norm mode fixed."""
+    init: Callable[[PRNGKey], Variables]
+    apply: Callable[[Variables, Array], Outputs]    # images [N, H, W, C]
+
+
+class SyntheticSet(NamedTuple):
+    """What a student, a checkpoint and a reader see."""
+    images: Array                        # [K, n, H, W, C] float32, normalised by data.specs
+    labels: Array                        # [K, n, Y] probabilities
+    learning_rate: Array | None = None   # scalar, MTT only
+
+
+class Expert(NamedTuple):
+    """A segment of a training trajectory."""
+    start: PyTree
+    target: PyTree
+
+
+class Batch(NamedTuple):
+    """One mini-batch for training a classifier."""
+    images: Array     # [b, H, W, C] normalised
+    labels: Array     # [b, Y] probabilities
+    weights: Array    # [b] 1 for an image, 0 for the padding of a short last batch
+
+
+class Inputs(NamedTuple):
+    """Everything one distillation step receives from outside; None = not supplied."""
+    real: Array | None = None                        # [K, B, H, W, C] class-stratified, normalised
+    mixed: Batch | None = None                       # leaves [S, b, ...]: for training encoders
+    expert: Expert | None = None
+    pretrained: Mapping[str, Variables] = {}         # role -> network drawn from a pool
+
+
+class Read(NamedTuple):
+    """One forward pass that a term looks at (role '' = the images themselves)."""
+    role: str                # 'encoder' | 'proxy' | ''
+    data: str                # 'real' | 'synthetic'
+    view: str = 'augmented'  # 'raw' | 'augmented'
+
+
+class Observation(NamedTuple):
+    """What terms may look at, assembled once per step."""
+    outputs: Mapping[Read, Outputs]                 # the declared passes, each computed once
+    images: Mapping[tuple[str, str], Array]         # (data, view) -> [K, m, H, W, C]
+    synthetic: SyntheticSet
+    networks: Mapping[str, Variables]
+    inputs: Inputs
+    step: Array
+
+
+class Term(NamedTuple):
+    """A summand of the loss: base objective or regularizer, no difference."""
+    reads: frozenset[Read]
+    loss: Callable[[Observation, PRNGKey], tuple[Array, Metrics]]    # scalar
+
+
+class Parametrization(NamedTuple):
+    """How stored parameters become images."""
+    init: Callable[[PRNGKey, SyntheticSet], tuple[PyTree, PyTree]]   # (params: moved by optax, fixed: not)
+    decode: Callable[[PyTree, PyTree], SyntheticSet]
+    project: Callable[[PyTree, PyTree], PyTree]                      # (params, fixed): back into the pixel box
+
+
+class Networks(NamedTuple):
+    """Policy for the encoder; its state lives in `DistillState`."""
+    init: Callable[[PRNGKey], PyTree]
+    sample: Callable[[PyTree, PRNGKey], Variables | None]
+    update: Callable[[PyTree, PRNGKey, Inputs, SyntheticSet], PyTree]
+
+
+Augment = Callable[[PRNGKey, Array], Array]                                      # (key, [m, H, W, C]) -> same
+Supervision = Callable[[PRNGKey, SyntheticSet, Array], tuple[Array, Array]]      # indices [b] -> images, labels
+
+
+class Method(NamedTuple):
+    """A distillation method: a preset of the axes."""
+    parametrization: Parametrization
+    objective: Term
+    networks: Networks
+    models: Mapping[str, Model]                    # role -> architecture
+    augment: Augment
+    classes: Literal['joint', 'sequential'] = 'joint'
+
+
+class DistillState(NamedTuple):
+    """The whole run; what a checkpoint saves."""
+    step: Array        # int32, synthetic-set updates done
+    key: PRNGKey
+    params: PyTree
+    fixed: PyTree
+    opt_state: PyTree
+    networks: PyTree
+
+
+class Recipe(NamedTuple):
+    """How a classifier is trained."""
+    optimizer: optax.GradientTransformation
+    num_steps: int                                  # optimiser updates
+    batch_size: int                                 # images
+    loss: Callable[[Array, Array], Array]           # (logits [b, Y], labels [b, Y]) -> [b]
+
+
+class Accuracy(NamedTuple):
+    """Test accuracy over seeds, fractions in [0, 1]."""
+    mean: float
+    std: float          # population standard deviation (ddof 0), the papers' convention
+    per_seed: tuple[float, ...]
+
+
+class Source(NamedTuple):
+    """A labelled image set in memory."""
+    images: Any      # [N, H, W, C] uint8
+    labels: Any      # [N] int32 in 0..Y-1

@@ -1,0 +1,247 @@
+"""Reading data sets into memory."""
+import logging
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from jaxdd import checks, data
+from jaxdd.data import specs
+from jaxdd.data.sources import file_format, prepared_folder
+
+
+def arrays(**changes):
+    """The four arrays of a small valid .npz, some replaced, those that are None left out."""
+    rng = np.random.default_rng(0)
+    made = {}
+    for half, count in (('train', 8), ('test', 4)):
+        made[f'{half}_images'] = rng.integers(0, 256, (count, 5, 4, 3), dtype=np.uint8)
+        made[f'{half}_labels'] = np.arange(count) % 3
+    return {k: v for k, v in (made | changes).items() if v is not None}
+
+
+@pytest.fixture
+def npz(tmp_path):
+    """Writes arrays to a file and returns its path."""
+    def write(**named):
+        np.savez(tmp_path / 'mine.npz', **named)
+        return tmp_path / 'mine.npz'
+    return write
+
+
+# digits
+
+def test_digits_split_is_stratified_and_covers_everything():
+    from sklearn.datasets import load_digits
+    digits, whole = data.load('digits'), load_digits()
+    assert digits.train.images.shape == (1437, 8, 8, 1) and digits.test.images.shape == (360, 8, 8, 1)
+    for source in digits[1:]:
+        checks.labelled_images(*source, 10, where='digits')
+        assert source.labels.dtype == np.int32
+        share = np.bincount(source.labels) * len(whole.target) / len(source.labels)
+        assert np.abs(share - np.bincount(whole.target)).max() < 5
+    both = np.concatenate([s.images.reshape(-1, 64) for s in digits[1:]])
+    expected = np.rint(whole.data * 255 / 16).astype(np.uint8)
+    np.testing.assert_array_equal(np.sort(both.sum(1, dtype=int)), np.sort(expected.sum(1, dtype=int)))
+    assert both.min() == 0 and both.max() == 255
+
+
+def test_digits_seed_decides_the_split():
+    first, again, other = data.load('digits'), data.load('digits'), data.load('digits', seed=1)
+    np.testing.assert_array_equal(first.test.images, again.test.images)
+    assert (first.test.images != other.test.images).any()
+
+
+def test_digits_constants_are_those_of_its_training_images():
+    digits = data.load('digits')
+    measured = specs.for_arrays(digits.train.images, 10, 'digits')
+    assert (digits.spec.mean, digits.spec.std) == (measured.mean, measured.std)
+    assert digits.spec is data.spec('digits')
+
+
+# TensorFlow Datasets
+
+def test_prepared_data_reads_back_exactly(tiny_cifar10, no_network):
+    data_dir, splits = tiny_cifar10
+    read = data.load('cifar10', data_dir=data_dir)
+    assert read.spec == data.spec('cifar10') and no_network == []
+    for source, (images, labels) in zip(read[1:], splits.values(), strict=True):
+        np.testing.assert_array_equal(source.images, images)
+        np.testing.assert_array_equal(source.labels, labels)
+        assert source.images.dtype == np.uint8 and source.labels.dtype == np.int32
+
+
+def test_reading_needs_no_tensorflow(tiny_cifar10):
+    program = '''
+import sys
+from jaxdd import data
+assert 'tensorflow_datasets' not in sys.modules
+print(len(data.load('cifar10', data_dir=sys.argv[1]).train.labels))
+assert 'tensorflow_datasets' in sys.modules and 'tensorflow' not in sys.modules
+'''
+    done = subprocess.run([sys.executable, '-c', program, tiny_cifar10[0]], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == '20'
+    assert 'group size' not in done.stderr
+
+
+def test_only_the_group_size_message_is_silenced(tiny_cifar10, caplog):
+    logger = logging.getLogger('absl')
+    before = list(logger.filters)
+    data.load('cifar10', data_dir=tiny_cifar10[0])
+    assert 'group size' not in caplog.text
+    assert logger.filters == before
+
+
+@pytest.mark.parametrize('name', [r.name for r in specs.TABLE.values() if r.tfds])
+def test_not_prepared_fails_fast_without_network_and_names_the_command(name, tmp_path, no_network):
+    start = time.monotonic()
+    with pytest.raises(ValueError) as error:
+        data.load(name, data_dir=tmp_path / 'my data')
+    assert time.monotonic() - start < 2 and no_network == []
+    assert str(error.value).startswith(f'{name} is not prepared under {tmp_path}/my data;')
+    assert str(error.value).endswith("pip install -e '.[prepare]' && python -m experiments.prepare "
+                                     f"{name} --data-dir '{tmp_path}/my data'")
+
+
+def test_the_default_data_dir_is_that_of_tensorflow_datasets(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    with pytest.raises(ValueError, match=f'not prepared under {tmp_path}/tensorflow_datasets;'):
+        data.load('mnist')
+
+
+def test_the_newest_version_is_read_and_unfinished_ones_are_not(tmp_path):
+    for version in ('3.0.2', '3.0.10', '2.9.9', '3.1.0.incompleteABC'):
+        (tmp_path / 'cifar10' / version).mkdir(parents=True)
+        (tmp_path / 'cifar10' / version / 'dataset_info.json').write_text('{}')
+    assert prepared_folder('cifar10', tmp_path).name == '3.0.10'
+    assert prepared_folder('mnist', tmp_path) is None
+
+
+def test_another_file_format_is_refused(tmp_path):
+    (tmp_path / 'cifar10' / '3.0.2').mkdir(parents=True)
+    info = tmp_path / 'cifar10' / '3.0.2' / 'dataset_info.json'
+    for content, stored in (('{}', 'tfrecord'), ('{"fileFormat": "parquet"}', 'parquet')):
+        info.write_text(content)
+        assert file_format(info.parent) == stored
+        with pytest.raises(ValueError, match=f'holds cifar10 as {stored}, but only array_record.*another f'):
+            data.load('cifar10', data_dir=tmp_path)
+
+
+def test_lost_files_are_named(tiny_cifar10, tmp_path):
+    shutil.copytree(tiny_cifar10[0] / 'cifar10', tmp_path / 'cifar10')
+    next(tmp_path.glob('cifar10/3.0.2/*test.array_record*')).unlink()
+    with pytest.raises(ValueError, match="3.0.2: split 'test' cannot be read .* prepare it again"):
+        data.load('cifar10', data_dir=tmp_path)
+
+
+# .npz
+
+def test_npz_reads_back_with_measured_constants(npz):
+    made = arrays()
+    read = data.load(npz(**made))
+    assert read.spec == specs.for_arrays(made['train_images'], 3, 'mine')
+    np.testing.assert_array_equal(read.train.images, made['train_images'])
+    np.testing.assert_array_equal(read.test.labels, made['test_labels'])
+    assert read.train.labels.dtype == read.test.labels.dtype == np.int32
+
+
+def test_npz_without_a_channel_axis_gets_one(npz):
+    made = arrays()
+    made |= {k: made[k][..., 0] for k in ('train_images', 'test_images')}
+    assert data.load(str(npz(**made))).test.images.shape == (4, 5, 4, 1)
+
+
+IMAGES = arrays()['train_images']
+
+
+@pytest.mark.parametrize('changes,message', [
+    ({'test_labels': None, 'x_test': np.arange(3)},
+     'no array named test_labels; found: train_images, train_labels, test_images, x_test; expected: train'),
+    ({'train_images': IMAGES / 255}, r'\(train\): images must be uint8 in 0..255, got float64'),
+    ({'test_images': IMAGES[:4].astype(int)}, r'\(test\): images must be uint8 in 0..255, got int64'),
+    ({'train_images': IMAGES[..., 0, 0]}, r'\(train\): images must be .* got shape \(8, 5\)'),
+    ({'train_images': IMAGES[..., :2]}, r'images must be \[N, height, width, 1 or 3\], got .*4, 2\)'),
+    ({'train_labels': np.arange(7) % 3}, r'labels must be one integer per image, \[8\], got shape \(7,\)'),
+    ({'train_labels': np.arange(8) / 2}, 'labels must be integers, got float64'),
+    ({'train_labels': np.arange(8) % 3 - 1}, r'labels must lie in 0..1, got -1..1'),
+    ({'train_labels': np.arange(8) % 2 * 2}, r'\(train\): class 1 has no images'),
+    ({'train_labels': np.arange(8) * 10 ** 9}, 'largest label is 7000000000, but there are only 8 images'),
+    ({'test_labels': np.array([0, 1, 0, 1])}, r'\(test\): class 2 has no images'),
+    ({'test_labels': np.array([0, 1, 2, 3])}, r'\(test\): labels must lie in 0..2, got 0..3'),
+    ({'test_images': IMAGES[:4, :4]}, r'\(test\): images are \(4, 4, 3\), expected \(5, 4, 3\)'),
+    ({'train_images': IMAGES[:0], 'train_labels': np.zeros(0, int)}, r'\(train\): class 0 has no images'),
+    ({'train_labels': np.array([0, 1, 'two'] * 2 + [0, 1], object)}, 'train_labels cannot be .*allow_pickle'),
+])
+def test_npz_that_is_wrong_says_how(npz, changes, message):
+    path = npz(**arrays(**changes))
+    with pytest.raises(ValueError, match=message) as error:
+        data.load(path)
+    assert str(error.value).startswith(str(path))
+
+
+def test_npz_that_is_none(tmp_path):
+    with pytest.raises(ValueError, match='nowhere.npz: no such file'):
+        data.load(tmp_path / 'nowhere.npz')
+    (tmp_path / 'text.npz').write_text('no zip')
+    with pytest.raises(ValueError, match='text.npz: not an .npz file; write it with numpy.savez, arrays: tr'):
+        data.load(tmp_path / 'text.npz')
+
+
+def test_damaged_npz_names_the_array(npz):
+    path = npz(**arrays())
+    content = bytearray(path.read_bytes())
+    content[300:310] = bytes(10)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='mine.npz: train_images cannot be read'):
+        data.load(path)
+
+
+# folders and names
+
+def classes(*names):
+    """Files of one training and one test image for each class."""
+    image = np.full((4, 4, 3), 99, np.uint8)
+    return {f'{half}/{name}/1.png': image for name in names for half in ('train', 'val')}
+
+
+def test_folder_path(image_folder):
+    read = data.load(image_folder(classes('cat', 'dog')))
+    assert read.spec.name == 'images' and read.spec.class_names == ('cat', 'dog')
+    assert read.spec.image_shape == (4, 4, 3) and read.spec.num_classes == 2
+    assert data.load(image_folder({}), image_size=2).spec.image_shape == (2, 2, 3)
+
+
+def test_imagenet_subset_gets_the_size_of_its_row(image_folder):
+    root = image_folder({f'imagewoof/{k}': v for k, v in classes(*'abcdefghij').items()})
+    read = data.load('imagewoof', data_dir=root)
+    assert read.train.images.shape == (10, 128, 128, 3) and read.spec.class_names == tuple('abcdefghij')
+    assert read.spec.mean == (0.485, 0.456, 0.406)
+    assert data.load('imagewoof', data_dir=root, image_size=8).spec.image_shape == (8, 8, 3)
+
+
+def test_imagenet_subset_with_another_number_of_classes_is_refused(image_folder):
+    root = image_folder({f'tiny_imagenet/{k}': v for k, v in classes('a', 'b').items()})
+    with pytest.raises(ValueError, match='tiny_imagenet: 2 classes, but tiny_imagenet has 200'):
+        data.load('tiny_imagenet', data_dir=root)
+
+
+def test_imagenet_subset_that_is_not_there_says_where_to_put_it(tmp_path):
+    with pytest.raises(ValueError, match=f'imagenette is not there: {tmp_path}/imagenette is .*unpack'):
+        data.load('imagenette', data_dir=tmp_path)
+
+
+def test_image_size_is_refused_where_it_has_no_meaning(npz):
+    for name in ('digits', 'cifar10', npz(**arrays())):
+        with pytest.raises(ValueError, match='image_size is for image folders'):
+            data.load(name, image_size=16)
+
+
+def test_unknown_name_offers_the_nearest_and_the_paths():
+    message = ("unknown data set 'cifar1O'; valid: cifar10, .*tiny_imagenet. Did you mean 'cifar10.?'.*"
+               'Or a path to an .npz file or an image folder')
+    with pytest.raises(ValueError, match=message):
+        data.load('cifar1O')
