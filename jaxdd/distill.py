@@ -132,7 +132,7 @@ def observe(method: Method, networks: Mapping[str, Variables], synthetic: Synthe
     for data, view in sorted({(read.data, read.view) for read in reads}):
         _require_images(data, view, sources)
         raw = parallel.split(sources[data], 1)
-        images[data, view] = raw if view == 'raw' else parallel.split(jax.vmap(method.augment)(keys, raw), 1)
+        images[data, view] = raw if view == 'raw' else parallel.split(parallel.each(method.augment, keys, raw), 1)
     outputs = {read: _forward(method.models, networks, read, images[read.data, read.view])
                for read in reads if read.role}
     return Observation(outputs, images, synthetic, networks, inputs, step)

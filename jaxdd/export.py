@@ -19,9 +19,9 @@ def save_npz(path: str | os.PathLike, synthetic: SyntheticSet, *, mean: Sequence
              class_names: Sequence[str], info: Mapping[str, Any]) -> None:
     """Writes a distilled set with all that is needed to use it elsewhere, through a temporary file.
 
-    Fields: `images` [K, n, H, W, C] float32 normalised, `labels` [K, n, Y] float32, `images_uint8` (the images
-    times std plus mean, in 0..255), `mean` and `std` [C] of pixels in [0, 1], `class_names` [K], `info` (JSON
-    text), and `learning_rate` if the set has one.
+    Fields: `images` [K, n, H, W, C] float32 normalised, `labels` [K, n, Y] float32, `images_uint8` (the
+    images times std plus mean, in 0..255), `mean` and `std` [C] of pixels in [0, 1], `class_names` [K],
+    `info` (JSON text), and `learning_rate` if the set has one.
 
     Args:
         path: the file; parents are made.
@@ -51,8 +51,8 @@ def load_npz(path: str | os.PathLike) -> tuple[SyntheticSet, dict[str, Any]]:
     """Reads what `save_npz` wrote.
 
     Returns:
-        The set (numpy arrays, bitwise as saved) and a dict of the other fields: `images_uint8`, `mean`, `std` as
-        arrays, `class_names` as a tuple, `info` as it was given.
+        The set (numpy arrays, bitwise as saved) and a dict of the other fields: `images_uint8`, `mean`, `std`
+        as arrays, `class_names` as a tuple, `info` as it was given.
 
     Raises:
         ValueError: no such file, not an npz file, or fields are missing (names them).
@@ -75,9 +75,9 @@ def load_npz(path: str | os.PathLike) -> tuple[SyntheticSet, dict[str, Any]]:
 def stored_bytes(synthetic: SyntheticSet) -> dict[str, int]:
     """Bytes that the distilled set takes, labels counted.
 
-    Images count 4 bytes per value (float32); pass what is stored, not what a parametrization makes of it. Hard
-    labels (one-hot, one class per row) are implied by the class index: 0 bytes. All others are soft: 4 bytes per
-    entry of [K, n, Y].
+    Images count 4 bytes per value (float32); pass what is stored, not what a parametrization makes of it.
+    Hard labels (one-hot, one class per row) are implied by the class index: 0 bytes. All others are soft:
+    4 bytes per entry of [K, n, Y].
 
     Returns:
         `{'images': bytes, 'labels': bytes}`.
@@ -95,7 +95,7 @@ def grid(images: Any, *, class_names: Sequence[str] | None = None, max_per_class
         images: `[K, n, H, W, C]` in [0, 1] (clipped), C in {1, 3}.
         class_names: K row labels, written at the left; None leaves the bare tiles.
         max_per_class: how many images of a class are shown, the first ones.
-        scale: screen pixels per image pixel, enlarged without smoothing; None makes a tile at least 32 wide.
+        scale: screen pixels per image pixel, enlarged without smoothing; None makes tiles of at least 48.
 
     Returns:
         `[height, width, 3]` uint8.
@@ -107,7 +107,7 @@ def grid(images: Any, *, class_names: Sequence[str] | None = None, max_per_class
     if images.ndim != 5 or images.shape[-1] not in (1, 3):
         raise ValueError(f'images must be [K, n, H, W, 1 or 3], got shape {images.shape}')
     images = images[:, :max_per_class]
-    scale = scale or max(1, -(-32 // min(images.shape[2:4])))
+    scale = scale or max(1, -(-48 // min(images.shape[2:4])))
     tiles = np.clip(np.nan_to_num(images) * 255, 0, 255).round().astype(np.uint8)
     tiles = np.broadcast_to(tiles, (*tiles.shape[:-1], 3)).repeat(scale, axis=2).repeat(scale, axis=3)
     tiles = np.pad(tiles, ((0, 0), (0, 0), (0, _GAP), (0, _GAP), (0, 0)), constant_values=255)
@@ -161,7 +161,8 @@ def _page(halves, titles, names, rows):
         if titles:
             draw.text((x, _MARGIN), titles[i], font=title, fill=_INK)
     for row, name in enumerate(names):
-        draw.text((indent - 12, top + (row + 0.5) * pitch - _GAP / 2), name, font=label, fill=_INK, anchor='rm')
+        middle = top + (row + 0.5) * pitch - _GAP / 2
+        draw.text((indent - 12, middle), name, font=label, fill=_INK, anchor='rm')
     return page
 
 
@@ -183,7 +184,8 @@ def _write(path, content):
 def _bytes(images, mean, std):
     mean, std = (np.asarray(value, np.float32) for value in (mean, std))
     if mean.shape != images.shape[-1:] or std.shape != images.shape[-1:]:
-        raise ValueError(f'images have {images.shape[-1]} channels, mean has shape {mean.shape}, std {std.shape}')
+        raise ValueError(f'images have {images.shape[-1]} channels, but mean has shape {mean.shape} and std '
+                         f'{std.shape}')
     if not np.isfinite(images).all():
         bad = np.argwhere(~np.isfinite(images).all(axis=(2, 3, 4)))[0]
         raise ValueError(f'image {bad[1]} of class {bad[0]} holds values that are not finite')

@@ -121,7 +121,7 @@ def fit_seeds(keys: Sequence[PRNGKey], model: Model, sample: Sample, recipe: Rec
     done: list[Variables] = []
     for group in groups:
         state = _Seeds(jnp.zeros((), jnp.int32), group[0],
-                       jax.vmap(lambda k: init_fit(k, model, recipe))(jnp.stack(group)))
+                       jax.jit(jax.vmap(lambda k: init_fit(k, model, recipe)))(jnp.stack(group)))
         state = loop.run(step, state, jax.tree_util.Partial(_whole, sample), num_steps=recipe.num_steps,
                          steps_per_call=steps_per_call, callbacks=callbacks, should_stop=should_stop)
         if int(state.step) < recipe.num_steps:

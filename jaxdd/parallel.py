@@ -6,6 +6,7 @@ Without a mesh every function here leaves its argument alone.
 """
 import contextlib
 import os
+from collections.abc import Callable
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -64,6 +65,17 @@ def replicate(tree: PyTree) -> PyTree:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
         return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec()), tree)
     return jax.device_put(tree, NamedSharding(jax.sharding.get_mesh(), PartitionSpec()))
+
+
+def each(function: Callable[..., PyTree], *args: PyTree) -> PyTree:
+    """Maps over the leading axis: one compiled body after the other on CPUs, all at once on accelerators.
+
+    On a CPU `vmap` would compute every branch of a switch and keep all the temporaries; an accelerator wants
+    the width.
+    """
+    if on_cpu():
+        return jax.lax.map(lambda one: function(*one), args)
+    return jax.vmap(function)(*args)
 
 
 def on_cpu() -> bool:

@@ -6,6 +6,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdd import checks
 from jaxdd.models.convnet import ConvNet
+from jaxdd.models.initial import torch_default
 from jaxdd.models.resnet import ResNet
 from jaxdd.types import Array, Model, Outputs, PRNGKey, PyTree, Variables
 
@@ -52,8 +53,10 @@ def model(module: nn.Module, image_shape: tuple[int, int, int], *, batch_statist
     module = module.clone(batch_statistics=batch_statistics)
 
     def init(key: PRNGKey) -> Variables:
-        variables = module.init(key, jnp.zeros((1, *image_shape), jnp.float32))
-        return Variables(variables['params'], _by_layer(variables.get('batch_stats', {})),
+        shapes = jax.eval_shape(module.init, key, jnp.zeros((1, *image_shape), jnp.float32))
+        running = {path: {'mean': jnp.zeros(layer['mean'].shape), 'var': jnp.ones(layer['var'].shape)}
+                   for path, layer in _by_layer(shapes.get('batch_stats', {})).items()}
+        return Variables(torch_default(key, shapes['params']), running,
                          age=jnp.zeros((), jnp.int32), accuracy=jnp.zeros((), jnp.float32))
 
     def apply(variables: Variables, images: Array) -> Outputs:

@@ -1,8 +1,5 @@
 """The ConvNet of dataset distillation and the layers that it shares with the other networks."""
-from collections.abc import Callable
-
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jaxdd import checks
@@ -13,19 +10,10 @@ ACTIVATIONS = {'relu': nn.relu, 'sigmoid': nn.sigmoid, 'swish': nn.swish,
                'leaky_relu': lambda x: nn.leaky_relu(x, negative_slope=0.01)}
 POOLINGS = ('avg', 'max', 'none')
 
-# U(-b, b) with b = 1/sqrt(fan_in): torch's default for convolutions and linear layers; no paper overrides it.
-kernel_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
-
-
-def bias_init(fan_in: int) -> Callable[..., Array]:
-    """Draws biases from U(-b, b) with b = 1/sqrt(fan_in), torch's default (Flax: zeros)."""
-    bound = fan_in ** -0.5
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
-
 
 def conv(x: Array, features: int, *, name: str, size: int = 3, stride: int = 1, padding: int = 1,
          use_bias: bool = True, dtype: str | None = None) -> Array:
-    """Applies a square convolution with torch's padding and initialisation, inside a compact module.
+    """Applies a square convolution with torch's padding, inside a compact module.
 
     Args:
         x: `[N, H, W, C]`.
@@ -40,12 +28,12 @@ def conv(x: Array, features: int, *, name: str, size: int = 3, stride: int = 1, 
         `[N, H', W', features]`.
     """
     layer = nn.Conv(features, (size, size), stride, [(padding, padding)] * 2, use_bias=use_bias, dtype=dtype,
-                    kernel_init=kernel_init, bias_init=bias_init(size * size * x.shape[-1]), name=name)
+                    name=name)
     return layer(x)
 
 
 def classifier(features: Array, num_classes: int) -> Array:
-    """Applies the linear head 'classifier' with torch's initialisation, inside a compact module.
+    """Applies the linear head 'classifier', inside a compact module.
 
     Args:
         features: `[N, D]`.
@@ -54,8 +42,7 @@ def classifier(features: Array, num_classes: int) -> Array:
     Returns:
         `[N, Y]` logits, no softmax.
     """
-    return nn.Dense(num_classes, kernel_init=kernel_init, bias_init=bias_init(features.shape[-1]),
-                    name='classifier')(features)
+    return nn.Dense(num_classes, name='classifier')(features)
 
 
 def average_pool(x: Array, window: tuple[int, int]) -> Array:

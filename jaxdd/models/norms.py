@@ -147,7 +147,7 @@ def update_batch_stats(batch_stats: Mapping[str, PyTree], moments: Mapping[str, 
 
     Note:
         `momentum` is torch's; Flax calls 1 - momentum by this name. Torch normalises by the biased variance
-        but keeps the unbiased one, Flax the biased one in both places; we follow torch, the papers' framework.
+        but keeps the unbiased one, Flax the biased one in both places; we follow torch, as the papers do.
     """
     def moved(old: Array, new: Array) -> Array:
         return ((1 - momentum) * old + momentum * new).astype(old.dtype)

@@ -61,9 +61,9 @@ class ResNet(nn.Module):
     Note:
         DC's code builds a head for 32x32 alone. Here the pool leaves 2x2 positions of 64x64 images, so D is
         4 * 512, as in IID's networks.py, and is global where the last map is smaller than 4x4. Maps are those
-        BEFORE the pool (P = 16 at 32x32), since one pooled position has no local structure to compare. A stage keeps the
-        side of a map that is 2x2 already, which concerns images of side 8 or less: the instance norm of a 1x1
-        map is a constant, so the network would not see its image.
+        BEFORE the pool (P = 16 at 32x32), since one pooled position has no local structure to compare. A stage
+        keeps the side of a map that is 2x2 already, which concerns images of side 8 or less: the instance norm
+        of a 1x1 map is a constant, so the network would not see its image.
     """
     num_classes: int
     stage_sizes: tuple[int, ...] = (2, 2, 2, 2)

@@ -1,0 +1,118 @@
+"""The rules of the tree: who may import whom, who may name what, and how long anything may be."""
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+LAYERS = (('types', 'checks', 'identity'),
+          ('losses', 'augment', 'models', 'data', 'parallel', 'checkpoint', 'loop'),
+          ('networks', 'pools', 'fit', 'parametrizations', 'terms'),
+          ('methods', 'regularizers'),
+          ('distill', 'relabel', 'evaluate', 'calibrate', 'scores'),
+          ('report', 'export'))
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+SIDEWAYS = {('data', 'parallel'), ('loop', 'parallel'), ('networks', 'fit'), ('pools', 'fit'),
+            ('calibrate', 'distill')}
+DEVICES = {'devices', 'local_devices', 'device_count', 'local_device_count', 'Mesh', 'make_mesh', 'set_mesh'}
+FILES = sorted((ROOT / 'jaxdd').rglob('*.py'))
+SCRIPTS = sorted((ROOT / 'experiments').rglob('*.py'))
+parametrize = pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def imports(path):
+    """Absolute dotted names of everything that a file imports."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[:len(package) - node.level + 1] if node.level else ()
+            stem = '.'.join((*base, *([node.module] if node.module else [])))
+            yield from (f'{stem}.{alias.name}' for alias in node.names)
+
+
+def top(path):
+    """The module or subpackage of jaxdd that a file belongs to; '' for `jaxdd/__init__.py`."""
+    return path.relative_to(ROOT / 'jaxdd').with_suffix('').parts[0].replace('__init__', '')
+
+
+def named(path):
+    """Every identifier and attribute that a file's code mentions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from (part for alias in node.names for part in alias.name.split('.'))
+        elif isinstance(node, ast.Name):
+            yield node.id
+
+
+def public(tree):
+    """Public functions, classes and their public methods."""
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith('_'):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node)
+
+
+@parametrize
+def test_imports_point_downward(path):
+    own = top(path)
+    for name in imports(path):
+        parts = name.split('.')
+        assert parts[0] != 'experiments', f'{path} imports {name}: the library knows no scripts'
+        if parts[0] == 'jaxdd' and len(parts) > 1 and own and parts[1] != own:
+            assert own in LEVEL and parts[1] in LEVEL, f'{own} or {parts[1]} has no level: add it to LAYERS'
+            assert LEVEL[parts[1]] < LEVEL[own] or (own, parts[1]) in SIDEWAYS, f'{path} may not import {name}'
+
+
+@pytest.mark.parametrize('module, home', [('tensorflow', 'data'), ('tensorflow_datasets', 'data'),
+                                          ('orbax', 'checkpoint')])
+def test_one_home_for_each_heavy_dependency(module, home):
+    owners = {path for path in FILES + SCRIPTS if module in {name.split('.')[0] for name in imports(path)}}
+    assert {path for path in owners if path in SCRIPTS or top(path) != home} == set()
+
+
+def test_tensorflow_is_not_even_mentioned_outside_data():
+    strangers = [path for path in FILES + SCRIPTS if path in SCRIPTS or top(path) != 'data']
+    assert [path for path in strangers if 'tensorflow' in path.read_text()] == []
+
+
+def test_only_parallel_knows_devices():
+    assert {path.name for path in FILES + SCRIPTS if DEVICES & set(named(path))} == {'parallel.py'}
+
+
+def test_only_build_turns_strings_into_methods():
+    users = {path.name for path in SCRIPTS for name in imports(path)
+             if name.startswith(('jaxdd.methods', 'jaxdd.regularizers'))}
+    assert users == {'build.py'}
+
+
+@parametrize
+def test_files_and_functions_stay_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 350
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[ast.get_docstring(node) is not None:][:1]
+            length = node.end_lineno - first[0].lineno + 1 if first else 0
+            assert length <= 60, f'{node.name} has {length} lines'
+
+
+@parametrize
+def test_public_names_are_documented(path):
+    for node in public(ast.parse(path.read_text())):
+        doc = ast.get_docstring(node)
+        assert doc, f'{node.name} has no docstring'
+        first = doc.splitlines()[0]
+        assert len(first) <= 110 and first.endswith(('.', ':')), f'{node.name}: {first!r}'
+
+
+def test_packages_only_re_export():
+    for path in FILES:
+        if path.name == '__init__.py':
+            for node in ast.parse(path.read_text()).body:
+                assert isinstance(node, ast.ImportFrom) or ast.get_docstring(ast.Module([node], [])), path
+                assert all(alias.asname == alias.name for alias in getattr(node, 'names', ())), path

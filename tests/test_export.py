@@ -1,0 +1,119 @@
+"""A distilled set survives the way through a file; pictures show every class."""
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxdd import export
+from jaxdd.types import SyntheticSet
+
+MEAN, STD, NAMES = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), ('airplane', 'zèbre')
+
+
+def synthetic(learning_rate=None):
+    generator = np.random.default_rng(0)
+    labels = np.broadcast_to(np.eye(2, dtype=np.float32)[:, None], (2, 3, 2))
+    images = generator.normal(size=(2, 3, 8, 8, 3)).astype(np.float32)
+    return SyntheticSet(jnp.asarray(images), jnp.asarray(labels), learning_rate)
+
+
+def save(path, one=None, **other):
+    arguments = {'mean': MEAN, 'std': STD, 'class_names': NAMES, 'info': {'method': 'dm', 'seed': 0}}
+    export.save_npz(path, one or synthetic(), **{**arguments, **other})
+    return path
+
+
+@pytest.mark.parametrize('learning_rate', [None, jnp.float32(0.01)])
+def test_a_set_comes_back_bitwise(tmp_path, learning_rate):
+    one = synthetic(learning_rate)
+    found, rest = export.load_npz(save(tmp_path / 'deep' / 'distilled.npz', one))
+    assert found.images.tobytes() == np.asarray(one.images).tobytes() and found.images.dtype == np.float32
+    assert found.labels.tobytes() == np.asarray(one.labels).tobytes()
+    assert found.learning_rate == learning_rate
+    assert rest['class_names'] == NAMES and rest['info'] == {'method': 'dm', 'seed': 0}
+    np.testing.assert_array_equal(rest['mean'], np.float32(MEAN))
+    np.testing.assert_array_equal(rest['std'], np.float32(STD))
+    assert [p.name for p in (tmp_path / 'deep').iterdir()] == ['distilled.npz']
+
+
+def test_bytes_are_denormalised_and_clipped(tmp_path):
+    images = jnp.stack([jnp.full((1, 2, 2, 3), v) for v in (0.0, 100.0)])
+    labels = jnp.eye(2)[:, None]
+    _, rest = export.load_npz(save(tmp_path / 'x.npz', SyntheticSet(images, labels)))
+    assert rest['images_uint8'].dtype == np.uint8
+    assert rest['images_uint8'][0, 0, 0, 0].tolist() == [128, 102, 76]    # 127.5 and 76.5 round to even
+    assert (rest['images_uint8'][1] == 255).all()
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'class_names': ('a',)}, '2 classes of images but 1'),
+    ({'mean': (0.5,)}, '3 channels, but mean has shape'),
+    ({'info': {'x': float('nan')}}, 'info must be JSON'), ({'info': {'x': object()}}, 'info must be JSON')])
+def test_what_does_not_fit_is_refused(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        save(tmp_path / 'x.npz', **change)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pixels_must_be_finite(tmp_path):
+    one = synthetic()
+    with pytest.raises(ValueError, match='image 2 of class 1'):
+        save(tmp_path / 'x.npz', one._replace(images=one.images.at[1, 2, 0, 0, 0].set(jnp.nan)))
+
+
+def test_files_that_lack_fields_are_refused(tmp_path):
+    np.savez(tmp_path / 'x.npz', images=np.ones(3), labels=np.ones(3), mean=np.ones(1))
+    with pytest.raises(ValueError, match='lacks images_uint8, std, class_names, info'):
+        export.load_npz(tmp_path / 'x.npz')
+    with pytest.raises(ValueError, match='does not exist'):
+        export.load_npz(tmp_path / 'no.npz')
+    np.save(tmp_path / 'y.npy', np.ones(3))
+    (tmp_path / 'z.npz').write_bytes(b'garbage')
+    (tmp_path / 'cut.npz').write_bytes(save(tmp_path / 'whole.npz').read_bytes()[:-300])
+    for name in ('y.npy', 'z.npz', 'cut.npz'):
+        with pytest.raises(ValueError, match=f'{name} cannot be read as npz'):
+            export.load_npz(tmp_path / name)
+
+
+def test_stored_bytes_count_soft_labels():
+    one = synthetic()
+    assert export.stored_bytes(one) == {'images': 2 * 3 * 8 * 8 * 3 * 4, 'labels': 0}
+    assert export.stored_bytes(one._replace(labels=one.labels * 0.8 + 0.1))['labels'] == 2 * 3 * 2 * 4
+    mixed = one.labels.at[0, 0].set(jnp.array([0.0, 1.0]))    # one-hot, but not implied by the class
+    assert export.stored_bytes(one._replace(labels=mixed))['labels'] == 48
+
+
+def test_grid_places_each_image_without_smoothing():
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 8, 8, 1)) / 255
+    picture = export.grid(images)
+    assert picture.shape == (3 * 48 + 2 * 3, 4 * 48 + 3 * 3, 3) and picture.dtype == np.uint8
+    np.testing.assert_array_equal(picture[51:99:6, 102:150:6, 0], np.round(images[1, 2, :, :, 0] * 255))
+    np.testing.assert_array_equal(picture[51:99], picture[51:99:6].repeat(6, axis=0))
+    assert (picture[48:51] == 255).all() and (picture[:, 48:51] == 255).all()
+    assert export.grid(images, max_per_class=2, scale=1).shape == (3 * 8 + 6, 2 * 8 + 3, 3)
+    assert export.grid(images - 5).min() == 0 and export.grid(images * np.nan).min() == 0
+
+
+def test_grid_with_names_is_wider_and_wants_one_per_class():
+    images = np.zeros((2, 1, 8, 8, 3))
+    assert export.grid(images, class_names=NAMES).shape[1] > export.grid(images).shape[1] + 40
+    with pytest.raises(ValueError, match='2 classes of images but 1 class names'):
+        export.grid(images, class_names=['a'])
+    with pytest.raises(ValueError, match=r'\[K, n, H, W, 1 or 3\], got shape \(2, 8, 8, 3\)'):
+        export.grid(images[:, 0])
+
+
+def test_the_page_holds_both_halves(tmp_path):
+    left, right = np.zeros((2, 4, 8, 8, 1)), np.full((2, 3, 8, 8, 1), 0.5)
+    export.save_grid_png(tmp_path / 'grid.png', left, right, class_names=NAMES)
+    image = Image.open(tmp_path / 'grid.png')
+    pixels = np.asarray(image)
+    assert (image.format, image.mode) == ('PNG', 'RGB')
+    assert ((pixels == 0).all(-1)).sum() == 2 * 4 * 48 * 48
+    assert ((pixels == 128).all(-1)).sum() >= 2 * 3 * 48 * 48
+    assert image.height > 2 * 48 + 3 and image.width > 7 * 48 + 5 * 3
+    with pytest.raises(ValueError, match='same classes and image shape'):
+        export.save_grid_png(tmp_path / 'x.png', left, right[:1], class_names=NAMES)
+    with pytest.raises(ValueError, match='2 classes of images but 3'):
+        export.save_grid_png(tmp_path / 'x.png', left, right, class_names='abc')
+    assert [p.name for p in tmp_path.iterdir()] == ['grid.png']
