@@ -54,7 +54,7 @@ def run(config: Config) -> int:
         progress.begin('report', 'writing the results')
         record.distilled_set(job, distilled, workdir)
         results = record.results(job, distilled, scores, progress.seconds)
-        print(record.everything(results, distilled, workdir))
+        print(record.everything(results, job, distilled, scores, workdir))
     return 0
 
 

@@ -1,5 +1,6 @@
 """The stages of a run: load, prepare, distil, evaluate. Each is resumable and says how long it takes."""
 import dataclasses
+import json
 import pathlib
 import time
 import zlib
@@ -12,7 +13,7 @@ import numpy as np
 from experiments import build
 from experiments.configs import Config
 from experiments.progress import History, bar
-from jaxdd import calibrate, checkpoint, data, distill, loop, parallel, pools, terms
+from jaxdd import calibrate, checkpoint, data, distill, loop, parallel, pools, report, terms
 from jaxdd import evaluate as evaluation
 from jaxdd.types import Accuracy, DistillState, Method, Model, SyntheticSet, Variables
 
@@ -73,7 +74,7 @@ def prepare(job: Job, stop: Stop) -> list[Variables]:
         return pools.proxies(
             jax.random.key(p.seed), build.model(p.network, job.spec, batch_statistics=True),
             data.epochs(job.dataset.train, job.spec, batch_size=p.batch_size), recipe, count=p.count,
-            cache=pathlib.Path(job.config.cache_dir).expanduser() / 'proxies', identity=_pool_identity(job),
+            cache=_cache(job.config) / 'proxies', identity=_pool_identity(job),
             steps_per_call=job.steps_per_call, callbacks=[move], should_stop=stop, log=shown.write)
 
 
@@ -109,10 +110,20 @@ def distil(job: Job, pool: list[Variables], workdir: pathlib.Path, stop: Stop) -
 
 
 def evaluate(job: Job, distilled: Distilled, stop: Stop) -> Scores:
-    """Students on the distilled set, and on a random real subset of the same size under the same protocol."""
+    """Students on the distilled set, and on a random real subset of the same size under the same protocol.
+
+    The random subset's accuracies depend on data, protocol and seed alone, so they are kept in the cache folder.
+    """
+    scored = score(job, distilled.synthetic, stop, title='students (distilled)')
+    cached = _cache(job.config) / 'random' / f'{checkpoint.fingerprint(_baseline_identity(job))}.json'
+    if cached.exists():
+        print(f'random real images: the accuracies of an earlier run under the same protocol ({cached})')
+        return Scores(scored, {name: Accuracy(**row) for name, row in json.loads(cached.read_text()).items()})
     subset = data.real_subset(_key(job.config, 3), job.dataset.train, job.spec, ipc=job.config.ipc)
-    return Scores(score(job, distilled.synthetic, stop, title='students (distilled)'),
-                  score(job, subset, stop, title='students (random)'))
+    random = score(job, subset, stop, title='students (random)')
+    if not stop():
+        report.write_results(cached, random)
+    return Scores(scored, random)
 
 
 def score(job: Job, synthetic: SyntheticSet, stop: Stop, *, title: str = 'students',
@@ -197,9 +208,23 @@ def _regularized(job: Job, weights: dict[str, float]) -> Method:
 def _pool_identity(job: Job) -> dict:
     fields = dataclasses.asdict(job.config.proxies)
     del fields['count']
+    return {'recipe': fields, **_data_identity(job)}
+
+
+def _baseline_identity(job: Job) -> dict:
+    c = job.config
+    return {'evaluation': dataclasses.asdict(c.evaluation), 'augmentation': dataclasses.asdict(c.augmentation),
+            'ipc': c.ipc, 'seed': c.seed, 'hardware': parallel.hardware(), **_data_identity(job)}
+
+
+def _data_identity(job: Job) -> dict:
     train = job.dataset.train
-    return {'recipe': fields, 'mean': job.spec.mean, 'std': job.spec.std, 'images': list(np.shape(train.images)),
+    return {'mean': job.spec.mean, 'std': job.spec.std, 'images': list(np.shape(train.images)),
             'checksum': zlib.crc32(np.ascontiguousarray(train.labels), zlib.crc32(np.ascontiguousarray(train.images)))}
+
+
+def _cache(config: Config) -> pathlib.Path:
+    return pathlib.Path(config.cache_dir).expanduser()
 
 
 class _Clock:

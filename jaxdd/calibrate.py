@@ -29,6 +29,9 @@ def automatic_weights(method: Method, regularizers: Mapping[str, Term], state: D
 
     Returns:
         name -> lambda; 0 where a regularizer has no gradient (e.g. class centralization of one image per class).
+
+    Raises:
+        ValueError: a gradient is not a number; names the regularizer.
     """
     method = method._replace(models={**method.models, **models})
     measure = jax.jit(_pulls(method, regularizers))
@@ -36,6 +39,9 @@ def automatic_weights(method: Method, regularizers: Mapping[str, Term], state: D
     pulls = [measure(state, feed, jnp.int32(i), None if method.classes == 'joint' else jnp.int32(i % classes))
              for i in range(draws)]
     mean = {name: float(np.mean([pull[name] for pull in pulls])) for name in regularizers}
+    if broken := [name for name, pull in mean.items() if np.isnan(pull)]:
+        raise ValueError(f'no automatic weight for {", ".join(broken)}: its gradient, or the objective\'s, is NaN at '
+                         'the initial images')
     return {name: ratio / pull if pull > 1e-12 else 0.0 for name, pull in mean.items()}
 
 

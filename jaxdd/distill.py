@@ -3,6 +3,7 @@
 A step draws the encoder, looks at real and synthetic images through it, differentiates the objective with
 respect to the stored parameters and lets optax move them. Methods and regularizers are values in it.
 """
+import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -147,7 +148,9 @@ def _forward(models: Mapping[str, Model], networks: Mapping[str, Variables], rea
             f'regularize(..., models={{{read.role!r}: model}}) and pools.attach(feed, {read.role!r}, pool)')
     num_classes, m = images.shape[:2]
     batch = parallel.split(images.swapaxes(0, 1).reshape(m * num_classes, *images.shape[2:]), 0)
-    out = models[read.role].apply(networks[read.role], batch)
+    apply = functools.partial(models[read.role].apply, networks[read.role])
+    independent = not jax.tree.leaves(jax.eval_shape(apply, batch).moments)  # batch norm sees the whole batch
+    out = parallel.in_chunks(apply, batch) if read.data == 'real' and independent else apply(batch)
 
     def unfold(x):
         return x.reshape(m, num_classes, *x.shape[1:]).swapaxes(0, 1)

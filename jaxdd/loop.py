@@ -24,7 +24,7 @@ _FEED = 0x0feed  # separates the feed's draws from the step's own
 class Callback(NamedTuple):
     """Something done every `every` steps, and after the last one."""
     every: int
-    call: Callable[[State, int, dict[str, np.ndarray]], None]   # (state, step, metrics of the steps since the last window)
+    call: Callable[[State, int, dict[str, np.ndarray]], None]   # (state, step, metrics [n] of the last dispatch's n steps)
 
 
 class NonFiniteError(ArithmeticError):
@@ -84,16 +84,24 @@ def run(step: Step, state: State, feed: Feed, *, num_steps: int, steps_per_call:
             stands at `state.step`.
         num_steps: the step to stop at.
         steps_per_call: steps per dispatch with a device feed.
-        callbacks: called in order, after every multiple of their period and at the end.
-        should_stop: asked after each dispatch; True ends the run early with the state as it is.
+        callbacks: called in order, after every multiple of their period and after the last step; not on an early stop.
+        should_stop: asked before each dispatch; True ends the run early with the state as it is.
 
     Returns:
         The state, `state.step == num_steps` unless stopped early.
 
     Raises:
         NonFiniteError: a metric is NaN or infinite; names it and the step. Callbacks have not seen that state.
+        ValueError: a period below 1, or an iterator that ends before `num_steps`.
+
+    Note:
+        A run is the same bit for bit however its dispatches are cut, as long as `steps_per_call` stays 1 or stays
+        above 1: XLA compiles a step alone and a step in a loop differently.
     """
-    state = parallel.replicate(jax.tree.map(jnp.copy, state))
+    for callback in callbacks:
+        if callback.every < 1:
+            raise ValueError(f'a callback period must be at least 1 step, got {callback.every}')
+    state = parallel.replicate(jax.tree.map(_owned, state))
     take = functools.partial(_streamed if isinstance(feed, Iterator) else _on_device, step, feed, steps_per_call)
     done = int(state.step)
     while done < num_steps and not should_stop():
@@ -109,6 +117,13 @@ def run(step: Step, state: State, feed: Feed, *, num_steps: int, steps_per_call:
     return state
 
 
+def _owned(leaf: Array) -> Array:
+    """A copy that may be donated, of a strong type: a weak one would compile the program a second time."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.copy(leaf)
+    return jnp.array(leaf, dtype=leaf.dtype, copy=True)
+
+
 def _on_device(step: Step, feed: DeviceFeed, size: int, state: State, count: int) -> tuple[State, Metrics]:
     return advance(step, size, state, feed, jnp.int32(count))
 
@@ -117,14 +132,18 @@ def _streamed(step: Step, feed: Iterator[Any], size: int, state: State, count: i
     del size
     rows = []
     for _ in range(count):
-        state, metrics = advance_with(step, state, next(feed))
+        inputs = next(feed, None)
+        if inputs is None:
+            raise ValueError(f'the feed ended at step {int(state.step)}, before the run did')
+        state, metrics = advance_with(step, state, inputs)
         rows.append(metrics)
     return state, jax.tree.map(lambda *values: jnp.stack(values), *rows)
 
 
 def _require_finite(history: dict[str, np.ndarray], done: int) -> None:
-    for name in sorted(history):
-        bad = np.flatnonzero(~np.isfinite(history[name]))
-        if bad.size:
-            raise NonFiniteError(f'{name} is {history[name][bad[0]]} at step {done + int(bad[0]) + 1}; '
-                                 'lower the learning rate or the regularizers\' weights')
+    bad = {name: np.flatnonzero(~np.isfinite(values)) for name, values in history.items()}
+    if first := [steps[0] for steps in bad.values() if steps.size]:
+        i = min(first)
+        words = ', '.join(f'{name} is {history[name][i]}' for name in sorted(bad) if i in bad[name])
+        raise NonFiniteError(f'{words} at step {done + int(i) + 1}; '
+                             'lower the learning rate or the regularizers\' weights')

@@ -14,6 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxdd.types import Array, PyTree
 
 AXIS = 'data'
+_THREADS_PER_DEVICE = 32
 
 
 def start(*, cpu_devices: int | None = None) -> None:
@@ -25,7 +26,11 @@ def start(*, cpu_devices: int | None = None) -> None:
         cpu_devices: number of devices; by default the largest power of two within the usable cores, at most 8.
     """
     cores = min(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1, 8)
-    jax.config.update('jax_num_cpu_devices', cpu_devices or 2 ** (cores.bit_length() - 1))
+    devices = cpu_devices or 2 ** (cores.bit_length() - 1)
+    jax.config.update('jax_num_cpu_devices', devices)
+    # A CPU device blocks a pool thread in each pending reduction: with one thread per core (XLA's default) the
+    # devices can wait for each other for ever. Idle threads cost nothing.
+    os.environ.setdefault('PJRT_NPROC', str(_THREADS_PER_DEVICE * devices))
 
 
 def mesh(num_devices: int | None = None) -> Mesh:
@@ -50,12 +55,15 @@ def split(x: Array, axis: int = 0) -> Array:
     """Divides one axis of `x` among the devices of the ambient mesh.
 
     A no-op without a mesh and where the axis length is not a multiple of the number of devices (then every
-    device computes the whole: the same value, no gain).
+    device computes the whole: the same value, no gain). Works inside and outside jit.
     """
     size = _ambient_size()
     if size == 1 or x.shape[axis] % size:
         return x
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(*[None] * axis, AXIS))
+    where = PartitionSpec(*[None] * axis, AXIS)
+    if isinstance(x, jax.core.Tracer):
+        return jax.lax.with_sharding_constraint(x, where)
+    return jax.device_put(x, NamedSharding(jax.sharding.get_mesh(), where))
 
 
 def replicate(tree: PyTree) -> PyTree:
@@ -76,6 +84,31 @@ def each(function: Callable[..., PyTree], *args: PyTree) -> PyTree:
     if on_cpu():
         return jax.lax.map(lambda one: function(*one), args)
     return jax.vmap(function)(*args)
+
+
+def in_chunks(function: Callable[[Array], PyTree], batch: Array, *, per_device: int = 8) -> PyTree:
+    """Applies a function of independent images `[N, ...]`; on CPUs in chunks that stay in the cache.
+
+    Several times faster on a CPU for passes without a gradient (through a loop, XLA:CPU's gradient convolutions
+    are slow); accelerators take the whole batch at once.
+
+    Args:
+        function: `[m, ...]` -> tree of arrays `[m, ...]`, each row from its own image alone.
+        batch: `[N, ...]`, may be split among the devices.
+        per_device: most images per chunk and device.
+    """
+    devices, size = _ambient_size(), batch.shape[0]
+    share = size // devices
+    chunk = max((c for c in range(1, per_device + 1) if share % c == 0), default=1)
+    if not on_cpu() or size % devices or chunk < 4 or chunk == share:
+        return function(batch)
+
+    def swap(x, outer, inner):
+        return x.reshape(outer, inner, chunk, *x.shape[1:]).swapaxes(0, 1)
+    rows = swap(batch, devices, share // chunk).reshape(share // chunk, devices * chunk, *batch.shape[1:])
+    out = jax.lax.map(function, split(rows, 1))
+    return jax.tree.map(lambda x: swap(x.reshape(-1, *x.shape[2:]), share // chunk, devices).reshape(
+        size, *x.shape[2:]), out)
 
 
 def on_cpu() -> bool:

@@ -1,5 +1,6 @@
 """Pools of networks trained before distillation: cached on disk, drawn inside the compiled program."""
 import pathlib
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -84,6 +85,7 @@ def _drawn(feed, stacked: Mapping[str, Variables], key: PRNGKey, step: Array) ->
     inputs, drawn = feed(key, step), {}
     for role in sorted(stacked):
         size = jax.tree.leaves(stacked[role])[0].shape[0]
-        index = jax.random.randint(jax.random.fold_in(jax.random.fold_in(key, _DRAW), step), (), 0, size)
+        own = jax.random.fold_in(jax.random.fold_in(key, _DRAW), zlib.crc32(role.encode()))
+        index = jax.random.randint(jax.random.fold_in(own, step), (), 0, size)
         drawn[role] = jax.tree.map(lambda leaf: leaf[index], stacked[role])
     return inputs._replace(pretrained={**inputs.pretrained, **drawn})

@@ -114,6 +114,8 @@ def _accuracy_panel(axis, accuracies, random):
             axis.axhline(100 * mean, color=color if len(students) > 1 else _GREY, linestyle='--',
                          linewidth=1.2, label=f'random real images{of}')
             axis.axhspan(100 * (mean - std), 100 * (mean + std), color=_GREY, alpha=0.15, linewidth=0)
+    axis.set_xlim(left=0, right=1.05 * max([*accuracies, 1]))
+    axis.set_xlabel('synthetic-set updates')
     axis.set_title('test accuracy, % (mean ± std over seeds)', loc='left', fontsize=10)
     axis.legend(fontsize=8, framealpha=0.9, edgecolor='none')
 
@@ -219,6 +221,8 @@ def _flat(settings, path=''):
 
 
 def _short(value):
+    if isinstance(value, (list, tuple)):
+        return ' '.join(map(_short, value)) or 'none'
     return f'{value:.6g}' if isinstance(value, float) else str(value)
 
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+os.environ.setdefault('PJRT_NPROC', '128')  # see parallel.start: too few threads can deadlock simulated devices
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')

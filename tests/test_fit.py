@@ -87,13 +87,13 @@ def test_padding_has_no_influence():
     padded = jax.tree.map(lambda a, b: jnp.concatenate([a, 1e3 * b]), real, junk)
     padded = padded._replace(weights=jnp.array([1.] * 5 + [0.] * 3))
     step, state = jax.jit(fit.make_fit_step(MODEL, RECIPE)), fit.init_fit(KEYS[0], MODEL, RECIPE)
-    for a, b in zip(step(state, real), step(state, padded)):
-        chex.assert_trees_all_close(a, b, atol=1e-6)
+    (a, metrics), (b, others) = step(state, real), step(state, padded)
+    chex.assert_trees_all_close((a.variables, a.opt_state, metrics), (b.variables, b.opt_state, others), atol=1e-6)
 
 
 def test_the_loss_is_the_mean_over_the_images():
     state = fit.init_fit(KEYS[0], MODEL, RECIPE)
-    _, metrics = fit.make_fit_step(MODEL, RECIPE)(state, batch(6))
+    _, metrics = jax.jit(fit.make_fit_step(MODEL, RECIPE))(state, batch(6))
     logits = MODEL.apply(state.variables, batch(6).images).logits
     picked = jnp.sum(jax.nn.log_softmax(logits) * batch(6).labels, -1)
     np.testing.assert_allclose(metrics['loss/train'], -picked.mean(), rtol=1e-5)
@@ -147,6 +147,12 @@ def test_fit_seeds_is_fit_for_every_key(one_by_one, vectorized, steps_per_call):
     chex.assert_trees_all_close(networks, one_by_one, atol=1e-5)
 
 
+def test_the_size_of_a_dispatch_changes_no_bit():
+    networks = [fit.fit_seeds(KEYS[:1], MODEL, SAMPLE, RECIPE, vectorized=False, steps_per_call=size)
+                for size in (4, 7)]
+    chex.assert_trees_all_equal(*networks)
+
+
 def test_fit_may_be_mapped_over_keys(one_by_one):
     stacked = jax.jit(jax.vmap(lambda key: fit.fit(key, MODEL, SAMPLE, RECIPE)))(jnp.stack(KEYS))
     chex.assert_trees_all_close(stacked, jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one), atol=1e-5)
@@ -161,7 +167,7 @@ def test_callbacks_see_every_groups_steps():
 
 
 def test_stopping_early_keeps_the_finished_networks(one_by_one):
-    answers = iter([False] * 5 + [True] * 9)    # three dispatches and the question before each; then one of the next
+    answers = iter([False] * 5 + [True] * 9)    # three dispatches, then one of the next network
     networks = fit.fit_seeds(KEYS, MODEL, SAMPLE, RECIPE, vectorized=False, steps_per_call=4,
                              should_stop=lambda: next(answers))
     chex.assert_trees_all_close(networks, one_by_one[:1], atol=1e-5)

@@ -33,7 +33,8 @@ FEED = jax.tree_util.Partial(draw)
 
 
 def start(value=0.1):
-    return State(jnp.zeros((), jnp.int32), jax.random.key(3), jnp.arange(4, dtype=jnp.uint32), jnp.full((4,), value, jnp.float32))
+    return State(jnp.zeros((), jnp.int32), jax.random.key(3), jnp.arange(4, dtype=jnp.uint32),
+                 jnp.full((4,), value, jnp.float32))
 
 
 def plain(num_steps, state=None):
@@ -136,12 +137,14 @@ def test_stops_at_the_first_non_finite_metric(bad, feed):
     assert seen.steps == [2, 4]
 
 
-def test_a_non_finite_metric_is_named_by_the_step_where_it_began():
+def test_the_step_where_it_began_is_named_with_all_that_broke_there():
     def breaks(state, inputs):
-        state, metrics = step(state, inputs)
-        return state, {'a': jnp.where(state.step >= 3, jnp.nan, 0.), 'b': jnp.where(state.step >= 2, jnp.nan, 0.)}
+        state, _ = step(state, inputs)
+        broken = {'a': jnp.nan, 'b': jnp.nan, 'c': jnp.inf}
+        return state, {name: jnp.where(state.step >= begin, broken[name], 0.0)
+                       for name, begin in (('a', 3), ('b', 2), ('c', 2))}
 
-    with pytest.raises(loop.NonFiniteError, match='b is nan at step 2;'):
+    with pytest.raises(loop.NonFiniteError, match='^b is nan, c is inf at step 2;'):
         loop.run(breaks, start(), FEED, num_steps=8, steps_per_call=8)
 
 

@@ -126,7 +126,7 @@ class Config:
     workdir: str = 'runs/latest'
     """Everything that the run writes; the same command continues what is there."""
     cache_dir: str = '~/.cache/jaxdd'
-    """Trained proxies, shared between runs."""
+    """Trained proxies and the random baseline's accuracies, shared between runs."""
     seed: int = 0
     num_steps: int = 20_000
     """Synthetic-set updates."""

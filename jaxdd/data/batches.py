@@ -63,7 +63,8 @@ def epoch_indices(key: PRNGKey, step: Array, *, size: int, batch_size: int) -> t
     per_epoch = -(-size // batch_size)
     order = jax.random.permutation(jax.random.fold_in(key, step // per_epoch), size)
     at = (step % per_epoch) * batch_size + jnp.arange(batch_size)
-    return order[jnp.minimum(at, size - 1)], (at < size).astype(jnp.float32)
+    # Padding wraps around: copies of one image would distort the moments of batch norm.
+    return order[at % size], (at < size).astype(jnp.float32)
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:

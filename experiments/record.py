@@ -1,0 +1,85 @@
+"""What a run leaves in its workdir: the distilled set, pictures, results.json and report.md."""
+import dataclasses
+import pathlib
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+
+from experiments import cells
+from experiments.stages import Distilled, Job, Scores
+from jaxdd import data, export, parallel, report
+
+PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+PICTURES = {'The distilled set beside its real initialisation': 'grid.png', 'Losses and accuracy': 'curves.png'}
+
+
+def require_writable(workdir: pathlib.Path) -> None:
+    """Refuses a workdir that cannot be written, before any computation.
+
+    Raises:
+        ValueError: names the folder and the reason.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        raise ValueError(f'the workdir {workdir} cannot be written ({error.strerror}); '
+                         'give another with --workdir') from error
+
+
+def distilled_set(job: Job, distilled: Distilled, workdir: pathlib.Path) -> None:
+    """Writes distilled.npz: images, labels, normalisation, class names, and how they were made."""
+    export.save_npz(workdir / 'distilled.npz', distilled.synthetic, mean=job.spec.mean, std=job.spec.std,
+                    class_names=_class_names(job), info={'config': dataclasses.asdict(job.config),
+                                                         'weights': distilled.weights, 'commit': commit()})
+
+
+def results(job: Job, distilled: Distilled, scores: Scores, seconds: dict[str, float]) -> dict:
+    """Everything that a reader needs to believe and repeat a run, as JSON-able records."""
+    config = job.config
+    e = config.evaluation
+    return {
+        'method': config.method, 'plugins': list(config.plugins), 'dataset': job.spec.name, 'ipc': config.ipc,
+        'command': 'python -m experiments.run ' + ' '.join(sys.argv[1:]), 'config': dataclasses.asdict(config),
+        'versions': {name: metadata.version(name) for name in PACKAGES}, 'commit': commit(), 'seed': config.seed,
+        'hardware': parallel.hardware(), 'steps': config.num_steps,
+        'weights': {name: {'value': value, 'source': getattr(config.regularizers, name).source}
+                    for name, value in distilled.weights.items()},
+        'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
+        'accuracy': {'distilled': scores.distilled, 'random': scores.random},
+        'on_the_way': {str(step): accuracy for step, accuracy in distilled.accuracies.items()},
+        'seconds': {**seconds, 'compile (within distil)': round(distilled.compile_seconds, 2)},
+        'seconds_per_step': distilled.seconds_per_step, 'bytes': export.stored_bytes(distilled.synthetic),
+        'published': cells.published(config), 'pictures': PICTURES,
+    }
+
+
+def everything(results: dict, job: Job, distilled: Distilled, scores: Scores, workdir: pathlib.Path) -> str:
+    """Writes results.json, the pictures and report.md; returns what the terminal shows."""
+    def pixels(images):
+        return data.denormalise(job.spec, images)
+    export.save_grid_png(workdir / 'grid.png', pixels(job.initial.images), pixels(distilled.synthetic.images),
+                         class_names=_class_names(job), titles=('real initialisation', 'distilled'))
+    ends = {**distilled.accuracies, job.config.num_steps: scores.distilled}
+    report.curves_png(workdir / 'curves.png', distilled.history, ends, random=scores.random)
+    report.write_results(workdir / 'results.json', results)
+    (workdir / 'report.md').write_text(report.report(results))
+    return f'\n{report.table(results)}\n\nreport: {workdir / "report.md"}\npictures: {workdir / "grid.png"}, ' \
+           f'{workdir / "curves.png"}\ndistilled set: {workdir / "distilled.npz"}'
+
+
+def commit() -> str:
+    """The checked-out commit, with '+changes' where the tree differs from it; 'unknown' outside a checkout."""
+    def git(*words: str) -> str:
+        return subprocess.run(('git', *words), cwd=pathlib.Path(__file__).parent, capture_output=True, text=True,
+                              check=True).stdout.strip()
+    try:
+        return git('rev-parse', '--short', 'HEAD') + ('+changes' if git('status', '--porcelain') else '')
+    except (OSError, subprocess.CalledProcessError):
+        return 'unknown'
+
+
+def _class_names(job: Job) -> tuple[str, ...]:
+    return job.spec.class_names or tuple(str(c) for c in range(job.spec.num_classes))

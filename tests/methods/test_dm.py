@@ -1,0 +1,155 @@
+"""DM against the authors' code, through the engine: losses, gradients and optimiser steps on given networks."""
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch_layout
+
+from jaxdd import augment, models
+from jaxdd.distill import init_state, make_step
+from jaxdd.methods import dm
+from jaxdd.regularizers import cc, cm, cmi
+from jaxdd.terms import regularize
+from jaxdd.types import Inputs, Networks, Observation, Outputs, Read, SyntheticSet
+
+REAL, SYNTHETIC = Read('encoder', 'real'), Read('encoder', 'synthetic')
+NET = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=2)
+
+
+@pytest.fixture(params=[('float64', 1e-9), ('float32', 1e-4)], ids=lambda param: param[0])
+def precision(request):
+    """(dtype, demanded relative accuracy)."""
+    with jax.enable_x64(request.param[0] == 'float64'):
+        yield request.param
+
+
+def given(variables):
+    """An encoder policy that always has these weights."""
+    return Networks(lambda key: (), lambda state, key: variables, lambda state, key, inputs, synthetic: state)
+
+
+def class_major(images, num_classes, dtype):
+    """Torch images [K * m, C, H, W] -> [K, m, H, W, C]."""
+    images = torch_layout.nhwc(images)
+    return jnp.asarray(images.reshape(num_classes, -1, *images.shape[1:]), dtype)
+
+
+def close(actual, expected, tolerance):
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * scale)
+
+
+def close_by_image(actual, expected, dtype):
+    """Pixels of the reference are float32 copies of float64 results: 1e-6. In float32: 1e-4.
+
+    In float32 rounding moves single activations of ResNet-18 across the kink of their ReLU, and the gradient of
+    their image jumps by about 1e-3 of its size, as it does in float64 when the image moves by 1e-5. So float32
+    demands 1e-4 of most images and rules out more than a jump in the rest.
+    """
+    errors = np.abs(actual - expected).max((2, 3, 4)) / np.abs(expected).max()
+    if dtype == 'float64':
+        assert errors.max() < 1e-6
+    else:
+        assert np.median(errors) < 1e-4 and errors.max() < 1e-2, errors
+
+
+def of_dtype(weights, dtype):
+    return {name: np.asarray(weight, dtype) for name, weight in weights.items()}
+
+
+def started(method, images, optimizer):
+    labels = jnp.full((*images.shape[:2], len(images)), 1 / len(images), images.dtype)
+    return init_state(jax.random.key(0), method, optimizer, SyntheticSet(images, labels))
+
+
+def gradient_of_first_step(state):
+    return state.opt_state[0].trace['images']    # momentum begins as the gradient
+
+
+def test_two_steps_with_iid_are_the_papers(precision, reference):
+    dtype, tolerance = precision
+    golden = reference('iid_dm_step')
+    encoder, proxy = (of_dtype(torch_layout.hash_weights(golden[f'{net}_names'], golden[f'{net}_shapes']), dtype)
+                      for net in ('conv', 'res'))
+    net = models.by_name('convnet', (32, 32, 3), 2, width=16)
+    base = dm(net, augment=augment.identity())._replace(networks=given(torch_layout.convnet(encoder)))
+    method = regularize(base, {'cc': (0.05, cc()), 'cm': (0.01, cm())},
+                        models={'proxy': models.by_name('resnet18', (32, 32, 3), 2)})
+    real = class_major(torch_layout.data(1901, (12, 3, 32, 32)), 2, dtype)
+    inputs = Inputs(real=real, pretrained={'proxy': torch_layout.resnet(proxy)})
+    optimizer = optax.sgd(1.0, momentum=0.5)
+    state = started(method, class_major(torch_layout.data(1900, (6, 3, 32, 32)), 2, dtype), optimizer)
+    step = jax.jit(make_step(method, optimizer))
+
+    for i, (loss_dm, loss_cm, loss_cc, total) in enumerate(golden['losses_dm_cm_cc_total']):
+        state, metrics = step(state, inputs)
+        assert metrics['loss/total'].dtype == dtype
+        close(metrics['loss/dm'], loss_dm, tolerance)
+        close(0.01 * metrics['loss/cm'], loss_cm, tolerance)
+        close(0.05 * metrics['loss/cc'], loss_cc, tolerance)
+        close(metrics['loss/total'], total, tolerance)
+        if i == 0:
+            close_by_image(gradient_of_first_step(state), class_major(golden['grad_step0'], 2, dtype), dtype)
+    close_by_image(state.params['images'], class_major(golden['image_syn_after2'], 2, dtype), dtype)
+
+
+def test_with_cmi_it_is_the_papers(precision, reference):
+    dtype, tolerance = precision
+    golden = reference('cmi_totals')
+    encoder, proxy = (torch_layout.convnet(of_dtype(
+        {name.removeprefix(net): value for name, value in golden.items() if name.startswith(net)}, dtype))
+        for net in ('netA_', 'proxy_'))
+    base = dm(NET, augment=augment.identity())._replace(networks=given(encoder))
+    method = regularize(base, {'cmi': (float(golden['lam']), cmi())}, models={'proxy': NET})
+    inputs = Inputs(real=class_major(golden['images_real'].reshape(-1, 3, 8, 8), 3, dtype), pretrained={'proxy': proxy})
+    optimizer = optax.sgd(1.0, momentum=0.5)
+    state = started(method, class_major(golden['images_syn'], 3, dtype), optimizer)
+    state, metrics = jax.jit(make_step(method, optimizer))(state, inputs)
+    close(metrics['loss/total'], golden['dm_total'], tolerance)
+    close(golden['lam'] * metrics['loss/cmi'], golden['dm_cmi_weighted'], tolerance)
+    close(gradient_of_first_step(state), class_major(golden['dm_grad_images'], 3, dtype), tolerance)
+
+
+def objective(real, synthetic):
+    """DM's objective on given features [K, m, D]."""
+    outputs = {REAL: Outputs(None, real, None, {}), SYNTHETIC: Outputs(None, synthetic, None, {})}
+    seen = Observation(outputs, {}, None, {}, Inputs(), jnp.int32(0))
+    return dm(NET, augment=augment.identity()).objective.loss(seen, jax.random.key(0))
+
+
+def test_the_objective_is_the_class_sum_of_squared_mean_distances():
+    real = jnp.array([[[1., 0.], [3., 2.]], [[0., 0.], [0., 4.]]])    # means (2, 1) and (0, 2)
+    synthetic = jnp.array([[[0., 1.]], [[1., 5.]]])                   # distances 4 and 1 + 9
+    value, metrics = objective(real, synthetic)
+    np.testing.assert_allclose(value, 14.)
+    assert metrics == {'loss/dm': value}
+
+
+def test_no_gradient_flows_to_the_real_side():
+    real, synthetic = (jax.random.normal(jax.random.key(seed), (2, 3, 4)) for seed in range(2))
+    to_real, to_synthetic = jax.grad(lambda *args: objective(*args)[0], (0, 1))(real, synthetic)
+    np.testing.assert_array_equal(to_real, 0.)
+    np.testing.assert_allclose(to_synthetic, 2 / 3 * np.repeat(
+        synthetic.mean(1, keepdims=True) - real.mean(1, keepdims=True), 3, axis=1), rtol=1e-4, atol=1e-6)
+
+
+def test_the_preset():
+    transform = augment.shared('flip')
+    method = dm(NET, augment=transform)
+    assert method.objective.reads == {REAL, SYNTHETIC}
+    assert (method.classes, method.models, method.augment) == ('joint', {'encoder': NET}, transform)
+
+
+def test_every_step_meets_a_new_untrained_network():
+    method = dm(NET, augment=augment.identity())
+    optimizer = optax.sgd(0.0)
+    images = jax.random.normal(jax.random.key(1), (3, 2, 8, 8, 3))
+    state = started(method, images, optimizer)
+    step = jax.jit(make_step(method, optimizer))
+    losses = []
+    for _ in range(3):
+        state, metrics = step(state, Inputs(real=-images))
+        losses.append(float(metrics['loss/dm']))
+    np.testing.assert_array_equal(state.params['images'], images)
+    assert len(set(losses)) == 3 and min(losses) > 0

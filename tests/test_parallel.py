@@ -1,0 +1,114 @@
+"""Devices: no mesh, a mesh, and the same numbers with either."""
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxdd import parallel
+
+X = jnp.arange(48.0).reshape(16, 3)
+
+
+def spread(x):
+    """How many devices hold how large a piece of `x`."""
+    return len(x.sharding.device_set), x.addressable_shards[0].data.shape
+
+
+def test_without_a_mesh_nothing_happens():
+    tree = {'x': X, 'key': jax.random.key(0)}
+    assert parallel.split(X) is X and parallel.split(X, 1) is X
+    assert parallel.replicate(tree) is tree
+    assert spread(jax.jit(parallel.split)(X)) == (1, (16, 3))
+    with parallel.use(None):
+        assert parallel.split(X) is X
+
+
+@pytest.mark.parametrize('compiled', [False, True])
+def test_split_divides_one_axis(compiled):
+    first, second = lambda x: parallel.split(x), lambda x: parallel.split(x, 1)
+    if compiled:
+        first, second = jax.jit(first), jax.jit(second)
+    with parallel.use(parallel.mesh(8)):
+        rows, columns = first(X), second(X.T)
+    assert spread(rows) == (8, (2, 3)) and spread(columns) == (8, (3, 2))
+    np.testing.assert_array_equal(rows, X)
+    np.testing.assert_array_equal(columns, X.T)
+
+
+def test_an_axis_that_does_not_divide_stays_whole():
+    with parallel.use(parallel.mesh(8)):
+        assert parallel.split(X, 1) is X
+        assert parallel.split(X[:12]).shape == (12, 3)
+        assert spread(jax.jit(lambda x: parallel.split(x, 1))(X))[1] == (16, 3)
+
+
+@pytest.mark.parametrize('compiled', [False, True])
+def test_replicate_keeps_everything_everywhere(compiled):
+    def both(tree):
+        return parallel.replicate(tree)
+    tree = {'x': X, 'key': jax.random.key(0), 'count': jnp.int32(2)}
+    with parallel.use(parallel.mesh(4)):
+        out = (jax.jit(both) if compiled else both)(tree)
+        for leaf in jax.tree.leaves(out):
+            assert leaf.sharding.is_fully_replicated and len(leaf.sharding.device_set) == 4
+    np.testing.assert_array_equal(out['x'], X)
+    np.testing.assert_array_equal(jax.random.key_data(out['key']), jax.random.key_data(tree['key']))
+
+
+def test_replicate_gathers_what_is_split():
+    with parallel.use(parallel.mesh(8)):
+        assert spread(parallel.replicate(parallel.split(X))) == (8, (16, 3))
+
+
+def test_a_reduction_over_a_split_axis_is_global():
+    def moments(x):
+        x = parallel.split(x)
+        return x.mean(0), x.var(0)
+    with parallel.use(parallel.mesh(8)):
+        mean, var = jax.jit(moments)(X)
+    np.testing.assert_allclose(mean, np.mean(X, 0), rtol=1e-6)
+    np.testing.assert_allclose(var, np.var(X, 0), rtol=1e-6)
+
+
+def test_the_mesh_has_the_devices_asked_for():
+    assert parallel.mesh().shape == {'data': 8}
+    assert parallel.mesh(3).shape == {'data': 3}
+    assert list(parallel.mesh(3).devices) == jax.devices()[:3]
+
+
+@pytest.mark.parametrize('count', [0, -1, 9])
+def test_a_mesh_of_other_sizes_is_refused(count):
+    with pytest.raises(ValueError, match=f'between 1 and 8, the devices here, got {count}'):
+        parallel.mesh(count)
+
+
+def test_the_mesh_is_ambient_inside_the_block_only():
+    with parallel.use(parallel.mesh(2)):
+        assert spread(parallel.split(X)) == (2, (8, 3))
+    assert parallel.split(X) is X
+
+
+def test_inside_a_mapped_function_every_shard_is_left_alone():
+    mesh = parallel.mesh(8)
+    with parallel.use(mesh):
+        doubled = jax.jit(jax.shard_map(lambda x: 2 * parallel.split(x), in_specs=PartitionSpec('data'),
+                                        out_specs=PartitionSpec('data')))(
+            jax.device_put(X, NamedSharding(mesh, PartitionSpec('data'))))
+    np.testing.assert_array_equal(doubled, 2 * X)
+
+
+def test_hardware_in_words():
+    assert parallel.hardware() == '8 x cpu'
+    assert parallel.on_cpu()
+
+
+def test_start_gives_a_host_a_power_of_two_of_devices(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(jax.config, 'update', lambda name, value: asked.update({name: value}))
+    for cores, expected in ((1, 1), (2, 2), (3, 2), (7, 4), (8, 8), (96, 8)):
+        monkeypatch.setattr('os.sched_getaffinity', lambda pid, cores=cores: set(range(cores)), raising=False)
+        parallel.start()
+        assert asked == {'jax_num_cpu_devices': expected}
+    parallel.start(cpu_devices=5)
+    assert asked == {'jax_num_cpu_devices': 5}
