@@ -9,6 +9,7 @@ from importlib import metadata
 from experiments import cells
 from experiments.stages import Distilled, Job, Scores
 from jaxdd import data, export, parallel, report
+from jaxdd.files import write_whole
 
 PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 PICTURES = {'The distilled set beside its real initialisation': 'grid.png', 'Losses and accuracy': 'curves.png'}
@@ -65,7 +66,7 @@ def everything(results: dict, job: Job, distilled: Distilled, scores: Scores, wo
     ends = {**distilled.accuracies, job.config.num_steps: scores.distilled}
     report.curves_png(workdir / 'curves.png', distilled.history, ends, random=scores.random)
     report.write_results(workdir / 'results.json', results)
-    (workdir / 'report.md').write_text(report.report(results))
+    write_whole(workdir / 'report.md', report.report(results).encode())
     return f'\n{report.table(results)}\n\nreport: {workdir / "report.md"}\npictures: {workdir / "grid.png"}, ' \
            f'{workdir / "curves.png"}\ndistilled set: {workdir / "distilled.npz"}'
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from jaxdd.files import write_whole
 from jaxdd.identity import differences as differences, fingerprint as fingerprint, plain
 from jaxdd.types import PyTree
 
@@ -323,9 +324,7 @@ def _claim(directory, config):
                 f'{directory} holds checkpoints of a run with another configuration; use another workdir or '
                 'the stored configuration:', *differences(stored, config))))
     elif jax.process_index() == 0:
-        temporary = path.with_name(f'.config.json.{os.getpid()}')
-        temporary.write_text(json.dumps(config, indent=2, sort_keys=True) + '\n')
-        os.replace(temporary, path)
+        write_whole(path, (json.dumps(config, indent=2, sort_keys=True) + '\n').encode())
     _barrier('config')
 
 

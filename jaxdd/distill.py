@@ -190,9 +190,11 @@ def _require_images(data: str, view: str, sources: Mapping[str, Array | None]) -
 def _check_initial(initial: SyntheticSet) -> None:
     images, labels = initial.images, initial.labels
     if images.ndim != 5:
-        raise ValueError(f'initial images must be [classes, per class, height, width, channels], got shape {images.shape}')
+        raise ValueError('initial images must be [classes, per class, height, width, channels], '
+                         f'got shape {images.shape}')
     if labels.ndim != 3 or labels.shape[:2] != images.shape[:2]:
-        raise ValueError(f'initial labels must be [{images.shape[0]}, {images.shape[1]}, classes], got shape {labels.shape}')
+        raise ValueError(f'initial labels must be [{images.shape[0]}, {images.shape[1]}, classes], '
+                         f'got shape {labels.shape}')
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(f'initial images must be normalised floats, got {images.dtype}; see data.normalise')
     if not bool(jnp.isfinite(images).all()):

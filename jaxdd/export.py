@@ -2,13 +2,13 @@
 import io
 import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from jaxdd.files import write_whole
 from jaxdd.types import SyntheticSet
 
 _FIELDS = ('images', 'labels', 'images_uint8', 'mean', 'std', 'class_names', 'info')
@@ -44,7 +44,7 @@ def save_npz(path: str | os.PathLike, synthetic: SyntheticSet, *, mean: Sequence
         fields['learning_rate'] = np.asarray(synthetic.learning_rate, np.float32)
     content = io.BytesIO()
     np.savez_compressed(content, **fields)
-    _write(path, content.getvalue())
+    write_whole(path, content.getvalue())
 
 
 def load_npz(path: str | os.PathLike) -> tuple[SyntheticSet, dict[str, Any]]:
@@ -140,7 +140,7 @@ def save_grid_png(path: str | os.PathLike, left: Any, right: Any, *, class_names
     halves = [grid(half, max_per_class=max_per_class) for half in (left, right)]
     content = io.BytesIO()
     _page(halves, titles, class_names, len(left)).save(content, 'png')
-    _write(path, content.getvalue())
+    write_whole(path, content.getvalue())
 
 
 def _page(halves, titles, names, rows):
@@ -168,17 +168,6 @@ def _page(halves, titles, names, rows):
 
 def _font(size, smallest, largest):
     return ImageFont.load_default(min(max(size, smallest), largest))
-
-
-def _write(path, content):
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _bytes(images, mean, std):

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd import parallel
-from jaxdd.types import Array, Metrics, PRNGKey, PyTree
+from jaxdd.types import Array, Metrics, PRNGKey
 
 State = Any                                              # a record with the fields `step` and `key`
 Step = Callable[[State, Any], tuple[State, Metrics]]
-DeviceFeed = Callable[[PRNGKey, Array], Any]             # pure (key, step) -> inputs; a pytree (`jax.tree_util.Partial`)
+DeviceFeed = Callable[[PRNGKey, Array], Any]             # pure (key, step) -> inputs; a `jax.tree_util.Partial`
 Feed = DeviceFeed | Iterator[Any]
 
 _FEED = 0x0feed  # separates the feed's draws from the step's own
@@ -24,7 +24,7 @@ _FEED = 0x0feed  # separates the feed's draws from the step's own
 class Callback(NamedTuple):
     """Something done every `every` steps, and after the last one."""
     every: int
-    call: Callable[[State, int, dict[str, np.ndarray]], None]   # (state, step, metrics [n] of the last dispatch's n steps)
+    call: Callable[[State, int, dict[str, np.ndarray]], None]   # (state, step, metrics [n] of the last n steps' dispatch)
 
 
 class NonFiniteError(ArithmeticError):

@@ -21,4 +21,3 @@ def pixels() -> Parametrization:
         return params
 
     return Parametrization(init, decode, project)
-

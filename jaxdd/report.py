@@ -2,7 +2,6 @@
 import io
 import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from jaxdd.files import write_whole
 from jaxdd.identity import plain
 
 _BLUE, _GREY = '#1f5fa8', '#8a8a8a'
@@ -25,7 +25,7 @@ def write_results(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
     Raises:
         ValueError: a number is not finite, or something is not JSON; names where.
     """
-    _write(path, (json.dumps(plain(_simple(results), 'results'), indent=2) + '\n').encode())
+    write_whole(path, (json.dumps(plain(_simple(results), 'results'), indent=2) + '\n').encode())
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ def curves_png(path: str | os.PathLike, history: Sequence[Mapping[str, float]],
         axis.set_visible(False)
     content = io.BytesIO()
     figure.savefig(content, dpi=130, format='png')
-    _write(path, content.getvalue())
+    write_whole(path, content.getvalue())
 
 
 def _loss_panel(axis, name, points):
@@ -243,14 +243,3 @@ def _simple(value):
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return value.tolist() if hasattr(value, 'tolist') else value
-
-
-def _write(path, content):
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

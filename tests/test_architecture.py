@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-LAYERS = (('types', 'checks', 'identity'),
+LAYERS = (('types', 'checks', 'identity', 'files'),
           ('losses', 'augment', 'models', 'data', 'parallel', 'checkpoint', 'loop'),
           ('networks', 'pools', 'fit', 'parametrizations', 'terms'),
           ('methods', 'regularizers'),

@@ -111,4 +111,5 @@ def _stratified(spec: Spec, per_class: int, images: Array, members: Array, key: 
 def _epoch_batch(spec: Spec, batch_size: int, images: Array, labels: Array, key: PRNGKey, step: Array) -> Batch:
     index, weights = epoch_indices(key, step, size=images.shape[0], batch_size=batch_size)
     index = parallel.split(index)
-    return Batch(parallel.split(normalise(spec, images[index])), jax.nn.one_hot(labels[index], spec.num_classes), weights)
+    targets = jax.nn.one_hot(labels[index], spec.num_classes)
+    return Batch(parallel.split(normalise(spec, images[index])), targets, weights)

@@ -44,7 +44,7 @@ def close_by_image(actual, expected, dtype):
     """Pixels of the reference are float32 copies of float64 results: 1e-6. In float32: 1e-4.
 
     In float32 rounding moves single activations of ResNet-18 across the kink of their ReLU, and the gradient of
-    their image jumps by about 1e-3 of its size, as it does in float64 when the image moves by 1e-5. So float32
+    their image jumps by about 1e-3 of its size, as it does in float64 when the image moves by 1e-6. So float32
     demands 1e-4 of most images and rules out more than a jump in the rest.
     """
     errors = np.abs(actual - expected).max((2, 3, 4)) / np.abs(expected).max()
