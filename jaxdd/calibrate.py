@@ -11,7 +11,7 @@ from jaxdd.distill import make_gradient, num_classes
 from jaxdd.types import DistillState, Method, Model, Term
 
 
-def automatic_weights(method: Method, regularizers: Mapping[str, Term], state: DistillState, feed: loop.DeviceFeed, *,
+def automatic_weights(method: Method, regularizers: Mapping[str, Term], state: DistillState, feed: loop.Feed, *,
                       ratio: float, models: Mapping[str, Model], draws: int = 20) -> dict[str, float]:
     """Weights that give every regularizer a set share of the objective's pull on the images.
 
@@ -22,7 +22,7 @@ def automatic_weights(method: Method, regularizers: Mapping[str, Term], state: D
         method: the base method, not regularized.
         regularizers: name -> term.
         state: the run's first state.
-        feed: the run's device feed, with the networks that the regularizers read.
+        feed: the run's feed, with the networks that the regularizers read.
         ratio: wanted ||lambda grad R|| / ||grad L_DD||, e.g. 0.1, 0.3 or 1.
         models: architectures of the roles that the regularizers add.
         draws: steps' worth of networks and batches to average over.
@@ -36,8 +36,8 @@ def automatic_weights(method: Method, regularizers: Mapping[str, Term], state: D
     method = method._replace(models={**method.models, **models})
     measure = jax.jit(_pulls(method, regularizers))
     classes = num_classes(method, state)
-    pulls = [measure(state, feed, jnp.int32(i), None if method.classes == 'joint' else jnp.int32(i % classes))
-             for i in range(draws)]
+    pulls = [measure(state, inputs, jnp.int32(i), None if method.classes == 'joint' else jnp.int32(i % classes))
+             for i, inputs in zip(range(draws), loop.inputs(state, feed))]
     mean = {name: float(np.mean([pull[name] for pull in pulls])) for name in regularizers}
     if broken := [name for name, pull in mean.items() if np.isnan(pull)]:
         raise ValueError(f'no automatic weight for {", ".join(broken)}: its gradient, or the objective\'s, is NaN at '
@@ -47,9 +47,8 @@ def automatic_weights(method: Method, regularizers: Mapping[str, Term], state: D
 
 def _pulls(method: Method, regularizers: Mapping[str, Term]):
     """name -> ||grad R|| / ||grad L_DD||, as one program: the passes that terms share are computed once."""
-    def pulls(state, feed, step, only):
+    def pulls(state, inputs, step, only):
         state = state._replace(step=step)
-        inputs = feed(loop.feed_key(state), step)
 
         def norm(term):
             return optax.global_norm(make_gradient(method._replace(objective=term))(state, inputs, only)[0])

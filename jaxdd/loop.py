@@ -3,6 +3,7 @@
 Everything that advances a state by steps runs here: distillation, proxies, students.
 """
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd import parallel
-from jaxdd.types import Array, Metrics, PRNGKey
+from jaxdd.types import Array, Metrics, PRNGKey, Stream
 
 State = Any                                              # a record with the fields `step` and `key`
 Step = Callable[[State, Any], tuple[State, Metrics]]
 DeviceFeed = Callable[[PRNGKey, Array], Any]             # pure (key, step) -> inputs; a `jax.tree_util.Partial`
-Feed = DeviceFeed | Iterator[Any]
+Feed = DeviceFeed | Stream | Iterator[Any]
 
 _FEED = 0x0feed  # separates the feed's draws from the step's own
 
@@ -34,6 +35,15 @@ class NonFiniteError(ArithmeticError):
 def feed_key(state: State) -> PRNGKey:
     """The key that a device feed of this run receives: constant, so (key, step) alone position the feed."""
     return jax.random.fold_in(state.key, _FEED)
+
+
+def inputs(state: State, feed: Feed) -> Iterator[Any]:
+    """What a feed gives from `state.step` on, one step at a time: for looking, not for speed."""
+    key, first = feed_key(state), int(state.step)
+    if isinstance(feed, Stream):
+        return feed.start(key, first)
+    sample = jax.jit(lambda feed, step: feed(key, step))
+    return (sample(feed, jnp.int32(step)) for step in itertools.count(first))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
@@ -80,8 +90,8 @@ def run(step: Step, state: State, feed: Feed, *, num_steps: int, steps_per_call:
     Args:
         step: pure `(state, inputs) -> (state, metrics)`; scalars in metrics.
         state: a record with `step` and `key`. Its buffers are consumed.
-        feed: a pure `(key, step) -> inputs` sampled inside the compiled program, or an iterator of inputs that
-            stands at `state.step`.
+        feed: a pure `(key, step) -> inputs` sampled inside the compiled program; a `Stream` from the host, started
+            at `state.step`; or an iterator of inputs that stands there.
         num_steps: the step to stop at.
         steps_per_call: steps per dispatch with a device feed.
         callbacks: called in order, after every multiple of their period and after the last step; not on an early stop.
@@ -102,6 +112,8 @@ def run(step: Step, state: State, feed: Feed, *, num_steps: int, steps_per_call:
         if callback.every < 1:
             raise ValueError(f'a callback period must be at least 1 step, got {callback.every}')
     state = parallel.replicate(jax.tree.map(_owned, state))
+    if isinstance(feed, Stream):
+        feed = feed.start(feed_key(state), int(state.step))
     take = functools.partial(_streamed if isinstance(feed, Iterator) else _on_device, step, feed, steps_per_call)
     done = int(state.step)
     while done < num_steps and not should_stop():

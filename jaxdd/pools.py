@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import checkpoint, fit, loop
-from jaxdd.types import Array, Inputs, Model, PRNGKey, Recipe, Variables
+from jaxdd.types import Array, Inputs, Model, PRNGKey, Recipe, Stream, Variables
 
 _DRAW = 0x9001  # separates the draw of a network from the feed's other draws
 
@@ -64,11 +64,11 @@ def _cached(path: pathlib.Path, like: Variables, log: Callable[[str], None]) -> 
         return None
 
 
-def attach(feed: Callable[[PRNGKey, Array], Inputs], role: str, pool: Sequence[Variables]) -> jax.tree_util.Partial:
-    """A device feed that also supplies one network of a pool, drawn uniformly at every step.
+def attach(feed: loop.DeviceFeed | Stream, role: str, pool: Sequence[Variables]) -> loop.DeviceFeed | Stream:
+    """A feed that also supplies one network of a pool, drawn uniformly at every step.
 
     Args:
-        feed: a device feed, e.g. `data.stratified(...)`.
+        feed: a device feed, e.g. `data.stratified(...)`, or a `Stream`.
         role: what terms call the network, e.g. 'proxy'.
         pool: at least one network; all of them stay in device memory.
 
@@ -78,11 +78,19 @@ def attach(feed: Callable[[PRNGKey, Array], Inputs], role: str, pool: Sequence[V
     if not pool:
         raise ValueError(f'the pool for the role {role!r} is empty; it needs at least one network')
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *pool)
+    if isinstance(feed, Stream):
+        add = jax.jit(_added)
+        return Stream(lambda key, step: (add(inputs, {role: stacked}, key, at)
+                                         for at, inputs in enumerate(feed.start(key, step), step)))
     return jax.tree_util.Partial(_drawn, feed, {role: stacked})
 
 
 def _drawn(feed, stacked: Mapping[str, Variables], key: PRNGKey, step: Array) -> Inputs:
-    inputs, drawn = feed(key, step), {}
+    return _added(feed(key, step), stacked, key, step)
+
+
+def _added(inputs: Inputs, stacked: Mapping[str, Variables], key: PRNGKey, step: Array) -> Inputs:
+    drawn = {}
     for role in sorted(stacked):
         size = jax.tree.leaves(stacked[role])[0].shape[0]
         own = jax.random.fold_in(jax.random.fold_in(key, _DRAW), zlib.crc32(role.encode()))

@@ -8,7 +8,7 @@ Shape alphabet, used in every docstring:
 Class-major layout `[K, n, ...]` makes class conditionals a reduction over axis 1, gives static shapes
 and makes per-class images independent under `vmap`.
 """
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -76,6 +76,11 @@ class Inputs(NamedTuple):
     mixed: Batch | None = None                       # leaves [S, b, ...]: for training encoders
     expert: Expert | None = None
     pretrained: Mapping[str, Variables] = {}         # role -> network drawn from a pool
+
+
+class Stream(NamedTuple):
+    """A feed from the host, for sets that do not fit on the devices; resumable from (key, step) alone."""
+    start: Callable[[PRNGKey, int], Iterator[Inputs]]
 
 
 class Read(NamedTuple):

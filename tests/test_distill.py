@@ -158,12 +158,12 @@ def test_outputs_are_those_of_one_pass_over_all_classes(name):
 
 
 def test_a_pass_that_several_terms_read_is_computed_once():
-    passes = collections.Counter()
+    images = collections.Counter()
 
     def counted(role):
-        def apply(variables, images):
-            jax.debug.callback(lambda: passes.update([(role, len(images))]))    # runs with the pass, not with the trace
-            return NET.apply(variables, images)
+        def apply(variables, batch):
+            jax.debug.callback(lambda: images.update({role: len(batch)}))    # runs with the pass, not with the trace
+            return NET.apply(variables, batch)
         return NET._replace(apply=apply)
 
     plugins = {'cm': (1., cm()), 'cc': (1., cc()), 'cc on encoder': (1., cc(Read('encoder', 'synthetic'))),
@@ -172,7 +172,7 @@ def test_a_pass_that_several_terms_read_is_computed_once():
                         models={'proxy': counted('proxy')})
     jax.block_until_ready(jax.jit(make_step(method, SGD))(start(method), PROXY))
     jax.effects_barrier()
-    assert passes == {('encoder', 12): 1, ('encoder', 6): 1, ('proxy', 6): 2}    # proxy: augmented and raw
+    assert images == {'encoder': 12 + 6, 'proxy': 6 + 6}    # real and synthetic; augmented and raw
 
 
 # How the images move

@@ -130,3 +130,14 @@ def test_the_draw_is_a_function_of_key_and_step():
     ages = [int(feed(key, jnp.int32(step)).pretrained['proxy'].age)
             for key, step in ((KEY, 1), (KEY, 1), (KEY, 2), (jax.random.key(9), 1))]
     assert ages[0] == ages[1] and len(set(ages)) == 3
+
+
+def test_attach_gives_a_stream_the_same_networks_as_a_device_feed():
+    fake = data.fake()
+    model = models.by_name('convnet', (8, 8, 3), 3, width=4)
+    pool = [jax.jit(model.init)(jax.random.key(i)) for i in range(3)]
+    key = jax.random.key(7)
+    feed = pools.attach(data.stratified(fake.train, fake.spec, per_class=2), 'proxy', pool)
+    stream = pools.attach(data.streamed(fake.train, fake.spec, per_class=2), 'proxy', pool).start(key, 2)
+    for step in (2, 3, 4):
+        chex.assert_trees_all_equal(next(stream).pretrained, dict(feed(key, jnp.int32(step)).pretrained))

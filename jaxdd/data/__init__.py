@@ -15,3 +15,4 @@ from .batches import epochs as epochs
 from .batches import real_subset as real_subset
 from .batches import steps_per_epoch as steps_per_epoch
 from .batches import stratified as stratified
+from .batches import streamed as streamed

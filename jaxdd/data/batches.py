@@ -3,7 +3,11 @@
 The whole set lies on the devices as uint8; what is drawn follows from (key, step) alone, so a run resumes
 at any step without a position to save.
 """
+import collections
+import concurrent.futures
 import functools
+import itertools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +15,7 @@ import numpy as np
 
 from jaxdd import checks, parallel
 from jaxdd.data.specs import Spec, normalise
-from jaxdd.types import Array, Batch, Inputs, PRNGKey, Source, SyntheticSet
+from jaxdd.types import Array, Batch, Inputs, PRNGKey, Source, Stream, SyntheticSet
 
 
 def stratified(source: Source, spec: Spec, *, per_class: int) -> jax.tree_util.Partial:
@@ -28,10 +32,7 @@ def stratified(source: Source, spec: Spec, *, per_class: int) -> jax.tree_util.P
     Raises:
         ValueError: `per_class` below 1.
     """
-    if per_class < 1:
-        raise ValueError(f'per_class must be at least 1 real image per class, got {per_class}')
-    members = _members(source, spec.num_classes)
-    per_class = min(per_class, int((members >= 0).sum(axis=1).min()))
+    members, per_class = _members(source, spec.num_classes, per_class)
     draw = functools.partial(_stratified, spec, per_class)
     return jax.tree_util.Partial(draw, *parallel.replicate((jnp.asarray(source.images), jnp.asarray(members))))
 
@@ -85,7 +86,7 @@ def real_subset(key: PRNGKey, source: Source, spec: Spec, *, ipc: int) -> Synthe
     Raises:
         ValueError: `ipc` below 1 or larger than the smallest class.
     """
-    members = _members(source, spec.num_classes)
+    members, _ = _members(source, spec.num_classes, 1)
     checks.images_per_class(ipc, (members >= 0).sum(axis=1))
     keys = jax.random.split(key, spec.num_classes)
     chosen = np.stack([np.asarray(jax.random.permutation(k, row[row >= 0]))[:ipc] for k, row in zip(keys, members)])
@@ -93,19 +94,62 @@ def real_subset(key: PRNGKey, source: Source, spec: Spec, *, ipc: int) -> Synthe
     return SyntheticSet(normalise(spec, jnp.asarray(np.asarray(source.images)[chosen])), labels)
 
 
-def _members(source: Source, num_classes: int) -> np.ndarray:
-    """Indices of each class's images `[Y, size of the largest class]`, short rows filled with -1."""
+def streamed(source: Source, spec: Spec, *, per_class: int, prefetch: int = 2) -> Stream:
+    """The batches of `stratified`, gathered on the host and sent ahead: for sets that do not fit on the devices.
+
+    Args:
+        source: the training set; its images may be a memory-mapped array.
+        spec, per_class: as in `stratified`, whose batches these are for the same key and step.
+        prefetch: batches gathered ahead by a background thread; one more lies on the devices.
+
+    Returns:
+        A feed that starts at any step.
+
+    Raises:
+        ValueError: `per_class` or `prefetch` below 1.
+    """
+    if prefetch < 1:
+        raise ValueError(f'prefetch must be at least 1 batch, got {prefetch}')
+    members, per_class = _members(source, spec.num_classes, per_class)
+    draw = jax.jit(functools.partial(_draw, per_class))
+    to_inputs = jax.jit(lambda images: Inputs(real=parallel.split(normalise(spec, images), 1)))
+
+    def gather(key: PRNGKey, step: int) -> np.ndarray:
+        return np.asarray(source.images[np.asarray(draw(members, key, step))])
+
+    def start(key: PRNGKey, step: int) -> Iterator[Inputs]:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            waiting = collections.deque(pool.submit(gather, key, step + i) for i in range(prefetch))
+            ahead = to_inputs(parallel.split(waiting.popleft().result(), 1))
+            for following in itertools.count(step + prefetch):
+                waiting.append(pool.submit(gather, key, following))
+                now, ahead = ahead, to_inputs(parallel.split(waiting.popleft().result(), 1))
+                yield now
+
+    return Stream(start)
+
+
+def _members(source: Source, num_classes: int, per_class: int) -> tuple[np.ndarray, int]:
+    """Indices of each class's images `[Y, size of the largest]`, short rows filled with -1; B capped at the smallest."""
+    if per_class < 1:
+        raise ValueError(f'per_class must be at least 1 real image per class, got {per_class}')
     labels = np.asarray(source.labels)
     rows = [np.flatnonzero(labels == c) for c in range(num_classes)]
     longest = max(len(row) for row in rows)
-    return np.stack([np.pad(row, (0, longest - len(row)), constant_values=-1) for row in rows]).astype(np.int32)
+    members = np.stack([np.pad(row, (0, longest - len(row)), constant_values=-1) for row in rows]).astype(np.int32)
+    return members, min(per_class, *(len(row) for row in rows))
 
 
 def _stratified(spec: Spec, per_class: int, images: Array, members: Array, key: PRNGKey, step: Array) -> Inputs:
+    index = parallel.split(_draw(per_class, members, key, step), 1)
+    return Inputs(real=parallel.split(normalise(spec, images[index]), 1))
+
+
+def _draw(per_class: int, members: Array, key: PRNGKey, step: Array) -> Array:
+    """Indices `[Y, B]` of one step's images, without replacement."""
     rank = jax.random.uniform(jax.random.fold_in(key, step), members.shape)
     _, place = jax.lax.top_k(jnp.where(members < 0, -1.0, rank), per_class)  # cheaper than a permutation per class
-    chosen = parallel.split(jnp.take_along_axis(members, place, axis=1), 1)
-    return Inputs(real=parallel.split(normalise(spec, images[chosen]), 1))
+    return jnp.take_along_axis(members, place, axis=1)
 
 
 def _epoch_batch(spec: Spec, batch_size: int, images: Array, labels: Array, key: PRNGKey, step: Array) -> Batch:

@@ -122,7 +122,7 @@ def _decode(files: list[pathlib.Path], image_size: int | None) -> np.ndarray:
             if image.shape != first.shape:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise ValueError(f'{file} is {_size(image)} pixels, but {files[0]} is {_size(first)}; '
-                                 'pass --image-size to bring all images to one size')
+                                 'pass image_size (--data.image-size) to bring all images to one size')
             images[i] = image
     return images
 

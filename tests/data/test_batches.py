@@ -155,3 +155,28 @@ def test_eight_devices_draw_what_one_draws():
         assert together[0].real.addressable_shards[0].data.shape == (3, 2, 4, 4, 1)
         assert together[1].images.addressable_shards[0].data.shape == (2, 4, 4, 1)
     jax.tree.map(np.testing.assert_array_equal, together, alone)
+
+
+def test_a_stream_gives_the_batches_of_the_device_feed_from_any_step():
+    key, fake = jax.random.key(3), data.fake()
+    feed = data.stratified(fake.train, fake.spec, per_class=4)
+    stream = data.streamed(fake.train, fake.spec, per_class=4)
+    for first in (0, 5):
+        batches = stream.start(key, first)
+        for step in range(first, first + 4):
+            np.testing.assert_allclose(next(batches).real, feed(key, jnp.int32(step)).real, atol=1e-6)
+        batches.close()
+
+
+def test_a_stream_is_split_among_devices():
+    fake = data.fake()
+    with parallel.use(parallel.mesh(4)):
+        batch = next(data.streamed(fake.train, fake.spec, per_class=4).start(jax.random.key(0), 0)).real
+    assert batch.sharding.shard_shape(batch.shape)[1] == 1
+
+
+@pytest.mark.parametrize('wrong', [{'per_class': 0}, {'per_class': 4, 'prefetch': 0}])
+def test_a_stream_refuses_nothing_to_do(wrong):
+    fake = data.fake()
+    with pytest.raises(ValueError, match='must be at least 1'):
+        data.streamed(fake.train, fake.spec, **wrong)

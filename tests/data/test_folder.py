@@ -89,7 +89,7 @@ def test_image_size_gives_squares_of_any_image(image_folder, height, width):
 
 def test_different_sizes_ask_for_image_size(image_folder):
     root = image_folder(two_classes() | {'test/b/y.png': flat(1, 5, 6)})
-    with pytest.raises(ValueError, match=r'test/b/y.png is 6x5 pixels, but .* is 4x4; pass --image-size'):
+    with pytest.raises(ValueError, match=r'test/b/y.png is 6x5 pixels, but .* is 4x4; pass image_size'):
         data.read_folder(root)
 
 
