@@ -6,9 +6,9 @@ import optax
 
 from experiments.configs import Config
 from experiments.configs.base import Augmentation, Evaluation, Network
-from jaxdd import augment, data, fit, losses, methods, models, regularizers, relabel
+from jaxdd import augment, data, fit, loop, losses, methods, models, regularizers, relabel
 from jaxdd.checks import one_of
-from jaxdd.types import Augment, Method, Model, Recipe, Supervision, Term
+from jaxdd.types import Augment, Method, Model, Recipe, Stream, Supervision, Term
 
 
 def model(network: Network, spec: data.Spec, *, batch_statistics: bool = False) -> Model:
@@ -48,6 +48,14 @@ def terms(config: Config) -> dict[str, Term]:
 def optimizer(config: Config) -> optax.GradientTransformation:
     """What moves the synthetic set."""
     return optax.sgd(config.optimizer.learning_rate, momentum=config.optimizer.momentum)
+
+
+def feed(config: Config, dataset: data.Dataset) -> loop.DeviceFeed | Stream:
+    """Where a step's real images come from."""
+    return FEEDS[config.data.feed](dataset.train, dataset.spec, per_class=config.data.per_class)
+
+
+FEEDS = {'device': data.stratified, 'stream': data.streamed}
 
 
 def proxy_recipe(config: Config, train_size: int) -> Recipe:

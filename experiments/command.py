@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from experiments import ranges
 from experiments.configs import PRESETS, Config
 from experiments.configs.base import smoke
 from jaxdd.checks import one_of
@@ -17,7 +18,7 @@ def parse(argv: Sequence[str]) -> Config:
     one of its fields (`--optimizer.learning-rate 0.5`). `--help` shows the fields with the preset's values.
 
     Raises:
-        ValueError: no or an unknown method, plug-in or option value of the preset.
+        ValueError: no or an unknown method, plug-in or network, or a value out of range.
         SystemExit: an unknown or malformed option (code 2, naming the nearest valid ones), or `--help` (0).
     """
     if not argv or argv[0].startswith('-'):
@@ -32,15 +33,17 @@ def parse(argv: Sequence[str]) -> Config:
     if chosen.smoke:
         default = smoke(default)
     config = tyro.cli(Config, args=list(argv), default=default, prog='python -m experiments.run')
+    ranges.require(config)
     _check_regularizers(config, default)
     return config
 
 
 def _check_regularizers(config: Config, default: Config) -> None:
-    for name in ('cc', 'cm', 'cmi'):
-        given, was = getattr(config.regularizers, name), getattr(default.regularizers, name)
+    for field, name in {'cc': 'cc', 'cc_form': 'cc', 'cm': 'cm', 'cmi': 'cmi'}.items():
+        given, was = getattr(config.regularizers, field), getattr(default.regularizers, field)
         if given != was and name not in config.plugins:
-            raise ValueError(f'--regularizers.{name} was changed, but {name} is not among the plug-ins; '
+            option = f'--regularizers.{field.replace("_", "-")}'
+            raise ValueError(f'{option} was changed, but {name} is not among the plug-ins; '
                              f'add it: --plugins {" ".join((*config.plugins, name))}')
 
 
@@ -50,6 +53,8 @@ def _preset_words(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--ipc', type=int, default=10)
     parser.add_argument('--plugins', nargs='*', default=[])
     parser.add_argument('--smoke', action='store_true')
+    if sum(word.partition('=')[0] == '--plugins' for word in argv) > 1:
+        raise ValueError('--plugins was given more than once; name all of them after one --plugins')
     try:
         return parser.parse_known_args(argv)[0]
     except argparse.ArgumentError as error:

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import tqdm
 
+from jaxdd.files import write_whole
 from jaxdd.loop import Callback
 
 
@@ -33,7 +34,7 @@ class History:
     def __init__(self, path: pathlib.Path, *, up_to: int):
         self.path = path
         kept = [row for row in self.rows() if row['step'] <= up_to]
-        path.write_text(''.join(json.dumps(row) + '\n' for row in kept))
+        write_whole(path, ''.join(json.dumps(row) + '\n' for row in kept).encode())
 
     def rows(self) -> list[dict]:
         """Every whole row; a torn last line is left out."""

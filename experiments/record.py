@@ -15,19 +15,23 @@ PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 PICTURES = {'The distilled set beside its real initialisation': 'grid.png', 'Losses and accuracy': 'curves.png'}
 
 
-def require_writable(workdir: pathlib.Path) -> None:
-    """Refuses a workdir that cannot be written, before any computation.
+def require_writable(folder: pathlib.Path, option: str) -> None:
+    """Refuses a folder that cannot be written, before any computation.
+
+    Args:
+        folder: made if missing.
+        option: the configuration's field that names it.
 
     Raises:
         ValueError: names the folder and the reason.
     """
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(f'the workdir {workdir} cannot be written ({error.strerror}); '
-                         'give another with --workdir') from error
+        raise ValueError(f'the {option} {folder} cannot be written ({error.strerror}); '
+                         f'give another with --{option.replace("_", "-")}') from error
 
 
 def distilled_set(job: Job, distilled: Distilled, workdir: pathlib.Path) -> None:
@@ -72,12 +76,13 @@ def everything(results: dict, job: Job, distilled: Distilled, scores: Scores, wo
 
 
 def commit() -> str:
-    """The checked-out commit, with '+changes' where the tree differs from it; 'unknown' outside a checkout."""
+    """The checked-out commit, with '+changes' where a tracked file differs from it; 'unknown' outside a checkout."""
     def git(*words: str) -> str:
         return subprocess.run(('git', *words), cwd=pathlib.Path(__file__).parent, capture_output=True, text=True,
                               check=True).stdout.strip()
     try:
-        return git('rev-parse', '--short', 'HEAD') + ('+changes' if git('status', '--porcelain') else '')
+        changed = git('status', '--porcelain', '--untracked-files=no')
+        return git('rev-parse', '--short', 'HEAD') + ('+changes' if changed else '')
     except (OSError, subprocess.CalledProcessError):
         return 'unknown'
 

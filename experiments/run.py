@@ -20,24 +20,32 @@ STOPPED = 3  # exit code of a run that was asked to end and can be continued
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one command line; returns the exit code: 0 done, 2 wrong input or a failed run, 3 stopped on request."""
+    """Runs one command line; returns the exit code.
+
+    0 done, 2 wrong input or a failed run, 3 stopped on request, 130 interrupted twice.
+    """
     try:
         return run(command.parse(argv))
-    except (ValueError, NonFiniteError, OSError) as error:
+    except (ValueError, NonFiniteError, OSError, jax.errors.JaxRuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print('interrupted; the same command continues from the last checkpoint', file=sys.stderr)
+        return 130
 
 
 def run(config: Config) -> int:
     """Runs one configuration from wherever its workdir stands."""
     stop = Terminated()
     parallel.start()
-    workdir = pathlib.Path(config.workdir)
-    record.require_writable(workdir)
+    workdir = pathlib.Path(config.workdir).expanduser()
+    record.require_writable(workdir, 'workdir')
+    record.require_writable(stages.cache(config), 'cache_dir')
     with parallel.use(parallel.mesh(config.num_devices)):
         progress = Stages(5)
         progress.begin('data', f'reading {config.dataset}')
         job = stages.load(config)
+        stages.require_continuable(job, workdir)
         progress.begin('prepare', stages.prepare_message(job))
         pool = stages.prepare(job, stop)
         progress.begin('distil', stages.distil_message(job))
@@ -59,5 +67,4 @@ def run(config: Config) -> int:
 
 
 if __name__ == '__main__':
-    jax.config.update('jax_threefry_partitionable', True)  # the same draws on one device and on many
     sys.exit(main(sys.argv[1:]))

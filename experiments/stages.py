@@ -1,5 +1,6 @@
 """The stages of a run: load, prepare, distil, evaluate. Each is resumable and says how long it takes."""
 import dataclasses
+import functools
 import json
 import pathlib
 import time
@@ -74,19 +75,19 @@ def prepare(job: Job, stop: Stop) -> list[Variables]:
         return pools.proxies(
             jax.random.key(p.seed), build.model(p.network, job.spec, batch_statistics=True),
             data.epochs(job.dataset.train, job.spec, batch_size=p.batch_size), recipe, count=p.count,
-            cache=_cache(job.config) / 'proxies', identity=_pool_identity(job),
+            cache=cache(job.config) / 'proxies', identity=_pool_identity(job),
             steps_per_call=job.steps_per_call, callbacks=[move], should_stop=stop, log=shown.write)
 
 
 def distil(job: Job, pool: list[Variables], workdir: pathlib.Path, stop: Stop) -> Distilled:
     """Moves the synthetic set, from the last whole checkpoint if there is one."""
     config = job.config
-    feed = data.stratified(job.dataset.train, job.spec, per_class=config.data.per_class)
+    feed = build.feed(config, job.dataset)
     if pool:
         feed = pools.attach(feed, 'proxy', pool)
     optimizer = build.optimizer(config)
     state = distill.init_state(_key(config, 1), job.method, optimizer, job.initial)
-    with checkpoint.Checkpoints(workdir / 'checkpoints', identity(config), keep=config.keep) as saved:
+    with checkpoint.Checkpoints(workdir / 'checkpoints', identity(job), keep=config.keep) as saved:
         found = saved.restore(state, warn=print)
         state, done, extra = found if found else (state, 0, {})
         if done:
@@ -94,18 +95,21 @@ def distil(job: Job, pool: list[Variables], workdir: pathlib.Path, stop: Stop) -
         weights = extra.get('weights') or _weights(job, state, feed)
         step = distill.make_step(_regularized(job, weights), optimizer)
         history = History(workdir / 'history.jsonl', up_to=done)
-        clock, accuracies = _Clock(), {}
+        clock, accuracies = _Clock(extra.get('timing', (0.0, 0.0))), _known(extra.get('accuracies', {}))
+
+        def facts() -> dict:
+            return {'weights': weights, 'accuracies': {str(at): known for at, known in accuracies.items()},
+                    'timing': clock.summary(job.steps_per_call)}
+
         shown, move = bar('distil', config.num_steps, initial=done, every=job.steps_per_call)
-        callbacks = [loop.Callback(job.steps_per_call, clock.tick), move, history.callback(max(1, config.num_steps // 500))]
+        callbacks = [loop.Callback(job.steps_per_call, clock.tick), move, history.callback(_history_period(job))]
         if config.evaluation.every:
-            callbacks.append(loop.Callback(config.evaluation.every, lambda state, at, _: accuracies.update(
-                {at: score(job, _decode(job, state), stop, quiet=True)})))
-        callbacks.append(loop.Callback(config.checkpoint_every, lambda state, at, _: saved.save(
-            at, state, {'weights': weights})))
+            callbacks.append(loop.Callback(config.evaluation.every, functools.partial(_measure, job, stop, accuracies)))
+        callbacks.append(loop.Callback(config.checkpoint_every, lambda state, at, _: saved.save(at, state, facts())))
         with shown:
             state = distill.run(step, state, feed, num_steps=config.num_steps, steps_per_call=job.steps_per_call,
                                 callbacks=callbacks, should_stop=stop)
-        saved.save(int(state.step), state, {'weights': weights})
+        saved.save(int(state.step), state, facts())
     return Distilled(_decode(job, state), weights, *clock.summary(job.steps_per_call), accuracies, history.rows())
 
 
@@ -115,7 +119,7 @@ def evaluate(job: Job, distilled: Distilled, stop: Stop) -> Scores:
     The random subset's accuracies depend on data, protocol and seed alone, so they are kept in the cache folder.
     """
     scored = score(job, distilled.synthetic, stop, title='students (distilled)')
-    cached = _cache(job.config) / 'random' / f'{checkpoint.fingerprint(_baseline_identity(job))}.json'
+    cached = cache(job.config) / 'random' / f'{checkpoint.fingerprint(_baseline_identity(job))}.json'
     if cached.exists():
         print(f'random real images: the accuracies of an earlier run under the same protocol ({cached})')
         return Scores(scored, {name: Accuracy(**row) for name, row in json.loads(cached.read_text()).items()})
@@ -141,9 +145,22 @@ def score(job: Job, synthetic: SyntheticSet, stop: Stop, *, title: str = 'studen
             steps_per_call=job.steps_per_call, callbacks=[move], should_stop=stop)
 
 
-def identity(config: Config) -> dict:
-    """What determines the distilled images: the configuration less paths, evaluation and how far to go."""
-    fields = dataclasses.asdict(config)
+def require_continuable(job: Job, workdir: pathlib.Path) -> None:
+    """Refuses a workdir with another run's checkpoints, or with one that went further, before any computation.
+
+    Raises:
+        ValueError: says what differs, or how far the run there went.
+    """
+    with checkpoint.Checkpoints(workdir / 'checkpoints', identity(job), keep=job.config.keep) as saved:
+        if saved.steps and saved.steps[-1] > job.config.num_steps:
+            raise ValueError(f'{workdir} holds a run that went to step {saved.steps[-1]}, further than num_steps '
+                             f'{job.config.num_steps}; ask for more steps or use another workdir')
+
+
+def identity(job: Job) -> dict:
+    """What determines the distilled images: data and configuration, less paths, evaluation and how far to go."""
+    config = job.config
+    fields = {**dataclasses.asdict(config), 'data_set': _data_identity(job), 'plugins': sorted(config.plugins)}
     for name in ('workdir', 'cache_dir', 'num_steps', 'evaluation', 'checkpoint_every', 'keep', 'steps_per_call',
                  'num_devices', 'smoke'):
         del fields[name]
@@ -160,8 +177,8 @@ def prepare_message(job: Job) -> str:
     p = job.config.proxies
     if not job.models:
         return 'no plug-in reads a proxy: nothing to prepare'
-    return (f'{p.count} proxies ({p.network.name}), {p.epochs:g} epochs of {len(job.dataset.train.labels)} images each; '
-            f'cached in {job.config.cache_dir}')
+    return (f'{p.count} proxies ({p.network.name}), {p.epochs:g} epochs of {len(job.dataset.train.labels)} images '
+            f'each; cached in {job.config.cache_dir}')
 
 
 def distil_message(job: Job) -> str:
@@ -174,8 +191,27 @@ def distil_message(job: Job) -> str:
 def evaluate_message(job: Job) -> str:
     """What the fourth stage will do."""
     e = job.config.evaluation
-    return (f'training {e.num_seeds} students x {", ".join(e.networks)} for {e.epochs + 1} epochs on the distilled set, '
-            'and as many on random real images')
+    return (f'training {e.num_seeds} students x {", ".join(e.networks)} for {e.epochs + 1} epochs on the distilled '
+            'set, and as many on random real images')
+
+
+def _history_period(job: Job) -> int:
+    """Steps between rows, about 500 of them; whole dispatches, so that none is cut short for a row."""
+    return job.steps_per_call * max(1, job.config.num_steps // (500 * job.steps_per_call))
+
+
+def _measure(job: Job, stop: Stop, accuracies: dict, state: DistillState, at: int, metrics: dict) -> None:
+    """A callback: notes the accuracy of the set as it stands."""
+    del metrics
+    measured = score(job, _decode(job, state), stop, quiet=True)
+    if not stop():  # else not every student has finished
+        accuracies[at] = measured
+
+
+def _known(rows: dict) -> dict[int, dict[str, Accuracy]]:
+    """Accuracies on the way, back from a checkpoint's JSON."""
+    return {int(at): {name: Accuracy(mean, std, tuple(per_seed)) for name, (mean, std, per_seed) in row.items()}
+            for at, row in rows.items()}
 
 
 def _key(config: Config, purpose: int) -> jax.Array:
@@ -196,7 +232,8 @@ def _weights(job: Job, state: DistillState, feed) -> dict[str, float]:
         measured = calibrate.automatic_weights(job.method, unknown, state, feed, ratio=1.0, models=job.models)
         chosen |= {name: entries[name].ratio * measured[name] for name in unknown}
     for name in made:
-        print(f'weight of {name}: {chosen[name]:.4g} ({entries[name].source})')
+        idle = ', no gradient at the start: it changes nothing' if name in unknown and not chosen[name] else ''
+        print(f'weight of {name}: {chosen[name]:.4g} ({entries[name].source}{idle})')
     return chosen
 
 
@@ -223,15 +260,20 @@ def _data_identity(job: Job) -> dict:
             'checksum': zlib.crc32(np.ascontiguousarray(train.labels), zlib.crc32(np.ascontiguousarray(train.images)))}
 
 
-def _cache(config: Config) -> pathlib.Path:
+def cache(config: Config) -> pathlib.Path:
+    """The folder of what runs share."""
     return pathlib.Path(config.cache_dir).expanduser()
 
 
 class _Clock:
-    """Times dispatches; the first one compiles."""
+    """Times dispatches; the first one compiles.
 
-    def __init__(self):
-        self.times = [time.perf_counter()]
+    Args:
+        before: the summary of the process that this one continues; stands where too little was left to time.
+    """
+
+    def __init__(self, before: tuple[float, float]):
+        self.times, self._before = [time.perf_counter()], before
 
     def tick(self, state, step, metrics) -> None:
         """Notes that a dispatch has ended."""
@@ -242,6 +284,6 @@ class _Clock:
         """(median seconds per step without the first dispatch, seconds that the first took longer)."""
         spans = np.diff(self.times)
         if len(spans) < 2:
-            return 0.0, float(spans.sum())
+            return self._before if self._before[0] or not len(spans) else (0.0, float(spans.sum()))
         typical = float(np.median(spans[1:]))
         return typical / steps_per_call, float(max(0.0, spans[0] - typical))

@@ -25,7 +25,7 @@ _FEED = 0x0feed  # separates the feed's draws from the step's own
 class Callback(NamedTuple):
     """Something done every `every` steps, and after the last one."""
     every: int
-    call: Callable[[State, int, dict[str, np.ndarray]], None]   # (state, step, metrics [n] of the last n steps' dispatch)
+    call: Callable[[State, int, dict[str, np.ndarray]], None]   # (state, step, metrics [n] of the last dispatch)
 
 
 class NonFiniteError(ArithmeticError):

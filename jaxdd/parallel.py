@@ -117,9 +117,8 @@ def on_cpu() -> bool:
 
 
 def hardware() -> str:
-    """The devices in words, for records: e.g. '2 x cpu'."""
-    devices = jax.devices()
-    return f'{len(devices)} x {devices[0].device_kind}'
+    """The devices of the ambient mesh in words, for records: e.g. '2 x cpu'."""
+    return f'{_ambient_size()} x {jax.devices()[0].device_kind}'
 
 
 def _has_axis() -> bool:

@@ -15,6 +15,8 @@ class Data:
     """Pixels; resizes an image folder's images, shorter side then centre crop."""
     per_class: int = 256
     """Real images per class per step."""
+    feed: str = 'device'
+    """'device': the whole set lies on the devices. 'stream': batches come from the host, for sets that do not fit."""
 
 
 @frozen
@@ -157,7 +159,8 @@ def smoke(config: Config) -> Config:
     def small(network: Network) -> Network:
         return dataclasses.replace(network, width=8)
     return dataclasses.replace(
-        config, smoke=True, num_steps=2, encoder=small(config.encoder), data=dataclasses.replace(config.data, per_class=4),
+        config, smoke=True, num_steps=2, encoder=small(config.encoder),
+        data=dataclasses.replace(config.data, per_class=4),
         proxies=dataclasses.replace(config.proxies, network=small(config.proxies.network), count=1, epochs=0.02,
                                     batch_size=16),
         evaluation=dataclasses.replace(quick(config.evaluation), epochs=1, num_seeds=2, width=8))

@@ -130,7 +130,7 @@ def streamed(source: Source, spec: Spec, *, per_class: int, prefetch: int = 2) -
 
 
 def _members(source: Source, num_classes: int, per_class: int) -> tuple[np.ndarray, int]:
-    """Indices of each class's images `[Y, size of the largest]`, short rows filled with -1; B capped at the smallest."""
+    """Indices of each class's images `[Y, largest]`, short rows filled with -1; and B, capped at the smallest class."""
     if per_class < 1:
         raise ValueError(f'per_class must be at least 1 real image per class, got {per_class}')
     labels = np.asarray(source.labels)

@@ -1,4 +1,5 @@
 """Network architectures as pure functions."""
+from jaxdd.models.build import NAMES as NAMES
 from jaxdd.models.build import by_name as by_name
 from jaxdd.models.build import default_depth as default_depth
 from jaxdd.models.build import model as model

@@ -1,0 +1,97 @@
+"""Configurations become the library's values; no field of them is dead."""
+import ast
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import build, command, ranges
+from experiments.configs import base
+from jaxdd import augment, data, losses
+from jaxdd.types import Observation, Outputs, Read
+
+EXPERIMENTS = pathlib.Path(build.__file__).parent
+RECORDS = [record for record in vars(base).values() if dataclasses.is_dataclass(record)]
+
+
+def config(words=''):
+    return command.parse(f'dm --dataset digits {words}'.split())
+
+
+def test_every_field_is_read_by_a_script():
+    read = {node.attr for path in EXPERIMENTS.glob('*.py') for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+    fields = {f'{record.__name__}.{field.name}' for record in RECORDS for field in dataclasses.fields(record)}
+    assert len(fields) > 40
+    assert {field for field in fields if field.split('.')[1] not in read} == set()
+
+
+def test_the_strategy_follows_the_data_set_unless_given():
+    assert build.strategy(base.Augmentation(), data.spec('cifar10')) == augment.STRATEGY['default']
+    assert build.strategy(base.Augmentation(), data.spec('digits')) == augment.STRATEGY['no_flip']
+    assert build.strategy(base.Augmentation(strategy='none'), data.spec('digits')) == 'none'
+
+
+def test_terms_are_those_named_in_a_fixed_order():
+    assert list(build.terms(config('--plugins cmi cc'))) == ['cc', 'cmi']
+
+
+@pytest.mark.parametrize('form', ranges.FORMS)
+def test_the_form_of_class_centralization_reaches_its_loss(form):
+    term = build.terms(config(f'--plugins cc --regularizers.cc-form {form}'))['cc']
+    features = jax.random.normal(jax.random.key(0), (2, 3, 4))
+    seen = Observation({Read('proxy', 'synthetic'): Outputs(None, features, None, {})}, {}, None, {}, None, 0)
+    expected = losses.class_centralization(features, form=form).sum()
+    assert term.loss(seen, jax.random.key(0))[0] == expected
+
+
+def test_an_unknown_method():
+    with pytest.raises(ValueError, match="unknown method 'mtt'; valid: dm"):
+        build.method(dataclasses.replace(config(), method='mtt'), data.spec('digits'))
+
+
+def test_the_optimizer_is_gradient_descent_with_momentum():
+    rule = build.optimizer(config('--optimizer.learning-rate 0.5 --optimizer.momentum 0.25'))
+    state, moves = rule.init(0.0), []
+    for _ in range(2):
+        move, state = rule.update(1.0, state)
+        moves.append(float(move))
+    assert moves == [-0.5, -0.5 * 1.25]
+
+
+def test_students_run_one_epoch_more_and_drop_the_rate_once():
+    recipe = build.student_recipe(base.Evaluation(epochs=4, batch_size=8, momentum=0.0, weight_decay=0.0), 20)
+    assert recipe.num_steps == 5 * 3
+    state, rates = recipe.optimizer.init(0.0), []
+    for _ in range(recipe.num_steps):
+        move, state = recipe.optimizer.update(1.0, state, 0.0)
+        rates.append(-float(move))
+    np.testing.assert_allclose(rates, [0.01] * 12 + [0.001] * 3, rtol=1e-6)  # through epoch index 4 // 2 + 1
+
+
+def test_proxies_run_at_least_one_step():
+    changed = config('--proxies.epochs 0.0001 --proxies.batch-size 64')
+    assert build.proxy_recipe(changed, 1000).num_steps == 1
+    assert build.proxy_recipe(config('--proxies.epochs 2 --proxies.batch-size 64'), 1000).num_steps == 32
+
+
+def test_students_without_augmentation_see_the_images_themselves():
+    fake = data.fake()
+    synthetic = data.real_subset(jax.random.key(0), fake.train, fake.spec, ipc=2)
+    index = np.arange(6)
+    plain, _ = build.supervision(config('--evaluation.no-augment'), fake.spec)(jax.random.key(1), synthetic, index)
+    moved, labels = build.supervision(config(), fake.spec)(jax.random.key(1), synthetic, index)
+    flat = synthetic.images.reshape(6, 8, 8, 3)
+    assert np.array_equal(plain, flat) and not np.array_equal(moved, flat)
+    assert labels.argmax(1).tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_students_train_by_the_batch_and_are_tested_by_running_moments():
+    spec = data.spec('digits')
+    training, testing = build.students(base.Evaluation(networks=('convnet_bn',), width=4), spec)
+    images = jax.random.normal(jax.random.key(0), (6, *spec.image_shape))
+    variables = training['convnet_bn'].init(jax.random.key(1))
+    assert not np.allclose(training['convnet_bn'].apply(variables, images).logits,
+                           testing['convnet_bn'].apply(variables, images).logits)

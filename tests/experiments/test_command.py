@@ -1,0 +1,123 @@
+"""The command line: what it understands, and what it says about what it does not."""
+import dataclasses
+
+import pytest
+
+from experiments import command, ranges
+from experiments.configs import PRESETS
+
+
+@pytest.mark.parametrize('method', PRESETS)
+@pytest.mark.parametrize('dataset', ['digits', 'cifar10', 'tiny_imagenet', 'some/file.npz'])
+@pytest.mark.parametrize('plugins', [(), ('cc', 'cm'), ('cmi',)])
+def test_a_preset_parses_as_it_stands(method, dataset, plugins):
+    words = [method, '--dataset', dataset, '--ipc', '7', *(('--plugins', *plugins) if plugins else ())]
+    assert command.parse(words) == PRESETS[method](dataset, 7, plugins)
+
+
+def test_the_defaults_are_the_papers():
+    config = command.parse(['dm'])
+    assert (config.dataset, config.ipc, config.plugins, config.num_steps) == ('cifar10', 10, (), 20_000)
+    assert (config.optimizer.learning_rate, config.optimizer.momentum, config.data.per_class) == (1.0, 0.5, 256)
+    assert (config.evaluation.epochs, config.evaluation.num_seeds) == (1000, 5)
+    assert command.parse(['dm', '--ipc', '100']).optimizer.learning_rate == 10.0
+
+
+def test_nested_fields_are_overridden_and_nothing_else():
+    changed = command.parse('dm --plugins cc --optimizer.learning-rate 0.5 --proxies.network.width 16 '
+                            '--evaluation.networks convnet resnet18 --regularizers.cc.weight 3'.split())
+    default = PRESETS['dm']('cifar10', 10, ('cc',))
+    regularizer = dataclasses.replace(default.regularizers.cc, weight=3.0)
+    assert changed == dataclasses.replace(
+        default, optimizer=dataclasses.replace(default.optimizer, learning_rate=0.5),
+        proxies=dataclasses.replace(default.proxies, network=dataclasses.replace(default.proxies.network, width=16)),
+        evaluation=dataclasses.replace(default.evaluation, networks=('convnet', 'resnet18')),
+        regularizers=dataclasses.replace(default.regularizers, cc=regularizer))
+
+
+def test_smoke_shrinks_the_preset_and_can_be_overridden():
+    config = command.parse('dm --dataset digits --smoke --num-steps 3'.split())
+    assert (config.smoke, config.num_steps, config.encoder.width, config.evaluation.epochs) == (True, 3, 8, 1)
+
+
+def test_help_of_a_method_names_fields_units_and_defaults(capsys):
+    with pytest.raises(SystemExit) as end:
+        command.parse(['dm', '--dataset', 'digits', '--help'])
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    for words in ('--num-steps', 'Synthetic-set updates', 'Real images per class per step', 'Pixels', '300'):
+        assert words in text
+
+
+def test_help_without_a_method_lists_the_methods(capsys):
+    with pytest.raises(SystemExit) as end:
+        command.parse(['--help'])
+    assert end.value.code == 0
+    assert 'methods: dm' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('option, near', [('--optimizer.learning-rat', '--optimizer.learning-rate'),
+                                          ('--num-step', '--num-steps'), ('--evaluation.seeds', '--evaluation.')])
+def test_an_unknown_option_is_refused_with_the_nearest(option, near, capsys):
+    with pytest.raises(SystemExit) as end:
+        command.parse(['dm', option, '1'])
+    assert end.value.code == 2
+    printed = capsys.readouterr().err
+    assert option in printed and near in printed.split('Perhaps you meant', 1)[1]
+
+
+@pytest.mark.parametrize('words, message', [
+    ('', 'the first argument is the method; valid: dm'),
+    ('--dataset digits', 'the first argument is the method; valid: dm'),
+    ('dn --dataset digits', "unknown method 'dn'; valid: dm."),
+    ('dm --plugins cmj', "unknown plug-in 'cmj'; valid: cc, cm, cmi. Did you mean 'cm'?"),
+    ('dm --plugins cc --plugins cm', '--plugins was given more than once'),
+    ('dm --plugins cc cc', 'plugins must be names that differ, got cc cc'),
+    ('dm --ipc two', "argument --ipc: invalid int value: 'two'"),
+    ('dm --ipc', 'argument --ipc: expected one argument'),
+    ('dm --regularizers.cmi.weight 5', '--regularizers.cmi was changed, but cmi is not among the plug-ins; '
+                                       'add it: --plugins cmi'),
+    ('dm --plugins cm --regularizers.cc-form exp_hinge', 'add it: --plugins cm cc'),
+    ('dm --plugins cc --regularizers.cc-form cubed',
+     "unknown regularizers.cc_form 'cubed'; valid: exp_hinge, squared."),
+    ('dm --encoder.name convnett', "unknown encoder.name 'convnett'; valid: convnet, "),
+    ('dm --evaluation.networks resnet19', "unknown evaluation.networks 'resnet19'"),
+    ('dm --proxies.network.name vgg', "unknown proxies.network.name 'vgg'; valid: convnet, "),
+    ('dm --evaluation.networks', 'evaluation.networks must be at least one network'),
+])
+def test_what_is_refused_in_one_line(words, message):
+    with pytest.raises(ValueError) as error:
+        command.parse(words.split())
+    assert message in str(error.value) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('field, least', ranges.AT_LEAST.items())
+def test_numbers_below_the_least_are_refused(field, least):
+    plugins = field.split('.')[1] if field.startswith('regularizers') else 'cc'
+    words = ['dm', '--plugins', plugins, f'--{field.replace("_", "-")}', str(least - 1)]
+    with pytest.raises(ValueError, match=f'^{field} must be at least {least}, got {least - 1}'):
+        command.parse(words)
+
+
+@pytest.mark.parametrize('field, value', [
+    *((field, value) for field in ranges.ABOVE_ZERO for value in ('0', '-1', 'nan', 'inf')),
+    *((field, value) for field in ranges.BELOW_ONE for value in ('1', '-0.1', 'nan')),
+    *((field, str(2 ** 32)) for field in ranges.SEEDS), ('evaluation.weight_decay', 'nan')])
+def test_numbers_out_of_range_are_refused(field, value):
+    with pytest.raises(ValueError, match=f'^{field} must be .*, got '):
+        command.parse(['dm', f'--{field.replace("_", "-")}', value])
+
+
+def test_every_number_of_a_configuration_has_a_range():
+    numbers = {name for name, kind in _leaves(command.parse(['dm'])) if kind & {int, float}}
+    assert numbers == {*ranges.AT_LEAST, *ranges.ABOVE_ZERO, *ranges.BELOW_ONE, *ranges.SEEDS}
+
+
+def _leaves(record, path=''):
+    """Dotted names of a configuration's fields, with the set of types that each may have."""
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _leaves(value, f'{path}{field.name}.')
+        else:
+            yield path + field.name, set(getattr(field.type, '__args__', (field.type,)))

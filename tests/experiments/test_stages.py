@@ -1,0 +1,93 @@
+"""What the stages decide by themselves: what makes two runs the same, weights, and the words on the way."""
+import time
+
+import numpy as np
+import pytest
+
+from experiments import command, progress, stages
+from jaxdd import data
+
+
+def job(words=''):
+    return stages.load(command.parse(f'dm --dataset digits --ipc 1 --smoke {words}'.split()))
+
+
+@pytest.mark.parametrize('words', ['--num-steps 9', '--evaluation.epochs 5', '--workdir elsewhere', '--keep 3',
+                                   '--cache-dir x', '--checkpoint-every 7', '--steps-per-call 1', '--num-devices 1',
+                                   '--proxies.count 4', '--proxies.epochs 9'])
+def test_what_does_not_change_the_images_is_not_in_the_identity(words):
+    assert stages.identity(job(words)) == stages.identity(job())
+
+
+@pytest.mark.parametrize('words', ['--seed 1', '--optimizer.momentum 0.1', '--data.per-class 5', '--encoder.width 4',
+                                   '--augmentation.strategy none', '--plugins cm', '--plugins cmi'])
+def test_what_changes_the_images_is_in_the_identity(words):
+    assert stages.identity(job(words)) != stages.identity(job())
+
+
+def test_proxies_and_weights_count_where_they_are_used():
+    base = stages.identity(job('--plugins cc'))
+    for words in ('--proxies.count 4', '--regularizers.cc.weight 2', '--regularizers.cc-form exp_hinge'):
+        assert stages.identity(job(f'--plugins cc {words}')) != base
+    assert stages.identity(job('--plugins cm cc')) == stages.identity(job('--plugins cc cm'))
+
+
+@pytest.mark.parametrize('plugins, needed', [('', False), ('--plugins cm', False), ('--plugins cc', True),
+                                             ('--plugins cmi', True)])
+def test_who_needs_a_proxy(plugins, needed):
+    made = job(plugins)
+    assert stages.needs_proxy(made.config) == needed == ('proxy' in made.models)
+    assert ('nothing to prepare' in stages.prepare_message(made)) != needed
+
+
+def test_configured_weights_are_taken_as_they_are(capsys):
+    made = job('--plugins cc cm --regularizers.cc.weight 0.5 --regularizers.cm.weight 0')
+    assert stages._weights(made, None, None) == {'cc': 0.5, 'cm': 0.0}
+    assert 'weight of cc: 0.5 (' in capsys.readouterr().out
+
+
+def test_the_start_is_real_and_differs_by_seed():
+    first, again, other = (np.asarray(job(words).initial.images) for words in ('', '', '--seed 1'))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    real = np.asarray(data.normalise(data.spec('digits'), job().dataset.train.images))
+    assert all((real == image).all((1, 2, 3)).any() for image in first[:, 0])
+
+
+def test_history_drops_what_a_resumed_run_repeats_and_a_torn_line(tmp_path):
+    path = tmp_path / 'history.jsonl'
+    path.write_text('{"step": 1, "a": 1.0}\n{"step": 2, "a": 2.0}\n{"step": 3, "a')
+    history = progress.History(path, up_to=1)
+    assert history.rows() == [{'step': 1, 'a': 1.0}]
+    history.callback(2).call(None, 2, {'a': np.array([1.0, 2.0])})
+    assert history.rows() == [{'step': 1, 'a': 1.0}, {'step': 2, 'a': 1.5}]
+
+
+def test_rows_come_at_whole_dispatches():
+    assert stages._history_period(job('--num-steps 100 --steps-per-call 50')) == 50
+    assert stages._history_period(job('--num-steps 20000 --steps-per-call 50')) == 50
+    assert stages._history_period(job('--num-steps 20000 --steps-per-call 1')) == 40
+
+
+def test_the_clock_leaves_compilation_out_and_remembers():
+    clock = stages._Clock((0.25, 9.0))
+    assert clock.summary(1) == (0.25, 9.0)
+    clock.times = [0.0, 10.0, 12.0, 14.0]
+    assert clock.summary(2) == (1.0, 8.0)
+
+
+def test_stages_are_counted_and_timed(capsys):
+    stages_ = progress.Stages(2)
+    stages_.begin('one', 'first')
+    time.sleep(0.02)
+    stages_.begin('two', 'second')
+    stages_.end()
+    assert capsys.readouterr().out == '[1/2] first\n[2/2] second\n'
+    assert list(stages_.seconds) == ['one', 'two'] and stages_.seconds['one'] >= 0.02
+
+
+def test_a_plugin_without_a_gradient_is_said_to_change_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(stages.calibrate, 'automatic_weights', lambda *args, **knobs: {'cc': 0.0, 'cm': 2.0})
+    made = job('--plugins cc cm --regularizers.cm.ratio 0.5')
+    assert stages._weights(made, None, None) == {'cc': 0.0, 'cm': 1.0}
+    cc, cm = capsys.readouterr().out.splitlines()
+    assert cc.endswith('no gradient at the start: it changes nothing)') and 'no gradient' not in cm
