@@ -90,3 +90,27 @@ class Terminated:
 
     def __call__(self) -> bool:
         return self.asked
+
+
+class Clock:
+    """Times dispatches; the first one compiles.
+
+    Args:
+        before: the summary of the process that this one continues; stands where too little was left to time.
+    """
+
+    def __init__(self, before: tuple[float, float]):
+        self.times, self._before = [time.perf_counter()], before
+
+    def tick(self, state, step, metrics) -> None:
+        """Notes that a dispatch has ended."""
+        del state, step, metrics
+        self.times.append(time.perf_counter())
+
+    def summary(self, steps_per_call: int) -> tuple[float, float]:
+        """(median seconds per step without the first dispatch, seconds that the first took longer)."""
+        spans = np.diff(self.times)
+        if len(spans) < 2:
+            return self._before if self._before[0] or not len(spans) else (0.0, float(spans.sum()))
+        typical = float(np.median(spans[1:]))
+        return typical / steps_per_call, float(max(0.0, spans[0] - typical))

@@ -7,7 +7,8 @@ import tempfile
 from importlib import metadata
 
 from experiments import cells
-from experiments.stages import Distilled, Job, Scores
+from experiments.jobs import Job
+from experiments.stages import Distilled, Scores
 from jaxdd import data, export, parallel, report
 from jaxdd.files import write_whole
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import jax
 
-from experiments import command, record, stages
+from experiments import command, jobs, record, stages
 from experiments.configs import Config
 from experiments.progress import Stages, Terminated
 from jaxdd import parallel
@@ -40,20 +40,20 @@ def run(config: Config) -> int:
     parallel.start()
     workdir = pathlib.Path(config.workdir).expanduser()
     record.require_writable(workdir, 'workdir')
-    record.require_writable(stages.cache(config), 'cache_dir')
+    record.require_writable(jobs.cache(config), 'cache_dir')
     with parallel.use(parallel.mesh(config.num_devices)):
         progress = Stages(5)
         progress.begin('data', f'reading {config.dataset}')
-        job = stages.load(config)
+        job = jobs.load(config)
         stages.require_continuable(job, workdir)
-        progress.begin('prepare', stages.prepare_message(job))
+        progress.begin('prepare', jobs.prepare_message(job))
         pool = stages.prepare(job, stop)
-        progress.begin('distil', stages.distil_message(job))
+        progress.begin('distil', jobs.distil_message(job))
         distilled = None if stop() else stages.distil(job, pool, workdir, stop)
         if stop():
             print(f'stopped; the same command continues. Checkpoints: {workdir / "checkpoints"}')
             return STOPPED
-        progress.begin('evaluate', stages.evaluate_message(job))
+        progress.begin('evaluate', jobs.evaluate_message(job))
         scores = stages.evaluate(job, distilled, stop)
         if stop():
             print('stopped during evaluation; the same command evaluates again. The distilled set is kept.')

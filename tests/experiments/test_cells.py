@@ -3,7 +3,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cells, command, stages
+from experiments import cells, command, jobs, stages
 from jaxdd import data, distill
 from jaxdd.types import Inputs
 
@@ -33,7 +33,7 @@ def job_of(monkeypatch, tmp_path):
         monkeypatch.setattr(data, 'load', load)
         words = cell.command.removeprefix('python -m experiments.run ').split()
         config = command.parse([*words, '--smoke', '--proxies.network.name', 'convnet', '--cache-dir', str(tmp_path)])
-        return stages.load(config)
+        return jobs.load(config)
     return build
 
 

@@ -4,40 +4,40 @@ import time
 import numpy as np
 import pytest
 
-from experiments import command, progress, stages
+from experiments import command, jobs, progress, stages
 from jaxdd import data
 
 
 def job(words=''):
-    return stages.load(command.parse(f'dm --dataset digits --ipc 1 --smoke {words}'.split()))
+    return jobs.load(command.parse(f'dm --dataset digits --ipc 1 --smoke {words}'.split()))
 
 
 @pytest.mark.parametrize('words', ['--num-steps 9', '--evaluation.epochs 5', '--workdir elsewhere', '--keep 3',
                                    '--cache-dir x', '--checkpoint-every 7', '--steps-per-call 1', '--num-devices 1',
                                    '--proxies.count 4', '--proxies.epochs 9'])
 def test_what_does_not_change_the_images_is_not_in_the_identity(words):
-    assert stages.identity(job(words)) == stages.identity(job())
+    assert jobs.identity(job(words)) == jobs.identity(job())
 
 
 @pytest.mark.parametrize('words', ['--seed 1', '--optimizer.momentum 0.1', '--data.per-class 5', '--encoder.width 4',
                                    '--augmentation.strategy none', '--plugins cm', '--plugins cmi'])
 def test_what_changes_the_images_is_in_the_identity(words):
-    assert stages.identity(job(words)) != stages.identity(job())
+    assert jobs.identity(job(words)) != jobs.identity(job())
 
 
 def test_proxies_and_weights_count_where_they_are_used():
-    base = stages.identity(job('--plugins cc'))
+    base = jobs.identity(job('--plugins cc'))
     for words in ('--proxies.count 4', '--regularizers.cc.weight 2', '--regularizers.cc-form exp_hinge'):
-        assert stages.identity(job(f'--plugins cc {words}')) != base
-    assert stages.identity(job('--plugins cm cc')) == stages.identity(job('--plugins cc cm'))
+        assert jobs.identity(job(f'--plugins cc {words}')) != base
+    assert jobs.identity(job('--plugins cm cc')) == jobs.identity(job('--plugins cc cm'))
 
 
 @pytest.mark.parametrize('plugins, needed', [('', False), ('--plugins cm', False), ('--plugins cc', True),
                                              ('--plugins cmi', True)])
 def test_who_needs_a_proxy(plugins, needed):
     made = job(plugins)
-    assert stages.needs_proxy(made.config) == needed == ('proxy' in made.models)
-    assert ('nothing to prepare' in stages.prepare_message(made)) != needed
+    assert jobs.needs_proxy(made.config) == needed == ('proxy' in made.models)
+    assert ('nothing to prepare' in jobs.prepare_message(made)) != needed
 
 
 def test_configured_weights_are_taken_as_they_are(capsys):
@@ -69,7 +69,7 @@ def test_rows_come_at_whole_dispatches():
 
 
 def test_the_clock_leaves_compilation_out_and_remembers():
-    clock = stages._Clock((0.25, 9.0))
+    clock = progress.Clock((0.25, 9.0))
     assert clock.summary(1) == (0.25, 9.0)
     clock.times = [0.0, 10.0, 12.0, 14.0]
     assert clock.summary(2) == (1.0, 8.0)
