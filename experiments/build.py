@@ -11,6 +11,11 @@ from jaxdd.checks import one_of
 from jaxdd.types import Augment, Method, Model, Recipe, Stream, Supervision, Term
 
 
+# The engine compiles once per function: equal configurations must give the same function objects.
+once = functools.lru_cache(maxsize=64)
+
+
+@once
 def model(network: Network, spec: data.Spec, *, batch_statistics: bool = False) -> Model:
     """An architecture for a data set's images and classes."""
     return models.by_name(network.name, spec.image_shape, spec.num_classes, width=network.width, depth=network.depth,
@@ -66,6 +71,7 @@ def proxy_recipe(config: Config, train_size: int) -> Recipe:
                   losses.soft_cross_entropy)
 
 
+@once
 def student_recipe(evaluation: Evaluation, set_size: int) -> Recipe:
     """How students are trained on `set_size` images: E + 1 epochs, one drop of the rate with a new optimiser."""
     per_epoch = data.steps_per_epoch(set_size, evaluation.batch_size)
@@ -75,6 +81,7 @@ def student_recipe(evaluation: Evaluation, set_size: int) -> Recipe:
     return Recipe(rule, (evaluation.epochs + 1) * per_epoch, evaluation.batch_size, losses.soft_cross_entropy)
 
 
+@once
 def supervision(config: Config, spec: data.Spec) -> Supervision:
     """What students see of the distilled set."""
     name = strategy(config.augmentation, spec) if config.evaluation.augment else 'none'
@@ -88,7 +95,7 @@ def students(evaluation: Evaluation, spec: data.Spec) -> tuple[dict[str, Model],
             {name: model(n, spec) for name, n in networks.items()})
 
 
-@functools.lru_cache(maxsize=8)  # evaluation compiles once per function
+@once
 def preprocess(spec: data.Spec):
     """uint8 images -> network input."""
     return functools.partial(data.normalise, spec)

@@ -53,14 +53,13 @@ def run(config: Config) -> int:
         if stop():
             print(f'stopped; the same command continues. Checkpoints: {workdir / "checkpoints"}')
             return STOPPED
+        record.distilled_set(job, distilled, workdir)
         progress.begin('evaluate', jobs.evaluate_message(job))
         scores = stages.evaluate(job, distilled, stop)
         if stop():
-            print('stopped during evaluation; the same command evaluates again. The distilled set is kept.')
-            record.distilled_set(job, distilled, workdir)
+            print(f'stopped during evaluation; the same command evaluates again. {workdir / "distilled.npz"} is whole')
             return STOPPED
         progress.begin('report', 'writing the results')
-        record.distilled_set(job, distilled, workdir)
         results = record.results(job, distilled, scores, progress.seconds)
         print(record.everything(results, job, distilled, scores, workdir))
     return 0

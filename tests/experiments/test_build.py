@@ -95,3 +95,12 @@ def test_students_train_by_the_batch_and_are_tested_by_running_moments():
     variables = training['convnet_bn'].init(jax.random.key(1))
     assert not np.allclose(training['convnet_bn'].apply(variables, images).logits,
                            testing['convnet_bn'].apply(variables, images).logits)
+
+
+def test_equal_configurations_give_the_same_functions_so_that_they_compile_once():
+    config = command.parse('dm --dataset digits --smoke'.split())
+    spec = data.spec('digits')
+    assert build.model(config.encoder, spec) is build.model(dataclasses.replace(config.encoder), spec)
+    assert build.supervision(config, spec) is build.supervision(dataclasses.replace(config), spec)
+    assert build.student_recipe(config.evaluation, 10) is build.student_recipe(config.evaluation, 10)
+    assert build.student_recipe(config.evaluation, 10) is not build.student_recipe(config.evaluation, 300)

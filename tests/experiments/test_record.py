@@ -31,11 +31,16 @@ def test_the_commit_names_changes(monkeypatch, tmp_path):
         subprocess.run(('git', '-c', 'user.name=a', '-c', 'user.email=a@b', *words), cwd=tmp_path, check=True,
                        capture_output=True)
     monkeypatch.setattr(record, '__file__', str(tmp_path / 'record.py'))
+    tracked = pathlib.Path(tmp_path / 'tracked')
+    tracked.write_text('one')
     git('init')
-    git('commit', '--allow-empty', '-m', 'first')
+    git('add', 'tracked')
+    git('commit', '-m', 'first')
     clean = record.commit()
     assert len(clean) >= 7 and int(clean, 16) >= 0
-    pathlib.Path(tmp_path / 'new').write_text('')
+    pathlib.Path(tmp_path / 'a-log-beside-it').write_text('')
+    assert record.commit() == clean
+    tracked.write_text('two')
     assert record.commit() == f'{clean}+changes'
 
 
