@@ -3,7 +3,6 @@ import logging
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -97,11 +96,10 @@ def test_only_the_group_size_message_is_silenced(tiny_cifar10, caplog):
 
 
 @pytest.mark.parametrize('name', [r.name for r in specs.TABLE.values() if r.tfds])
-def test_not_prepared_fails_fast_without_network_and_names_the_command(name, tmp_path, no_network):
-    start = time.monotonic()
+def test_not_prepared_fails_without_network_and_names_the_command(name, tmp_path, no_network):
     with pytest.raises(ValueError) as error:
         data.load(name, data_dir=tmp_path / 'my data')
-    assert time.monotonic() - start < 2 and no_network == []
+    assert no_network == []
     assert str(error.value).startswith(f'{name} is not prepared under {tmp_path}/my data;')
     assert str(error.value).endswith("pip install -e '.[prepare]' && python -m experiments.prepare "
                                      f"{name} --data-dir '{tmp_path}/my data'")

@@ -69,7 +69,7 @@ class Process:
 
     def until(self, condition):
         """Waits for a condition while the process lives."""
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not condition():
             assert self.child.poll() is None and time.monotonic() < end, ''.join(self.printed)
             time.sleep(0.005)
@@ -79,7 +79,7 @@ class Process:
         if number is not None:
             self.child.send_signal(number)
         try:
-            code = self.child.wait(timeout=120)
+            code = self.child.wait(timeout=300)
         finally:
             self.child.kill()
         self.reader.join()
