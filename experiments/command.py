@@ -1,5 +1,6 @@
 """The command line: a preset chosen by a few words, every field of it open to change."""
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -7,15 +8,15 @@ import tyro
 
 from experiments import ranges
 from experiments.configs import PRESETS, Config
-from experiments.configs.base import smoke
+from experiments.configs.base import protocol, smoke
 from jaxdd.checks import one_of
 
 
 def parse(argv: Sequence[str]) -> Config:
     """Turns a command line into a configuration.
 
-    The method, `--dataset`, `--ipc`, `--plugins` and `--smoke` choose the preset; every other option overrides
-    one of its fields (`--optimizer.learning-rate 0.5`). `--help` shows the fields with the preset's values.
+    The method, `--dataset`, `--ipc`, `--plugins`, `--evaluation.protocol` and `--smoke` choose the preset; every
+    other option overrides one of its fields (`--optimizer.learning-rate 0.5`). `--help` shows the fields with the preset's values.
 
     Raises:
         ValueError: no or an unknown method, plug-in or network, or a value out of range.
@@ -30,6 +31,8 @@ def parse(argv: Sequence[str]) -> Config:
     one_of('method', argv[0], PRESETS)
     chosen = _preset_words(argv[1:])
     default = PRESETS[argv[0]](chosen.dataset, chosen.ipc, tuple(chosen.plugins))
+    if chosen.protocol:
+        default = dataclasses.replace(default, evaluation=protocol(chosen.protocol, default.evaluation))
     if chosen.smoke:
         default = smoke(default)
     config = tyro.cli(Config, args=list(argv), default=default, prog='python -m experiments.run')
@@ -52,6 +55,7 @@ def _preset_words(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--dataset', default='cifar10')
     parser.add_argument('--ipc', type=int, default=10)
     parser.add_argument('--plugins', nargs='*', default=[])
+    parser.add_argument('--evaluation.protocol', dest='protocol')
     parser.add_argument('--smoke', action='store_true')
     if sum(word.partition('=')[0] == '--plugins' for word in argv) > 1:
         raise ValueError('--plugins was given more than once; name all of them after one --plugins')

@@ -29,4 +29,4 @@ def digits(config: base.Config) -> base.Config:
     return dataclasses.replace(
         config, num_steps=300, data=base.Data(per_class=64), encoder=base.Network(name='convnet', width=64),
         proxies=base.Proxies(network=base.Network(name='convnet', width=32), count=3, epochs=15, batch_size=64),
-        evaluation=base.quick(base.Evaluation(width=64)), checkpoint_every=100)
+        evaluation=base.protocol('quick', base.Evaluation(width=64)), checkpoint_every=100)

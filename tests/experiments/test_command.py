@@ -4,6 +4,7 @@ import dataclasses
 import pytest
 
 from experiments import command, ranges
+from experiments.configs import base
 from experiments.configs import PRESETS
 
 
@@ -121,3 +122,19 @@ def _leaves(record, path=''):
             yield from _leaves(value, f'{path}{field.name}.')
         else:
             yield path + field.name, set(getattr(field.type, '__args__', (field.type,)))
+
+
+@pytest.mark.parametrize('name, epochs, augmented', [('dsa', 1000, True), ('dc', 300, False), ('quick', 100, True)])
+def test_a_protocol_is_chosen_by_name(name, epochs, augmented):
+    evaluation = command.parse(f'dm --dataset cifar10 --evaluation.protocol {name}'.split()).evaluation
+    assert (evaluation.protocol, evaluation.epochs, evaluation.augment) == (name, epochs, augmented)
+
+
+def test_a_protocols_fields_may_be_changed():
+    evaluation = command.parse('dm --evaluation.protocol dc --evaluation.epochs 7'.split()).evaluation
+    assert evaluation == base.Evaluation(protocol='dc', epochs=7, augment=False)
+
+
+def test_an_unknown_protocol_is_refused():
+    with pytest.raises(ValueError, match="evaluation.protocol 'das'; valid: dc, dsa, quick. Did you mean 'dsa'"):
+        command.parse('dm --evaluation.protocol das'.split())
