@@ -16,7 +16,8 @@ def parse(argv: Sequence[str]) -> Config:
     """Turns a command line into a configuration.
 
     The method, `--dataset`, `--ipc`, `--plugins`, `--evaluation.protocol` and `--smoke` choose the preset; every
-    other option overrides one of its fields (`--optimizer.learning-rate 0.5`). `--help` shows the fields with the preset's values.
+    other option overrides one of its fields (`--optimizer.learning-rate 0.5`). `--help` shows the fields with
+    the preset's values.
 
     Raises:
         ValueError: no or an unknown method, plug-in or network, or a value out of range.
