@@ -98,8 +98,10 @@ def test_inside_a_mapped_function_every_shard_is_left_alone():
     np.testing.assert_array_equal(doubled, 2 * X)
 
 
-def test_hardware_in_words():
-    assert parallel.hardware() == '8 x cpu'
+def test_hardware_is_that_of_the_ambient_mesh():
+    assert parallel.hardware() == '1 x cpu'
+    with parallel.use(parallel.mesh(4)):
+        assert parallel.hardware() == '4 x cpu'
     assert parallel.on_cpu()
 
 
