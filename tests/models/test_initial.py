@@ -33,8 +33,8 @@ def test_norms_start_as_the_identity():
 def test_shapes_and_structure_are_kept_and_no_two_parameters_share_numbers():
     params = drawn()
     assert jax.tree.map(np.shape, params) == SHAPES
-    numbers = np.concatenate([params['conv']['kernel'].ravel() * 72 ** .5, params['plain']['kernel'].ravel() * 576 ** .5,
-                              params['dense']['kernel'].ravel() * 256 ** .5])
+    numbers = np.concatenate([params[layer]['kernel'].ravel() * fan_in ** 0.5
+                              for layer, fan_in in (('conv', 72), ('plain', 576), ('dense', 256))])
     assert len(np.unique(numbers)) > 0.99 * len(numbers)
 
 
