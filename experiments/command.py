@@ -39,7 +39,17 @@ def parse(argv: Sequence[str]) -> Config:
     config = tyro.cli(Config, args=list(argv), default=default, prog='python -m experiments.run')
     ranges.require(config)
     _check_regularizers(config, default)
-    return config
+    return _own_weights(config, default)
+
+
+def _own_weights(config: Config, default: Config) -> Config:
+    """A weight that the user sets is no longer the source's that the preset names."""
+    changed = {}
+    for name in ('cc', 'cm', 'cmi'):
+        given, was = getattr(config.regularizers, name), getattr(default.regularizers, name)
+        if given.weight != was.weight and given.source == was.source:
+            changed[name] = dataclasses.replace(given, source='set by the user')
+    return dataclasses.replace(config, regularizers=dataclasses.replace(config.regularizers, **changed))
 
 
 def _check_regularizers(config: Config, default: Config) -> None:

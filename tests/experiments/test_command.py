@@ -28,7 +28,7 @@ def test_nested_fields_are_overridden_and_nothing_else():
     changed = command.parse('dm --plugins cc --optimizer.learning-rate 0.5 --proxies.network.width 16 '
                             '--evaluation.networks convnet resnet18 --regularizers.cc.weight 3'.split())
     default = PRESETS['dm']('cifar10', 10, ('cc',))
-    regularizer = dataclasses.replace(default.regularizers.cc, weight=3.0)
+    regularizer = dataclasses.replace(default.regularizers.cc, weight=3.0, source='set by the user')
     assert changed == dataclasses.replace(
         default, optimizer=dataclasses.replace(default.optimizer, learning_rate=0.5),
         proxies=dataclasses.replace(default.proxies, network=dataclasses.replace(default.proxies.network, width=16)),
@@ -138,3 +138,9 @@ def test_a_protocols_fields_may_be_changed():
 def test_an_unknown_protocol_is_refused():
     with pytest.raises(ValueError, match="evaluation.protocol 'das'; valid: dc, dsa, quick. Did you mean 'dsa'"):
         command.parse('dm --evaluation.protocol das'.split())
+
+
+def test_a_weight_of_ones_own_is_not_called_published():
+    words = 'dm --dataset cifar10 --plugins cc cm --regularizers.cc.weight 3'.split()
+    made = command.parse(words).regularizers
+    assert made.cc.source == 'set by the user' and made.cm.source.startswith('IID')
