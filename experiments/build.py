@@ -4,9 +4,10 @@ import math
 
 import optax
 
+from experiments import students as recipes
 from experiments.configs import Config
-from experiments.configs.base import Augmentation, Evaluation, Network
-from jaxdd import augment, data, fit, loop, losses, methods, models, regularizers, relabel
+from experiments.configs.base import Augmentation, Evaluation, Network, Training
+from jaxdd import augment, data, fit, loop, losses, methods, models, regularizers, relabel, representative
 from jaxdd.checks import one_of
 from jaxdd.types import Augment, Method, Model, Recipe, Stream, Supervision, Term
 
@@ -22,25 +23,77 @@ def model(network: Network, spec: data.Spec, *, batch_statistics: bool = False) 
                           batch_statistics=batch_statistics)
 
 
-def strategy(augmentation: Augmentation, spec: data.Spec) -> str:
-    """The DSA strategy: as configured, else the papers' one for this data set."""
-    if augmentation.strategy is not None:
-        return augmentation.strategy
+def strategy(name: str | None, spec: data.Spec) -> str:
+    """Operations by name; None and 'default': the papers' ones for this data set."""
+    if name not in (None, 'default'):
+        return name
     return augment.STRATEGY['default' if spec.flip else 'no_flip']
 
 
-def method(config: Config, spec: data.Spec) -> Method:
+def method(config: Config, dataset: data.Dataset) -> Method:
     """The base method, without regularizers."""
     one_of('method', config.method, METHODS)
-    return METHODS[config.method](config, spec)
+    made = METHODS[config.method](config, dataset.spec)
+    if config.data.sampling == 'random':
+        return made
+    return representative(made, num_classes=dataset.spec.num_classes, per_class=_per_class(config, dataset),
+                          preprocess=preprocess(dataset.spec), every=config.data.cluster_every)
+
+
+def _siamese(augmentation: Augmentation, spec: data.Spec) -> Augment:
+    return augment.shared(strategy(augmentation.strategy, spec), mode=augmentation.mode)
 
 
 def _dm(config: Config, spec: data.Spec) -> Method:
-    siamese: Augment = augment.shared(strategy(config.augmentation, spec), mode=config.augmentation.mode)
-    return methods.dm(model(config.encoder, spec, batch_statistics=True), augment=siamese)
+    return methods.dm(model(config.encoder, spec, batch_statistics=True), augment=_siamese(config.augmentation, spec))
 
 
-METHODS = {'dm': _dm}
+def _dc(config: Config, spec: data.Spec) -> Method:
+    t = config.training
+    num_images = config.ipc * spec.num_classes
+    return methods.dc(
+        model(config.encoder, spec), encoder_recipe(t, t.epochs * data.steps_per_epoch(num_images, t.batch_size)),
+        augment=_siamese(config.augmentation, spec), every=t.every, distance=DISTANCES[config.matching.distance],
+        supervision=relabel.hard(augment.independent(strategy(t.strategy, spec))),
+        training=model(config.encoder, spec, batch_statistics=True))
+
+
+def _idm(config: Config, spec: data.Spec) -> Method:
+    t, m = config.training, config.matching
+    return methods.idm(
+        model(config.encoder, spec), encoder_recipe(t, t.num_batches), augment=_siamese(config.augmentation, spec),
+        ce_weight=m.ce_weight, factor=m.factor, max_size=t.queue_size, push_every=t.every, train_count=t.train_count,
+        training=model(config.encoder, spec, batch_statistics=True), classes=m.classes)
+
+
+def _idc(config: Config, spec: data.Spec) -> Method:
+    t, m = config.training, config.matching
+    return methods.idc(
+        model(config.encoder, spec), encoder_recipe(t, t.num_batches), augment=_siamese(config.augmentation, spec),
+        box=(spec.mean, spec.std), factor=m.factor, every=t.every,
+        train_augment=augment.independent(strategy(t.strategy, spec), mode=config.augmentation.mode),
+        mix=_cutmix(t.cutmix), distance=DISTANCES[m.distance], max_synthetic=m.max_synthetic,
+        training=model(config.encoder, spec, batch_statistics=True), classes=m.classes)
+
+
+METHODS = {'dc': _dc, 'dsa': _dc, 'dm': _dm, 'idm': _idm, 'idc': _idc}
+DISTANCES = {'layerwise_cosine': losses.layerwise_cosine_distance, 'cosine': losses.cosine_distance,
+             'squared': losses.squared_distance, 'l1': losses.layerwise_l1, 'l2': losses.layerwise_l2}
+
+
+def _cutmix(probability: float):
+    return functools.partial(augment.cutmix, probability=probability) if probability else None
+
+
+def encoder_recipe(training: Training, num_steps: int) -> Recipe:
+    """How the encoder is trained after each synthetic-set update."""
+    rule = fit.sgd(training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay)
+    return Recipe(rule, num_steps, training.batch_size, losses.soft_cross_entropy)
+
+
+def images_per_class(config: Config) -> int:
+    """Real images per class that the initial set is made of: factor^2 for every stored one."""
+    return config.ipc * (config.matching.factor or 1) ** 2
 
 
 def terms(config: Config) -> dict[str, Term]:
@@ -57,10 +110,21 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 def feed(config: Config, dataset: data.Dataset) -> loop.DeviceFeed | Stream:
     """Where a step's real images come from."""
-    return FEEDS[config.data.feed](dataset.train, dataset.spec, per_class=config.data.per_class)
+    made = FEEDS[config.data.feed](dataset.train, dataset.spec, per_class=config.data.per_class)
+    t = config.training
+    if t.num_batches is not None:
+        made = data.mixed(made, dataset.train, dataset.spec, num_batches=t.num_batches * (t.train_count or 1),
+                          batch_size=t.batch_size)
+    if config.data.sampling == 'random':
+        return made
+    return data.with_candidates(made, dataset.train, dataset.spec)
 
 
 FEEDS = {'device': data.stratified, 'stream': data.streamed}
+
+
+def _per_class(config: Config, dataset: data.Dataset) -> int:
+    return data.class_members(dataset.train, dataset.spec.num_classes, config.data.per_class)[1]
 
 
 def proxy_recipe(config: Config, train_size: int) -> Recipe:
@@ -72,20 +136,29 @@ def proxy_recipe(config: Config, train_size: int) -> Recipe:
 
 
 @once
-def student_recipe(evaluation: Evaluation, set_size: int) -> Recipe:
-    """How students are trained on `set_size` images: E + 1 epochs, one drop of the rate with a new optimiser."""
+def student_recipe(evaluation: Evaluation, set_size: int, network: str = 'convnet') -> Recipe:
+    """How students are trained on `set_size` images.
+
+    Schedule 'dsa': E + 1 epochs, one drop of the rate with a new optimiser; 'idc': E epochs, two drops.
+    """
     per_epoch = data.steps_per_epoch(set_size, evaluation.batch_size)
-    drop = (evaluation.epochs // 2 + 2) * per_epoch  # after finishing epoch index E // 2 + 1
-    rule = fit.sgd(evaluation.learning_rate, momentum=evaluation.momentum, weight_decay=evaluation.weight_decay,
-                   drop_at=drop)
-    return Recipe(rule, (evaluation.epochs + 1) * per_epoch, evaluation.batch_size, losses.soft_cross_entropy)
+    rate = recipes.LEARNING_RATES.get(network, recipes.DEFAULT)
+    rule = functools.partial(fit.sgd, evaluation.learning_rate or rate, momentum=evaluation.momentum,
+                             weight_decay=evaluation.weight_decay)
+    epochs = evaluation.epochs
+    if evaluation.schedule == 'idc':
+        drops = (2 * epochs // 3 * per_epoch, 5 * epochs // 6 * per_epoch)
+        optimizer = rule(drop_at=drops, drop_factor=0.2, restart=False)
+    else:
+        optimizer, epochs = rule(drop_at=(epochs // 2 + 2) * per_epoch), epochs + 1  # after epoch index E // 2 + 1
+    return Recipe(optimizer, max(1, epochs) * per_epoch, evaluation.batch_size, losses.soft_cross_entropy)
 
 
 @once
-def supervision(config: Config, spec: data.Spec) -> Supervision:
+def supervision(evaluation: Evaluation, spec: data.Spec) -> Supervision:
     """What students see of the distilled set."""
-    name = strategy(config.augmentation, spec) if config.evaluation.augment else 'none'
-    return relabel.hard(augment.independent(name, mode=config.augmentation.mode))
+    plain = relabel.hard(augment.independent(strategy(evaluation.strategy, spec), mode=evaluation.mode))
+    return relabel.mixed(plain, _cutmix(evaluation.cutmix)) if evaluation.cutmix else plain
 
 
 def students(evaluation: Evaluation, spec: data.Spec) -> tuple[dict[str, Model], dict[str, Model]]:

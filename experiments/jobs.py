@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments import build
+from experiments import build, ranges
 from experiments.configs import Config
 from jaxdd import data, parallel
 from jaxdd.types import Method, Model, SyntheticSet
@@ -31,12 +31,32 @@ def load(config: Config) -> Job:
     """Reads the data and builds everything that can fail on wrong input, before any computation."""
     dataset = data.load(config.dataset, data_dir=config.data.data_dir, image_size=config.data.image_size)
     spec = dataset.spec
-    method = build.method(config, spec)
+    ranges.require_applicable(config)
+    method = build.method(config, dataset)
     models = {'proxy': build.model(config.proxies.network, spec)} if needs_proxy(config) else {}
     build.students(config.evaluation, spec)
-    initial = data.real_subset(key(config, INITIAL), dataset.train, spec, ipc=config.ipc)
+    initial = _initial(config, dataset, method)
     return Job(config, spec, dataset, method, models, initial,
                config.steps_per_call or (1 if parallel.on_cpu() else 50))
+
+
+def _initial(config: Config, dataset: data.Dataset, method: Method) -> SyntheticSet:
+    """The first synthetic images, before the parametrization stores them.
+
+    Raises:
+        ValueError: classes too small, or images that the parametrization cannot store.
+    """
+    needed, spec = build.images_per_class(config), dataset.spec
+    smallest = data.class_members(dataset.train, spec.num_classes, len(dataset.train.labels))[1]
+    if needed > smallest:
+        raise ValueError(f'ipc must be at most {smallest * config.ipc // needed} here: each of the {config.ipc} stored '
+                         f'images per class starts from {needed // config.ipc} real ones, and the smallest class has '
+                         f'{smallest}')
+    initial = data.real_subset(key(config, INITIAL), dataset.train, spec, ipc=needed)
+    if config.init == 'noise':
+        initial = initial._replace(images=jax.random.normal(key(config, INITIAL), initial.images.shape))
+    jax.eval_shape(lambda: method.parametrization.init(key(config, INITIAL), initial))
+    return initial
 
 
 def needs_proxy(config: Config) -> bool:
@@ -69,8 +89,7 @@ def pool_identity(job: Job) -> dict:
 def baseline_identity(job: Job) -> dict:
     """What determines the accuracy of random real images: protocol, augmentation, size, seed and data."""
     c = job.config
-    return {'evaluation': dataclasses.asdict(c.evaluation), 'augmentation': dataclasses.asdict(c.augmentation),
-            'ipc': c.ipc, 'seed': c.seed, 'hardware': parallel.hardware(), **_data_identity(job)}
+    return {'evaluation': dataclasses.asdict(c.evaluation), 'ipc': c.ipc, 'seed': c.seed, 'hardware': parallel.hardware(), **_data_identity(job)}
 
 
 def _data_identity(job: Job) -> dict:

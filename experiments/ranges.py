@@ -1,22 +1,46 @@
 """Refuses values that no run can use, by the name of their option, before any computation."""
+import dataclasses
 import functools
 import math
 
 from experiments.configs import Config
+from experiments.configs.base import Matching, Training
+from experiments.configs.dc import LOOPS
 from jaxdd.checks import one_of
 from jaxdd.models import NAMES
 
 AT_LEAST = {'ipc': 1, 'num_steps': 1, 'checkpoint_every': 1, 'keep': 1, 'steps_per_call': 1, 'num_devices': 1,
-            'seed': 0, 'data.per_class': 1, 'data.image_size': 1,
+            'seed': 0, 'data.per_class': 1, 'data.image_size': 1, 'data.cluster_every': 1,
             'encoder.width': 1, 'encoder.depth': 1, 'proxies.network.width': 1, 'proxies.network.depth': 1,
             'proxies.count': 1, 'proxies.batch_size': 1, 'proxies.seed': 0, 'proxies.weight_decay': 0,
+            'training.every': 1, 'training.epochs': 0, 'training.num_batches': 0, 'training.batch_size': 1,
+            'training.momentum': 0, 'training.weight_decay': 0, 'training.cutmix': 0, 'training.queue_size': 1,
+            'training.train_count': 1, 'matching.ce_weight': 0, 'matching.factor': 1, 'matching.max_synthetic': 1,
             'evaluation.num_seeds': 1, 'evaluation.epochs': 0, 'evaluation.batch_size': 1, 'evaluation.every': 0,
-            'evaluation.width': 1, 'evaluation.weight_decay': 0,
+            'evaluation.width': 1, 'evaluation.weight_decay': 0, 'evaluation.cutmix': 0,
             **{f'regularizers.{name}.{field}': 0 for name in ('cc', 'cm', 'cmi') for field in ('weight', 'ratio')}}
-ABOVE_ZERO = ('optimizer.learning_rate', 'proxies.learning_rate', 'proxies.epochs', 'evaluation.learning_rate')
-BELOW_ONE = ('optimizer.momentum', 'proxies.momentum', 'evaluation.momentum')
+ABOVE_ZERO = ('optimizer.learning_rate', 'proxies.learning_rate', 'proxies.epochs', 'evaluation.learning_rate',
+              'training.learning_rate')
+BELOW_ONE = ('optimizer.momentum', 'proxies.momentum', 'evaluation.momentum', 'training.momentum')
+AT_MOST_ONE = ('training.cutmix', 'evaluation.cutmix')
 SEEDS = ('seed', 'proxies.seed')
 FORMS = ('squared', 'exp_hinge')
+
+# What each field may be called.
+DISTANCES = {'dc': ('layerwise_cosine', 'cosine', 'squared'), 'dsa': ('layerwise_cosine', 'cosine', 'squared'),
+             'idc': ('l1', 'l2')}
+CHOICES = {'regularizers.cc_form': FORMS, 'data.feed': ('device', 'stream'), 'data.sampling': ('random', 'representative'),
+           'init': ('real', 'noise'), 'matching.classes': ('joint', 'sequential'),
+           'evaluation.schedule': ('dsa', 'idc')}
+
+# Which fields of `matching` and `training` a method uses; the others stay None.
+_GROWN = ('batch_size', 'learning_rate', 'momentum', 'weight_decay')
+_GRADIENTS = ('matching.distance', *(f'training.{name}' for name in ('every', 'epochs', 'strategy', *_GROWN)))
+USES = {'dm': (), 'dc': _GRADIENTS, 'dsa': _GRADIENTS,
+        'idm': ('matching.ce_weight', 'matching.factor', 'matching.classes', *(f'training.{name}' for name in (
+            'every', 'num_batches', 'queue_size', 'train_count', *_GROWN))),
+        'idc': ('matching.distance', 'matching.factor', 'matching.max_synthetic', 'matching.classes', *(
+            f'training.{name}' for name in ('every', 'num_batches', 'strategy', 'cutmix', *_GROWN)))}
 
 
 def require(config: Config) -> None:
@@ -28,21 +52,46 @@ def require(config: Config) -> None:
     for field, least in AT_LEAST.items():
         value = _get(config, field)
         _refuse(field, value, f'at least {least}', value is not None and not least <= value < math.inf)
-    for field in ABOVE_ZERO:
-        _refuse(field, _get(config, field), 'above 0', not 0 < _get(config, field) < math.inf)
-    for field in BELOW_ONE:
-        _refuse(field, _get(config, field), 'at least 0 and below 1', not 0 <= _get(config, field) < 1)
-    for field in SEEDS:
-        _refuse(field, _get(config, field), 'below 2**32', _get(config, field) >= 2 ** 32)
+    for fields, valid, holds in ((ABOVE_ZERO, 'above 0', lambda value: 0 < value < math.inf),
+                                 (BELOW_ONE, 'at least 0 and below 1', lambda value: 0 <= value < 1),
+                                 (AT_MOST_ONE, 'at most 1', lambda value: value <= 1),
+                                 (SEEDS, 'below 2**32', lambda value: value < 2 ** 32)):
+        for field in fields:
+            value = _get(config, field)
+            _refuse(field, value, valid, value is not None and not holds(value))
     _names(config)
+    require_applicable(config)
+
+
+def require_applicable(config: Config) -> None:
+    """Refuses settings that the method has no use for, and asks for those that it lacks.
+
+    Raises:
+        ValueError: names the field; for DC and DSA also the published loop table.
+    """
+    uses = USES.get(config.method, ())
+    for record in ('matching', 'training'):
+        for field in dataclasses.fields({'matching': Matching, 'training': Training}[record]):
+            name = f'{record}.{field.name}'
+            _refuse(name, _get(config, name), f'left alone: {config.method} has no use for it',
+                    name not in uses and _get(config, name) is not None)
+    if config.method in ('dc', 'dsa') and None in (config.training.every, config.training.epochs):
+        raise ValueError(f'the published loop table holds ipc {", ".join(map(str, sorted(LOOPS)))}, got {config.ipc}; set '
+                         '--training.every (steps per network) and --training.epochs (of its training after each)')
+    for name in uses:
+        _refuse(name, None, f'given: {config.method} needs it',
+                _get(config, name) is None and name != 'matching.max_synthetic')
 
 
 def _names(config: Config) -> None:
     for field, value in [('encoder.name', config.encoder.name), ('proxies.network.name', config.proxies.network.name),
                          *(('evaluation.networks', name) for name in config.evaluation.networks)]:
         one_of(field, value, NAMES)
-    one_of('regularizers.cc_form', config.regularizers.cc_form, FORMS)
-    one_of('data.feed', config.data.feed, ('device', 'stream'))
+    for field, valid in CHOICES.items():
+        if _get(config, field) is not None:
+            one_of(field, _get(config, field), valid)
+    if config.matching.distance is not None and config.method in DISTANCES:
+        one_of('matching.distance', config.matching.distance, DISTANCES[config.method])
     for field, names in (('plugins', config.plugins), ('evaluation.networks', config.evaluation.networks)):
         _refuse(field, ' '.join(names), 'names that differ', len(set(names)) < len(names))
     _refuse('evaluation.networks', 'none', 'at least one network', not config.evaluation.networks)

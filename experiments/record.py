@@ -13,7 +13,7 @@ from jaxdd import data, export, parallel, report
 from jaxdd.files import write_whole
 
 PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
-PICTURES = {'The distilled set beside its real initialisation': 'grid.png', 'Losses and accuracy': 'curves.png'}
+PICTURES = {'The distilled set beside its initialisation': 'grid.png', 'Losses and accuracy': 'curves.png'}
 
 
 def require_writable(folder: pathlib.Path, option: str) -> None:
@@ -38,7 +38,7 @@ def require_writable(folder: pathlib.Path, option: str) -> None:
 def distilled_set(job: Job, distilled: Distilled, workdir: pathlib.Path) -> None:
     """Writes distilled.npz: images, labels, normalisation, class names, and how they were made."""
     export.save_npz(workdir / 'distilled.npz', distilled.synthetic, mean=job.spec.mean, std=job.spec.std,
-                    class_names=_class_names(job), info={'config': dataclasses.asdict(job.config),
+                    class_names=_class_names(job), stored=distilled.stored, info={'config': dataclasses.asdict(job.config),
                                                          'weights': distilled.weights, 'commit': commit()})
 
 
@@ -57,7 +57,9 @@ def results(job: Job, distilled: Distilled, scores: Scores, seconds: dict[str, f
         'accuracy': {'distilled': scores.distilled, 'random': scores.random},
         'on_the_way': {str(step): accuracy for step, accuracy in distilled.accuracies.items()},
         'seconds': {**seconds, 'compile (within distil)': round(distilled.compile_seconds, 2)},
-        'seconds_per_step': distilled.seconds_per_step, 'bytes': export.stored_bytes(distilled.synthetic),
+        'seconds_per_step': distilled.seconds_per_step, 'bytes': export.stored_bytes(distilled.synthetic._replace(images=distilled.stored)),
+        'images': {'stored per class': distilled.stored.shape[1],
+                   'trained on per class': distilled.synthetic.images.shape[1]},
         'published': cells.published(config), 'pictures': PICTURES,
     }
 
@@ -66,8 +68,9 @@ def everything(results: dict, job: Job, distilled: Distilled, scores: Scores, wo
     """Writes results.json, the pictures and report.md; returns what the terminal shows."""
     def pixels(images):
         return data.denormalise(job.spec, images)
-    export.save_grid_png(workdir / 'grid.png', pixels(job.initial.images), pixels(distilled.synthetic.images),
-                         class_names=_class_names(job), titles=('real initialisation', 'distilled'))
+    first = job.method.parametrization.decode(*job.method.parametrization.init(None, job.initial))
+    export.save_grid_png(workdir / 'grid.png', pixels(first.images), pixels(distilled.synthetic.images),
+                         class_names=_class_names(job), titles=(f'{job.config.init} initialisation', 'distilled'))
     ends = {**distilled.accuracies, job.config.num_steps: scores.distilled}
     report.curves_png(workdir / 'curves.png', distilled.history, ends, random=scores.random)
     report.write_results(workdir / 'results.json', results)

@@ -18,7 +18,8 @@ Stop = Callable[[], bool]
 
 class Distilled(NamedTuple):
     """What distillation leaves."""
-    synthetic: SyntheticSet
+    synthetic: SyntheticSet                      # decoded: what students see
+    stored: jax.Array                            # [K, ipc, H, W, C]: what is kept
     weights: dict[str, float]                    # lambda of each plug-in
     seconds_per_step: float                      # median, compilation excluded; 0 when nothing was left to do
     compile_seconds: float
@@ -77,7 +78,7 @@ def distil(job: jobs.Job, pool: list[Variables], workdir: pathlib.Path, stop: St
             state = distill.run(step, state, feed, num_steps=config.num_steps, steps_per_call=job.steps_per_call,
                                 callbacks=callbacks, should_stop=stop)
         saved.save(int(state.step), state, facts())
-    return Distilled(_decode(job, state), weights, *clock.summary(job.steps_per_call), accuracies, history.rows())
+    return Distilled(_decode(job, state), state.params['images'], weights, *clock.summary(job.steps_per_call), accuracies, history.rows())
 
 
 def evaluate(job: jobs.Job, distilled: Distilled, stop: Stop) -> Scores:
@@ -102,13 +103,14 @@ def score(job: jobs.Job, synthetic: SyntheticSet, stop: Stop, *, title: str = 's
     """Accuracy of the configured students on one synthetic set."""
     config = job.config.evaluation
     training, testing = build.students(config, job.spec)
-    recipe = build.student_recipe(config, synthetic.images.shape[0] * synthetic.images.shape[1])
-    shown, move = bar(title, config.num_seeds * len(training) * recipe.num_steps)
+    size = synthetic.images.shape[0] * synthetic.images.shape[1]
+    recipe = {name: build.student_recipe(config, size, name) for name in training}
+    shown, move = bar(title, config.num_seeds * sum(one.num_steps for one in recipe.values()))
     shown.disable = quiet
     with shown:
         return evaluation.evaluate(
             jobs.key(job.config, jobs.STUDENTS), synthetic, job.dataset.test, training,
-            build.supervision(job.config, job.spec), recipe, num_seeds=config.num_seeds,
+            build.supervision(config, job.spec), recipe, num_seeds=config.num_seeds,
             preprocess=build.preprocess(job.spec), tested=testing,
             steps_per_call=job.steps_per_call, callbacks=[move], should_stop=stop)
 

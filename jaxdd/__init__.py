@@ -19,5 +19,6 @@ from jaxdd import parametrizations as parametrizations
 from jaxdd import pools as pools
 from jaxdd import regularizers as regularizers
 from jaxdd import relabel as relabel
+from jaxdd.representative import representative as representative
 from jaxdd import terms as terms
 from jaxdd import types as types

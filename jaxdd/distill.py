@@ -52,12 +52,15 @@ def make_step(method: Method, optimizer: optax.GradientTransformation) -> StepFn
     Raises:
         ValueError: at trace time, when a term reads something that is not supplied; says what to add.
     """
-    gradient = make_gradient(method)
+    gradient = _gradient(method)
 
     def step(state: DistillState, inputs: Inputs) -> tuple[DistillState, Metrics]:
+        keys = _keys(state)
+        networks, inputs = _sampled(method, state, inputs, keys)
+
         def update(carry, only):
             params, opt_state = carry
-            grads, metrics = gradient(state._replace(params=params), inputs, only)
+            grads, metrics = gradient(state._replace(params=params), networks, inputs, only)
             updates, opt_state = optimizer.update(grads, opt_state, params)
             params = method.parametrization.project(optax.apply_updates(params, updates), state.fixed)
             return (params, opt_state), metrics
@@ -69,7 +72,7 @@ def make_step(method: Method, optimizer: optax.GradientTransformation) -> StepFn
             carry, metrics = jax.lax.scan(update, carry, jnp.arange(num_classes(method, state)))
             metrics = jax.tree.map(lambda m: m.sum(0), metrics)
         params, opt_state = carry
-        trained = method.networks.update(state.networks, _keys(state).networks, inputs,
+        trained = method.networks.update(state.networks, keys.networks, inputs,
                                          method.parametrization.decode(params, state.fixed))
         largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(params)]).max()
         state = state._replace(step=state.step + 1, params=params, opt_state=opt_state, networks=trained)
@@ -85,11 +88,25 @@ def make_gradient(method: Method) -> Callable[[DistillState, Inputs, Array | Non
         Pure `(state, inputs, only) -> (gradient, metrics)`; `only` is one class index, or None for all classes.
         The draws follow from the state's key and step.
     """
+    inner = _gradient(method)
+
     def gradient(state: DistillState, inputs: Inputs, only: Array | None = None) -> tuple[PyTree, Metrics]:
-        keys, networks = _keys(state), dict(inputs.pretrained)
-        encoder = method.networks.sample(state.networks, keys.encoder)
-        if encoder is not None:
-            networks['encoder'] = encoder
+        networks, inputs = _sampled(method, state, inputs, _keys(state))
+        return inner(state, networks, inputs, only)
+
+    return gradient
+
+
+def _sampled(method: Method, state: DistillState, inputs: Inputs, keys: '_Keys') -> tuple[dict[str, Variables], Inputs]:
+    """This step's networks by role, and what they look at."""
+    encoder, inputs = method.networks.sample(state.networks, keys.encoder, inputs)
+    return {**inputs.pretrained, **({} if encoder is None else {'encoder': encoder})}, inputs
+
+
+def _gradient(method: Method):
+    def gradient(state: DistillState, networks: Mapping[str, Variables], inputs: Inputs,
+                 only: Array | None) -> tuple[PyTree, Metrics]:
+        keys = _keys(state)
 
         def loss(params: PyTree) -> tuple[Array, Metrics]:
             synthetic, given, classes = _restrict(method.parametrization.decode(params, state.fixed), inputs, only)
@@ -136,7 +153,7 @@ def observe(method: Method, networks: Mapping[str, Variables], synthetic: Synthe
         images[data, view] = raw if view == 'raw' else parallel.split(parallel.each(method.augment, keys, raw), 1)
     outputs = {read: _forward(method.models, networks, read, images[read.data, read.view])
                for read in reads if read.role}
-    return Observation(outputs, images, synthetic, networks, inputs, step)
+    return Observation(outputs, images, synthetic, networks, inputs, step, classes)
 
 
 def _forward(models: Mapping[str, Model], networks: Mapping[str, Variables], read: Read, images: Array) -> Outputs:

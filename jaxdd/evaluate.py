@@ -7,13 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd import loop, parallel
-from jaxdd.data import epoch_indices
-from jaxdd.fit import fit_seeds
-from jaxdd.types import (Accuracy, Array, Batch, Model, PRNGKey, Recipe, Source, Supervision, SyntheticSet, Variables)
+from jaxdd.fit import fit_seeds, set_batch
+from jaxdd.types import Accuracy, Array, Model, PRNGKey, Recipe, Source, Supervision, SyntheticSet, Variables
 
 
 def evaluate(key: PRNGKey, synthetic: SyntheticSet, test: Source, students: Mapping[str, Model],
-             supervision: Supervision, recipe: Recipe, *, num_seeds: int, preprocess: Callable[[Array], Array],
+             supervision: Supervision, recipe: Recipe | Mapping[str, Recipe], *, num_seeds: int, preprocess: Callable[[Array], Array],
              tested: Mapping[str, Model] | None = None, vectorized: bool | None = None, steps_per_call: int = 1,
              callbacks: Sequence[loop.Callback] = (),
              should_stop: Callable[[], bool] = lambda: False) -> dict[str, Accuracy]:
@@ -25,7 +24,7 @@ def evaluate(key: PRNGKey, synthetic: SyntheticSet, test: Source, students: Mapp
         test: real test images, uint8.
         students: name -> architecture in training mode.
         supervision: what a student sees of the set, e.g. `relabel.hard(augment)`.
-        recipe: optimiser, number of steps, batch size and loss, the same for every student.
+        recipe: optimiser, number of steps, batch size and loss: one for all, or one per architecture's name.
         num_seeds: students per architecture.
         preprocess: uint8 images -> network input, applied on the device.
         tested: name -> architecture in test mode, where it differs from training (batch norm).
@@ -43,11 +42,12 @@ def evaluate(key: PRNGKey, synthetic: SyntheticSet, test: Source, students: Mapp
     if num_seeds < 1:
         raise ValueError(f'num_seeds must be at least 1, got {num_seeds}')
     vectorized = not parallel.on_cpu() if vectorized is None else vectorized
-    sample = student_batches(synthetic, supervision, batch_size=recipe.batch_size)
     keys = [jax.random.fold_in(key, i) for i in range(num_seeds)]
     results = {}
     for name, model in students.items():
-        trained = fit_seeds(keys, model, sample, recipe, vectorized=vectorized, steps_per_call=steps_per_call,
+        own = recipe if isinstance(recipe, Recipe) else recipe[name]
+        sample = student_batches(synthetic, supervision, batch_size=own.batch_size)
+        trained = fit_seeds(keys, model, sample, own, vectorized=vectorized, steps_per_call=steps_per_call,
                             callbacks=callbacks, should_stop=should_stop)
         judge = (tested or {}).get(name, model)
         if trained:
@@ -89,13 +89,4 @@ def _hits(model, preprocess, variables, images, labels):
 
 @functools.lru_cache(maxsize=32)  # one function object per recipe, so that it compiles once
 def _student_draw(supervision: Supervision, batch_size: int):
-    return functools.partial(_student_batch, supervision, batch_size)
-
-
-def _student_batch(supervision: Supervision, batch_size: int, synthetic: SyntheticSet, key: PRNGKey,
-                   step: Array) -> Batch:
-    k_order, k_view = jax.random.split(key)
-    size = synthetic.images.shape[0] * synthetic.images.shape[1]
-    index, weights = epoch_indices(k_order, step, size=size, batch_size=batch_size)
-    images, labels = supervision(jax.random.fold_in(k_view, step), synthetic, index)
-    return Batch(images, labels, weights)
+    return functools.partial(set_batch, supervision, batch_size)

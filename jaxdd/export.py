@@ -16,12 +16,12 @@ _INK, _GAP, _BETWEEN, _MARGIN = (40, 40, 40), 3, 32, 16    # the lengths in scre
 
 
 def save_npz(path: str | os.PathLike, synthetic: SyntheticSet, *, mean: Sequence[float], std: Sequence[float],
-             class_names: Sequence[str], info: Mapping[str, Any]) -> None:
+             class_names: Sequence[str], info: Mapping[str, Any], stored: Any = None) -> None:
     """Writes a distilled set with all that is needed to use it elsewhere, through a temporary file.
 
     Fields: `images` [K, n, H, W, C] float32 normalised, `labels` [K, n, Y] float32, `images_uint8` (the
     images times std plus mean, in 0..255), `mean` and `std` [C] of pixels in [0, 1], `class_names` [K],
-    `info` (JSON text), and `learning_rate` if the set has one.
+    `info` (JSON text), `learning_rate` if the set has one, and `stored` if what is kept differs from the images.
 
     Args:
         path: the file; parents are made.
@@ -29,6 +29,8 @@ def save_npz(path: str | os.PathLike, synthetic: SyntheticSet, *, mean: Sequence
         mean, std: per channel, the normalisation of the images.
         class_names: K names in label order.
         info: JSON-able facts: method, configuration, seed, protocol.
+        stored: `[K, ipc, H, W, C]` float32, what a parametrization keeps (IDM, IDC: mosaics) and decodes to the
+            images; left out where it has the images' shape.
 
     Raises:
         ValueError: the number of names or channels does not fit the images, a pixel is not finite, or `info`
@@ -40,6 +42,8 @@ def save_npz(path: str | os.PathLike, synthetic: SyntheticSet, *, mean: Sequence
     fields = {'images': images, 'labels': labels, 'images_uint8': _bytes(images, mean, std),
               'mean': np.asarray(mean, np.float32), 'std': np.asarray(std, np.float32),
               'class_names': np.asarray(list(class_names), np.str_), 'info': np.asarray(_json(info))}
+    if stored is not None and np.shape(stored) != images.shape:
+        fields['stored'] = np.asarray(stored, np.float32)
     if synthetic.learning_rate is not None:
         fields['learning_rate'] = np.asarray(synthetic.learning_rate, np.float32)
     content = io.BytesIO()

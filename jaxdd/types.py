@@ -70,12 +70,19 @@ class Batch(NamedTuple):
     weights: Array    # [b] 1 for an image, 0 for the padding of a short last batch
 
 
+class Candidates(NamedTuple):
+    """The whole training set, for methods that choose their real images themselves."""
+    images: Array     # [N, H, W, C] uint8
+    members: Array    # [Y, M] int32 indices of each class's images, short rows filled with -1
+
+
 class Inputs(NamedTuple):
     """Everything one distillation step receives from outside; None = not supplied."""
     real: Array | None = None                        # [K, B, H, W, C] class-stratified, normalised
     mixed: Batch | None = None                       # leaves [S, b, ...]: for training encoders
     expert: Expert | None = None
     pretrained: Mapping[str, Variables] = {}         # role -> network drawn from a pool
+    candidates: Candidates | None = None             # what `real` was drawn from
 
 
 class Stream(NamedTuple):
@@ -98,6 +105,7 @@ class Observation(NamedTuple):
     networks: Mapping[str, Variables]
     inputs: Inputs
     step: Array
+    classes: Array | None = None                    # [K] int32, which classes these are
 
 
 class Term(NamedTuple):
@@ -114,10 +122,10 @@ class Parametrization(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """Policy for the encoder; its state lives in `DistillState`."""
+    """Policy for the encoder, and for what it looks at; its state lives in `DistillState`."""
     init: Callable[[PRNGKey], PyTree]
-    sample: Callable[[PyTree, PRNGKey], Variables | None]
-    update: Callable[[PyTree, PRNGKey, Inputs, SyntheticSet], PyTree]
+    sample: Callable[[PyTree, PRNGKey, Inputs], tuple[Variables | None, Inputs]]    # this step's encoder and inputs
+    update: Callable[[PyTree, PRNGKey, Inputs, SyntheticSet], PyTree]               # with the sampled inputs
 
 
 Augment = Callable[[PRNGKey, Array], Array]                                      # (key, [m, H, W, C]) -> same

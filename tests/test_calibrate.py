@@ -17,7 +17,7 @@ from jaxdd.types import Inputs, Method, Networks, Read, SyntheticSet, Term
 IMAGES = jax.random.normal(jax.random.key(0), (3, 2, 4, 4, 1))
 INITIAL = SyntheticSet(IMAGES, jnp.full((3, 2, 3), 1 / 3))
 EMPTY = jax.tree_util.Partial(lambda key, step: Inputs())
-NONE = Networks(lambda key: (), lambda state, key: None, lambda state, key, inputs, synthetic: state)
+NONE = Networks(lambda key: (), lambda state, key, inputs: (None, inputs), lambda state, key, inputs, synthetic: state)
 
 
 def term(function):

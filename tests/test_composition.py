@@ -17,19 +17,31 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdd import augment, data, loop, models, parallel, pools
+from jaxdd import augment, data, fit, loop, losses, models, parallel, pools, relabel
 from jaxdd.distill import init_state, make_gradient, make_step
-from jaxdd.methods import dm
+from jaxdd.methods import dc, dm, idc, idm
 from jaxdd.regularizers import cc, cm, cmi
 from jaxdd.terms import regularize
-from jaxdd.types import Method
+from jaxdd.types import Method, Recipe
 
 NET = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=1)
 DATASET = data.fake()
-OPTIMIZER = optax.sgd(1.0, momentum=0.5)
+OPTIMIZER = optax.sgd(0.1, momentum=0.5)
 REGULARIZERS = {'cc': (0.05, cc()), 'cm': (0.01, cm()), 'cmi': (10.0, cmi())}
 
-METHODS = {'dm': lambda: dm(NET, augment=augment.shared('flip_scale'))}
+SIAMESE, EACH = augment.shared('flip_scale'), augment.independent('flip_scale')
+TWICE = Recipe(fit.sgd(0.01, momentum=0.9, weight_decay=5e-4), 2, 4, losses.soft_cross_entropy)
+METHODS = {
+    'dm': lambda: dm(NET, augment=SIAMESE),
+    'dc': lambda: dc(NET, TWICE, augment=augment.identity(), supervision=relabel.hard(augment.identity()), every=3),
+    'dsa': lambda: dc(NET, TWICE, augment=SIAMESE, supervision=relabel.hard(EACH), every=2),
+    'idm': lambda: idm(NET, TWICE, augment=SIAMESE, ce_weight=0.5, max_size=4, push_every=2),
+    'idc': lambda: idc(NET, TWICE, augment=SIAMESE, box=(DATASET.spec.mean, DATASET.spec.std), every=2,
+                       train_augment=EACH, mix=augment.cutmix, max_synthetic=5),
+}
+STORED = {'idm': 4, 'idc': 4}                       # real images that fill one stored image; 1 elsewhere
+TERM = {'dsa': 'dc'}                                # what a method's objective is called in the metrics, if not its name
+EXTRA = {'idm': {'loss/cross_entropy'}}             # what it reports beside
 PLUGINS = [(), ('cc',), ('cm',), ('cmi',), ('cc', 'cm'), ('cc', 'cm', 'cmi')]
 
 every_pair = pytest.mark.parametrize('name, plugins', [(name, plugins) for name in METHODS for plugins in PLUGINS],
@@ -67,14 +79,16 @@ def prepared(name, plugins):
 
 def make_feed():
     real = data.stratified(DATASET.train, DATASET.spec, per_class=8)
+    real = data.mixed(real, DATASET.train, DATASET.spec, num_batches=4, batch_size=4)
     return pools.attach(real, 'proxy', [NET.init(jax.random.key(seed)) for seed in (5, 6)])
 
 
 feed = functools.cache(make_feed)    # on one device; a feed built again compiles again
 
 
-def start(method):
-    initial = data.real_subset(jax.random.key(0), DATASET.train, DATASET.spec, ipc=2)
+def start(name, method=None):
+    method = method or METHODS[name]()
+    initial = data.real_subset(jax.random.key(0), DATASET.train, DATASET.spec, ipc=2 * STORED.get(name, 1))
     return init_state(jax.random.key(1), method, OPTIMIZER, initial)
 
 
@@ -86,6 +100,22 @@ def gradient_of_first_step(state):
     return state.opt_state[0].trace['images']    # momentum begins as the gradient
 
 
+def plain(state):
+    """The state with its keys as numbers, for comparison."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, state)
+
+
+def is_key(leaf):
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def through_the_host(leaf):
+    """As a checkpoint goes."""
+    if is_key(leaf):
+        return jax.random.wrap_key_data(jnp.asarray(np.array(jax.random.key_data(leaf))))
+    return jnp.asarray(np.array(leaf))
+
+
 def close(actual, expected, tolerance):
     """To a tolerance relative to the largest entry."""
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
@@ -95,13 +125,13 @@ def close(actual, expected, tolerance):
 def test_steps_are_finite_report_every_term_and_move_every_image(name, plugins):
     history = []
     method, step, _ = prepared(name, plugins)
-    before = np.asarray(start(method).params['images'])
-    after = run(step, start(method), 2, [loop.Callback(1, lambda state, done, metrics: history.append(metrics))])
+    before = np.asarray(start(name, method).params['images'])
+    after = run(step, start(name, method), 2, [loop.Callback(1, lambda state, done, metrics: history.append(metrics))])
     assert [set(metrics) for metrics in history] == 2 * [
-        {f'loss/{term}' for term in (name, 'total', *plugins)} | {'images/max_abs'}]
+        {f'loss/{term}' for term in (TERM.get(name, name), 'total', *plugins)} | {'images/max_abs', *EXTRA.get(name, ())}]
     for metrics in history:
         weighted = sum(REGULARIZERS[plugin][0] * metrics[f'loss/{plugin}'] for plugin in plugins)
-        np.testing.assert_allclose(metrics['loss/total'], metrics[f'loss/{name}'] + weighted, rtol=1e-5)
+        np.testing.assert_allclose(metrics['loss/total'], metrics[f'loss/{TERM.get(name, name)}'] + weighted, rtol=1e-5)
     assert np.isfinite(after.params['images']).all()
     assert np.abs(after.params['images'] - before).max(axis=(2, 3, 4)).min() > 1e-6
 
@@ -109,18 +139,18 @@ def test_steps_are_finite_report_every_term_and_move_every_image(name, plugins):
 @every_pair
 def test_one_trace_serves_every_call(name, plugins):
     method, step, traces = prepared(name, plugins)
-    state = run(step, start(method), 2)
+    state = run(step, start(name, method), 2)
     run(step, state, 3)
-    run(step, start(method), 1)
+    run(step, start(name, method), 1)
     assert len(traces) == 1
 
 
 @every_plugged_pair
 def test_weight_zero_is_bit_for_bit_the_base(name, plugins):
     off = plugged(name, plugins, scale=0.0)
-    expected = run(prepared(name, ()).step, start(METHODS[name]()), 2)
-    actual = run(make_step(off, OPTIMIZER), start(off), 2)
-    chex.assert_trees_all_equal(actual._replace(key=0), expected._replace(key=0))
+    expected = run(prepared(name, ()).step, start(name), 2)
+    actual = run(make_step(off, OPTIMIZER), start(name, off), 2)
+    chex.assert_trees_all_equal(plain(actual), plain(expected))
 
 
 @every_plugged_pair
@@ -128,20 +158,19 @@ def test_the_base_sees_the_same_draws_with_and_without(name, plugins):
     losses = []
     for pair in ((), plugins):
         method, step, _ = prepared(name, pair)
-        run(step, start(method), 1,
-            [loop.Callback(1, lambda state, done, metrics: losses.append(metrics[f'loss/{name}']))])
+        run(step, start(name, method), 1,
+            [loop.Callback(1, lambda state, done, metrics: losses.append(metrics[f'loss/{TERM.get(name, name)}']))])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
 @every_plugged_pair
 def test_the_gradient_is_linear_in_the_weights(name, plugins):
-    @jax.jit
-    def gradient(scale, state, feed):
-        method = plugged(name, plugins, scale=lambda step: scale)
+    @functools.partial(jax.jit, static_argnums=0)
+    def gradient(base, scale, state, feed):
+        method = METHODS[name]() if base else plugged(name, plugins, scale=lambda step: scale)
         return make_gradient(method)(state, feed(loop.feed_key(state), state.step), None)[0]['images']
-    method = METHODS[name]()
-    none, one, three = (gradient(scale, start(method), feed()) for scale in (0., 1., 3.))
-    alone = gradient_of_first_step(run(prepared(name, ()).step, start(method), 1))
+    alone = gradient(True, 0., start(name), feed())
+    none, one, three = (gradient(False, scale, start(name), feed()) for scale in (0., 1., 3.))
     close(none, alone, 1e-5)
     assert np.abs(one - none).max() > 1e-3 * np.abs(none).max()
     close((three - none) / 3, one - none, 1e-4)
@@ -150,9 +179,9 @@ def test_the_gradient_is_linear_in_the_weights(name, plugins):
 @every_pair
 def test_eight_devices_are_one(name, plugins):
     method, step, _ = prepared(name, plugins)
-    expected = run(step, start(method), 1)
+    expected = run(step, start(name, method), 1)
     with parallel.use(parallel.mesh(8)):
-        state, inputs = parallel.replicate(start(method)), make_feed()
+        state, inputs = parallel.replicate(start(name, method)), make_feed()
         program = loop.advance.lower(make_step(method, OPTIMIZER), 1, state, inputs, jnp.int32(1)).compile()
         actual, _ = program(state, inputs, jnp.int32(1))
         assert 'all-reduce' in program.as_text()
@@ -165,20 +194,18 @@ def test_eight_devices_are_one(name, plugins):
 @every_pair
 def test_a_resumed_run_is_the_uninterrupted_one(name, plugins):
     method, step, _ = prepared(name, plugins)
-    middle = run(step, start(method), 2)
-    saved = middle._replace(key=jax.random.key_data(middle.key))
-    loaded = jax.tree.map(jnp.asarray, jax.tree.map(np.array, saved))    # through the host, as a checkpoint goes
-    resumed = run(step, loaded._replace(key=jax.random.wrap_key_data(loaded.key)), 4)
-    whole = run(step, start(method), 4)
+    middle = run(step, start(name, method), 2)
+    resumed = run(step, jax.tree.map(through_the_host, middle), 4)
+    whole = run(step, start(name, method), 4)
     for state in (resumed, whole):
         assert state.step == 4
-    chex.assert_trees_all_equal(resumed._replace(key=0), whole._replace(key=0))
+    chex.assert_trees_all_equal(plain(resumed), plain(whole))
 
 
 def program_hash(name, plugins):
     """A fingerprint of the lowered step."""
     method = plugged(name, plugins)
-    state = start(method)
+    state = start(name, method)
     inputs = jax.eval_shape(lambda: make_feed()(loop.feed_key(state), state.step))
     lowered = jax.jit(make_step(method, OPTIMIZER)).lower(state, inputs)
     return hashlib.sha256(lowered.as_text().encode()).hexdigest()

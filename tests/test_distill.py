@@ -21,7 +21,7 @@ IMAGES = jax.random.normal(KEY, (3, 2, 8, 8, 3))
 REAL = jax.random.normal(jax.random.key(1), (3, 4, 8, 8, 3))
 INITIAL = SyntheticSet(IMAGES, jnp.full((3, 2, 3), 1 / 3))
 SGD = optax.sgd(0.1, momentum=0.5)
-NONE = Networks(lambda key: (), lambda state, key: None, lambda state, key, inputs, synthetic: state)
+NONE = Networks(lambda key: (), lambda state, key, inputs: (None, inputs), lambda state, key, inputs, synthetic: state)
 PROXY = Inputs(real=REAL, pretrained={'proxy': NET.init(jax.random.key(2))})
 SYNTHETIC_PIXELS, REAL_PIXELS = Read('', 'synthetic'), Read('', 'real')
 

@@ -69,25 +69,37 @@ def flat_hwc(x, channels):
     return nhwc(x.reshape(len(x), channels, side, side)).reshape(len(x), -1)
 
 
-def convnet(weights):
-    """{torch name: array} of a ConvNet -> `Variables` of ours; gradients convert the same way."""
-    layers, block = {}, -1
-    for layer in dict.fromkeys(name.rsplit('.', 1)[0] for name in weights):
-        if layer == 'classifier':
-            layers[layer] = layer
-        elif weights[layer + '.weight'].ndim == 4:
-            block += 1
-            layers[layer] = f'conv{block}'
-        else:
-            layers[layer] = f'norm{block}'
-    return _variables(weights, layers, channels=len(weights['features.0.weight']))
+def sequential(weights, blocks=None):
+    """{torch name: array} of a chain of layers -> `Variables` of ours; gradients convert the same way.
+
+    Args:
+        weights: convolutions, each with its norm if any, then linear layers, all hidden but the last.
+        blocks: names of convolutions and norms, e.g. ['stage0_{}0']; None = 'conv0', 'norm0', 'conv1'...
+    """
+    names = list(dict.fromkeys(name.rsplit('.', 1)[0] for name in weights))
+    linear = [name for name in names if weights[name + '.weight'].ndim == 2]
+    layers = {name: f'dense{i}' for i, name in enumerate(linear[:-1])} | {linear[-1]: 'classifier'}
+    block = -1
+    for name in [name for name in names if name not in layers]:
+        kind = 'conv' if weights[name + '.weight'].ndim == 4 else 'norm'
+        block += kind == 'conv'
+        layers[name] = (blocks[block] if blocks else f'{{}}{block}').format(kind)
+    return _variables(weights, layers)
+
+
+convnet = sequential
+
+
+def vgg11(weights):
+    """{torch name: array} of a VGG-11 -> `Variables` of ours."""
+    return sequential(weights, [f'stage{stage}_{{}}{i}' for stage, size in enumerate((1, 1, 2, 2, 2))
+                                for i in range(size)])
 
 
 def resnet(weights):
     """{torch name: array} of a small-image ResNet of basic blocks -> `Variables` of ours."""
     layers = {layer: _resnet_layer(layer) for layer in (name.rsplit('.', 1)[0] for name in weights)}
-    kernels = [value for value in weights.values() if value.ndim == 4]
-    return _variables(weights, layers, channels=len(kernels[-1]))
+    return _variables(weights, layers)
 
 
 def _resnet_layer(layer):
@@ -98,11 +110,14 @@ def _resnet_layer(layer):
         return 'classifier'
     stage, block, *inner = layer.split('.')
     names = {'conv1': 'layer0_conv', 'bn1': 'layer0_norm', 'conv2': 'layer1_conv', 'bn2': 'layer1_norm',
-             'shortcut.0': 'shortcut_conv', 'shortcut.1': 'shortcut_norm'}
+             'shortcut.0': 'shortcut_conv', 'shortcut.1': 'shortcut_norm', 'shortcut.2': 'shortcut_norm'}
     return f'stage{int(stage[5:]) - 1}_block{block}/{names[".".join(inner)]}'
 
 
-def _variables(weights, layers, channels):
+def _variables(weights, layers):
+    # The first linear layer reads flattened maps, or flattened RGB images where nothing is convolved.
+    channels = [len(value) for value in weights.values() if value.ndim == 4] or [3]
+    first = next(name for name, value in weights.items() if value.ndim == 2)
     params, batch_stats = {}, {}
     for name, value in weights.items():
         layer, kind = name.rsplit('.', 1)
@@ -111,7 +126,8 @@ def _variables(weights, layers, channels):
             batch_stats.setdefault(path, {})[kind[len('running_'):]] = jnp.asarray(value)
         else:
             leaf = _leaf(kind, weights[layer + '.weight'])
-            params[*path.split('/'), leaf] = _flax_array(value, channels)
+            value = flat_hwc(value, channels[-1]) if name == first else value
+            params[*path.split('/'), leaf] = _flax_array(value)
     return Variables(unflatten_dict(params), batch_stats,
                      age=jnp.zeros((), jnp.int32), accuracy=jnp.zeros((), jnp.float32))
 
@@ -120,11 +136,11 @@ def _leaf(kind, weight):
     return 'bias' if kind == 'bias' else 'kernel' if weight.ndim in (2, 4) else 'scale'
 
 
-def _flax_array(value, channels):
+def _flax_array(value):
     if value.ndim == 4:
         value = np.transpose(value, (2, 3, 1, 0))
     elif value.ndim == 3:
         value = np.transpose(value, (1, 2, 0))
     elif value.ndim == 2:
-        value = flat_hwc(value, channels).T
+        value = value.T
     return jnp.asarray(value)

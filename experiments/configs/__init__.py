@@ -1,5 +1,5 @@
 """One module per method; `PRESETS` maps the method's name to its configuration."""
-from experiments.configs import dm
+from experiments.configs import dc, dm, idc, idm
 from experiments.configs.base import Config as Config
 
-PRESETS = {'dm': dm.config}
+PRESETS = {'dc': dc.config, 'dsa': dc.dsa, 'dm': dm.config, 'idm': idm.config, 'idc': idc.config}

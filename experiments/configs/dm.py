@@ -4,8 +4,6 @@ Command:   python -m experiments.run dm --dataset cifar10 --ipc 10 --plugins cc 
 Expect:    DM, CIFAR-10, IPC 10: 48.9 +- 0.6 % published (20,000 steps, 256 real images per class, 1,000 epochs);
            ours at a smaller budget: see README.md.  Smoke: add --smoke
 """
-import dataclasses
-
 from experiments.configs import base, weights
 
 
@@ -21,12 +19,4 @@ def config(dataset: str = 'cifar10', ipc: int = 10, plugins: tuple[str, ...] = (
         num_steps=20_000, optimizer=base.SGD(learning_rate=learning_rate, momentum=0.5),
         data=base.Data(per_class=256), encoder=base.Network(name='convnet'),
         regularizers=weights.published('dm', dataset, ipc, plugins))
-    return digits(published) if dataset == 'digits' else published
-
-
-def digits(config: base.Config) -> base.Config:
-    """The embedded 8x8 digits within a minute on two CPU cores: narrow networks, few steps, few proxies."""
-    return dataclasses.replace(
-        config, num_steps=300, data=base.Data(per_class=64), encoder=base.Network(name='convnet', width=64),
-        proxies=base.Proxies(network=base.Network(name='convnet', width=32), count=3, epochs=15, batch_size=64),
-        evaluation=base.protocol('quick', base.Evaluation(width=64)), checkpoint_every=100)
+    return base.digits(published) if dataset == 'digits' else published

@@ -7,12 +7,19 @@ CMI = 'CMI (ICLR 2025), comment in the released code'
 
 # (method, data set, images per class) -> lambda. The base loss sums over classes, CC sums over images, CM over
 # classes, CMI is a mean over images in nats: a weight means something only with these reductions.
-CC = {('dm', 'cifar10', 10): (0.05, IID)}
-CM = {('dm', 'cifar10', 10): (0.01, IID)}
+CC = {('dm', 'cifar10', 10): (0.05, IID), ('idm', 'cifar10', 10): (0.01, IID)}
+CM = {('dm', 'cifar10', 10): (0.01, IID), ('idm', 'cifar10', 10): (0.03, IID)}
 CMI_WEIGHTS = {
     ('dm', 'svhn_cropped', 10): (18000, CMI), ('dm', 'svhn_cropped', 50): (500, CMI),
     ('dm', 'cifar10', 10): (8000, CMI), ('dm', 'cifar10', 50): (2000, CMI),
     ('dm', 'cifar100', 10): (2000, CMI), ('dm', 'cifar100', 50): (500, CMI),
+    ('dc', 'cifar10', 10): (50000, CMI), ('dc', 'cifar10', 50): (10000, CMI),
+    ('dsa', 'svhn_cropped', 10): (80000, CMI), ('dsa', 'svhn_cropped', 50): (10000, CMI),
+    ('dsa', 'cifar10', 10): (50000, CMI), ('dsa', 'cifar10', 50): (10000, CMI),
+    ('dsa', 'cifar100', 10): (80000, CMI), ('dsa', 'cifar100', 50): (20000, CMI),
+    ('idc', 'svhn_cropped', 10): (50, CMI), ('idc', 'svhn_cropped', 50): (50, CMI),
+    ('idc', 'cifar10', 10): (100, CMI), ('idc', 'cifar10', 50): (50, CMI),
+    ('idc', 'cifar100', 10): (100, CMI), ('idc', 'cifar100', 50): (50, CMI),
 }
 TABLES = {'cc': CC, 'cm': CM, 'cmi': CMI_WEIGHTS}
 

@@ -1,7 +1,12 @@
 """Differentiable Siamese augmentation (DSA): one random transform for real and synthetic images.
 
 Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259. A strategy names operations, joined by
-'_'. Mode 'S' applies one of them, drawn uniformly per call; mode 'M' applies all, in order.
+'_'. How many of them a call applies is the mode:
+    'S'    one, drawn uniformly.
+    'M'    all, in the order given.
+    'IDC'  flip, then color, then one drawn uniformly among crop, scale and rotate, cutout last; each only
+           if named. Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959.
+The operations and their constants are those of DSA in every mode.
 """
 import collections
 from collections.abc import Callable
@@ -17,7 +22,7 @@ from . import color, geometry
 # Digits change their meaning when mirrored (MNIST, SVHN, handwritten digits): use 'no_flip' there.
 STRATEGY = {'default': 'color_crop_cutout_flip_scale_rotate', 'no_flip': 'color_crop_cutout_scale_rotate'}
 
-Mode = Literal['S', 'M']
+Mode = Literal['S', 'M', 'IDC']
 Operation = Callable[[PRNGKey, Array, int], Array]    # (key, images [m, H, W, C], number of draws) -> same
 
 
@@ -38,13 +43,14 @@ def shared(strategy: str = STRATEGY['default'], *, mode: Mode = 'S',
 
     The draw depends on the key alone, so two calls with one key (the real and the synthetic images of
     a class) agree whatever their batch sizes. Differentiable in the images. For a key and a batch per
-    class use `jax.lax.map`, which computes one operation per class in mode 'S', or `jax.vmap`, which
-    computes all operations and selects.
+    class use `jax.lax.map`, which computes one of the operations to choose from per class in modes 'S'
+    and 'IDC', or `jax.vmap`, which computes all of them and selects.
 
     Args:
         strategy: operations joined by '_', of color, crop, cutout, flip, scale, rotate; '' or 'none'
             for no augmentation.
-        mode: 'S' for one operation per call, drawn uniformly; 'M' for all, in the order given.
+        mode: 'S' for one operation per call; 'M' for all; 'IDC' for flip, color and cutout always and
+            one of the others (see the module).
         strengths: ranges of the draws.
 
     Returns:
@@ -56,6 +62,7 @@ def shared(strategy: str = STRATEGY['default'], *, mode: Mode = 'S',
     Note:
         In mode 'S' there is no outcome without augmentation (DiffAugment in utils.py of the authors'
         repository). There, a batch of one image fails in current PyTorch; here it is a batch like any.
+        IDC's program (DiffAug in augment.py) can also shift sideways only ('translate'); not offered.
     """
     return _transform(strategy, mode, strengths, lambda images: 1)
 
@@ -64,19 +71,19 @@ def independent(strategy: str = STRATEGY['default'], *, mode: Mode = 'S',
                 strengths: Strengths = Strengths()) -> Augment:
     """Augmentation for training networks: each image undergoes its own transform.
 
-    In mode 'S' the operation is still one per call; only its parameters are drawn per image.
+    Which operation is drawn in modes 'S' and 'IDC' is still one choice per call; only the parameters of
+    operations are drawn per image.
 
     Args:
-        strategy: operations joined by '_', of color, crop, cutout, flip, scale, rotate; '' or 'none'
-            for no augmentation.
-        mode: 'S' for one operation per call, drawn uniformly; 'M' for all, in the order given.
-        strengths: ranges of the draws.
+        strategy: as for `shared`.
+        mode: as for `shared`.
+        strengths: as for `shared`.
 
     Returns:
         (key, images `[m, H, W, C]` normalised pixels) -> images, same shape and dtype.
 
     Raises:
-        ValueError: an unknown or repeated operation, an unknown mode, or a strength out of range.
+        ValueError: as `shared`.
     """
     return _transform(strategy, mode, strengths, len)
 
@@ -91,27 +98,41 @@ def identity() -> Augment:
 
 
 def _transform(strategy: str, mode: Mode, strengths: Strengths, num_draws: Callable[[Array], int]) -> Augment:
-    checks.one_of('augmentation mode', mode, ('S', 'M'))
+    checks.one_of('augmentation mode', mode, ('S', 'M', 'IDC'))
     _check_strengths(strengths)
-    operations = _select(strategy, _operations(strengths))
-    if not operations:
+    named = {name: lambda key, images, operation=operation: operation(key, images, num_draws(images))
+             for name, operation in _select(strategy, _operations(strengths)).items()}
+    if not named:
         return identity()
+    if mode == 'S':
+        return _one(list(named.values()))
+    if mode == 'M':
+        return _every(list(named.values()))
+    others = [operation for name, operation in named.items() if name not in ('flip', 'color', 'cutout')]
+    stages = (named.get('flip'), named.get('color'), _one(others) if others else None, named.get('cutout'))
+    return _every([stage for stage in stages if stage])
 
-    def one(key: PRNGKey, images: Array) -> Array:
+
+def _one(operations: list[Augment]) -> Augment:
+    """One operation, drawn uniformly per call."""
+    def transform(key: PRNGKey, images: Array) -> Array:
         chex.assert_rank(images, 4)
         k_operation, k_draw = jax.random.split(key)
         index = jax.random.randint(k_operation, (), 0, len(operations))
-        branches = [lambda key, images, operation=operation: operation(key, images, num_draws(images))
-                    for operation in operations]
-        return jax.lax.switch(index, branches, k_draw, images)
+        return jax.lax.switch(index, operations, k_draw, images)
 
-    def every(key: PRNGKey, images: Array) -> Array:
+    return transform
+
+
+def _every(operations: list[Augment]) -> Augment:
+    """All operations in order."""
+    def transform(key: PRNGKey, images: Array) -> Array:
         chex.assert_rank(images, 4)
         for operation, k_draw in zip(operations, jax.random.split(key, len(operations))):
-            images = operation(k_draw, images, num_draws(images))
+            images = operation(k_draw, images)
         return images
 
-    return one if mode == 'S' else every
+    return transform
 
 
 def _operations(strengths: Strengths) -> dict[str, Operation]:
@@ -141,17 +162,17 @@ def _operations(strengths: Strengths) -> dict[str, Operation]:
     return dict(color=recolor, crop=crop, cutout=cutout, flip=flip, scale=scale, rotate=rotate)
 
 
-def _select(strategy: str, operations: dict[str, Operation]) -> list[Operation]:
+def _select(strategy: str, operations: dict[str, Operation]) -> dict[str, Operation]:
     """The operations that a strategy names, in its order."""
     if strategy in ('', 'none'):
-        return []
+        return {}
     names = strategy.split('_')
     for name, count in collections.Counter(names).items():
         checks.one_of('augmentation operation', name, operations)
         if count > 1:
             raise ValueError(f'augmentation strategy {strategy!r} names {name!r} {count} times; '
                              'name each operation once')
-    return [operations[name] for name in names]
+    return {name: operations[name] for name in names}
 
 
 def _check_strengths(strengths: Strengths) -> None:

@@ -10,6 +10,9 @@ from .specs import denormalise as denormalise
 from .specs import for_arrays as for_arrays
 from .specs import normalise as normalise
 from .specs import spec as spec
+from .attached import mixed as mixed
+from .attached import with_candidates as with_candidates
+from .batches import class_members as class_members
 from .batches import epoch_indices as epoch_indices
 from .batches import epochs as epochs
 from .batches import real_subset as real_subset

@@ -32,7 +32,7 @@ def stratified(source: Source, spec: Spec, *, per_class: int) -> jax.tree_util.P
     Raises:
         ValueError: `per_class` below 1.
     """
-    members, per_class = _members(source, spec.num_classes, per_class)
+    members, per_class = class_members(source, spec.num_classes, per_class)
     draw = functools.partial(_stratified, spec, per_class)
     return jax.tree_util.Partial(draw, *parallel.replicate((jnp.asarray(source.images), jnp.asarray(members))))
 
@@ -86,7 +86,7 @@ def real_subset(key: PRNGKey, source: Source, spec: Spec, *, ipc: int) -> Synthe
     Raises:
         ValueError: `ipc` below 1 or larger than the smallest class.
     """
-    members, _ = _members(source, spec.num_classes, 1)
+    members, _ = class_members(source, spec.num_classes, 1)
     checks.images_per_class(ipc, (members >= 0).sum(axis=1))
     keys = jax.random.split(key, spec.num_classes)
     chosen = np.stack([np.asarray(jax.random.permutation(k, row[row >= 0]))[:ipc] for k, row in zip(keys, members)])
@@ -110,7 +110,7 @@ def streamed(source: Source, spec: Spec, *, per_class: int, prefetch: int = 2) -
     """
     if prefetch < 1:
         raise ValueError(f'prefetch must be at least 1 batch, got {prefetch}')
-    members, per_class = _members(source, spec.num_classes, per_class)
+    members, per_class = class_members(source, spec.num_classes, per_class)
     draw = jax.jit(functools.partial(_draw, per_class))
     to_inputs = jax.jit(lambda images: Inputs(real=parallel.split(normalise(spec, images), 1)))
 
@@ -129,7 +129,7 @@ def streamed(source: Source, spec: Spec, *, per_class: int, prefetch: int = 2) -
     return Stream(start)
 
 
-def _members(source: Source, num_classes: int, per_class: int) -> tuple[np.ndarray, int]:
+def class_members(source: Source, num_classes: int, per_class: int) -> tuple[np.ndarray, int]:
     """Indices of each class's images `[Y, largest]`, short rows filled with -1; and B, capped at the smallest class."""
     if per_class < 1:
         raise ValueError(f'per_class must be at least 1 real image per class, got {per_class}')

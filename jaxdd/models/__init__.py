@@ -1,8 +1,12 @@
 """Network architectures as pure functions."""
+from jaxdd.models.alexnet import AlexNet as AlexNet
 from jaxdd.models.build import NAMES as NAMES
 from jaxdd.models.build import by_name as by_name
 from jaxdd.models.build import default_depth as default_depth
 from jaxdd.models.build import model as model
 from jaxdd.models.convnet import ConvNet as ConvNet
+from jaxdd.models.lenet import LeNet as LeNet
+from jaxdd.models.mlp import MLP as MLP
 from jaxdd.models.norms import update_batch_stats as update_batch_stats
 from jaxdd.models.resnet import ResNet as ResNet
+from jaxdd.models.vgg import VGG as VGG

@@ -1,20 +1,29 @@
 """From Flax modules to `Model` records, and networks by name."""
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdd import checks
+from jaxdd.models.alexnet import AlexNet
 from jaxdd.models.convnet import ConvNet
 from jaxdd.models.initial import torch_default
+from jaxdd.models.lenet import LeNet
+from jaxdd.models.mlp import MLP
 from jaxdd.models.resnet import ResNet
+from jaxdd.models.vgg import VGG
 from jaxdd.types import Array, Model, Outputs, PRNGKey, PyTree, Variables
 
-# name -> (family, norm)
-NAMES = {'convnet': ('convnet', 'instance'), 'convnet_bn': ('convnet', 'batch'),
-         'convnet_ln': ('convnet', 'layer'), 'convnet_gn': ('convnet', 'group'),
-         'convnet_nn': ('convnet', 'none'),
-         'resnet18': ('resnet18', 'instance'), 'resnet18_bn': ('resnet18', 'batch')}
+# name -> (module class, its norm; None where it has no norm to choose)
+NAMES = {'convnet': (ConvNet, 'instance'), 'convnet_bn': (ConvNet, 'batch'), 'convnet_ln': (ConvNet, 'layer'),
+         'convnet_gn': (ConvNet, 'group'), 'convnet_nn': (ConvNet, 'none'),
+         'resnet18': (ResNet, 'instance'), 'resnet18_bn': (ResNet, 'batch'),
+         'resnet18_bn_ap': (functools.partial(ResNet, downsampling='average_pool'), 'batch'),
+         'vgg11': (VGG, 'instance'), 'vgg11_bn': (VGG, 'batch'),
+         'alexnet': (AlexNet, 'none'), 'alexnet_bn': (AlexNet, 'batch'), 'alexnet_in': (AlexNet, 'instance'),
+         'lenet': (LeNet, None), 'mlp': (MLP, None)}
 
 
 def _by_layer(collection: PyTree) -> dict[str, PyTree]:
@@ -84,11 +93,14 @@ def by_name(name: str, image_shape: tuple[int, int, int], num_classes: int, *, w
     """Builds a network by its name; None = the papers' default.
 
     Args:
-        name: 'convnet' or 'resnet18' (instance norm), with '_bn' for batch norm; the ConvNet also with '_ln',
-            '_gn', '_nn' for layer, group and no norm.
+        name: 'convnet', 'resnet18' or 'vgg11' (instance norm), with '_bn' for batch norm; the ConvNet also
+            with '_ln', '_gn', '_nn' for layer, group and no norm; 'resnet18_bn_ap', whose sides are halved by
+            average pools; 'alexnet' (no norm), with '_bn' or '_in' for batch or instance norm; 'lenet' and
+            'mlp' (no norm).
         image_shape: height, width, channels.
         num_classes: Y.
-        width: channels of the first block (convnet 128, resnet18 64).
+        width: channels of the first block (convnet and alexnet 128, resnet18 and vgg11 64, lenet 6) or units
+            of a hidden layer (mlp 128); the other widths scale with it.
         depth: ConvNet blocks; None = `default_depth`.
         batch_statistics: see `model`.
         norm, activation, pooling: ConvNet variants, see `ConvNet`; `norm` overrides the name's.
@@ -98,21 +110,22 @@ def by_name(name: str, image_shape: tuple[int, int, int], num_classes: int, *, w
         The model.
 
     Raises:
-        ValueError: an unknown name or variant, a depth that the image side does not allow, or a ConvNet
-            variant asked of another network.
+        ValueError: an unknown name or variant, a width below 1, a network too deep for the image side, or a
+            ConvNet variant asked of another network.
     """
     checks.one_of('network', name, NAMES)
-    family, named_norm = NAMES[name]
+    if width is not None and width < 1:
+        raise ValueError(f'{name} needs a width of at least 1, got {width}')
+    network, named_norm = NAMES[name]
     variants = {'depth': depth, 'norm': norm, 'activation': activation, 'pooling': pooling}
-    if family != 'convnet':
+    if network is ConvNet:
+        if depth is None:
+            variants['depth'] = 3 if pooling == 'none' else default_depth(image_shape)
+    else:
         for option, value in variants.items():
             if value is not None:
                 raise ValueError(f'{name} has no option {option} (got {value!r}); '
                                  'only the convnet networks do')
-        module = ResNet(num_classes, width=width or 64, norm=named_norm, dtype=dtype)
-    else:
-        no_pooling = pooling == 'none'
-        depth = depth if depth is not None else 3 if no_pooling else default_depth(image_shape)
-        module = ConvNet(num_classes, width=width or 128, depth=depth, norm=norm or named_norm,
-                         activation=activation or 'relu', pooling=pooling or 'avg', dtype=dtype)
+    options = {**variants, 'norm': norm or named_norm, 'width': width, 'dtype': dtype}
+    module = network(num_classes, **{option: value for option, value in options.items() if value is not None})
     return model(module, image_shape, batch_statistics=batch_statistics)

@@ -1,71 +1,14 @@
-"""The ConvNet of dataset distillation and the layers that it shares with the other networks."""
+"""The ConvNet of dataset distillation."""
 import flax.linen as nn
-import jax.numpy as jnp
 
 from jaxdd import checks
+from jaxdd.models.layers import average_pool, classifier, conv, margin, restored
 from jaxdd.models.norms import norm as make_norm
 from jaxdd.types import Array
 
 ACTIVATIONS = {'relu': nn.relu, 'sigmoid': nn.sigmoid, 'swish': nn.swish,
                'leaky_relu': lambda x: nn.leaky_relu(x, negative_slope=0.01)}
 POOLINGS = ('avg', 'max', 'none')
-
-
-def conv(x: Array, features: int, *, name: str, size: int = 3, stride: int = 1, padding: int = 1,
-         use_bias: bool = True, dtype: str | None = None) -> Array:
-    """Applies a square convolution with torch's padding, inside a compact module.
-
-    Args:
-        x: `[N, H, W, C]`.
-        features: output channels.
-        name: of the submodule.
-        size, stride, padding: pixels, the same for both axes and both sides ('SAME' would pad a stride-2
-            convolution of an even side by (0, 1)).
-        use_bias: whether to add a bias.
-        dtype: of the products; None = promoted from image and parameters.
-
-    Returns:
-        `[N, H', W', features]`.
-    """
-    layer = nn.Conv(features, (size, size), stride, [(padding, padding)] * 2, use_bias=use_bias, dtype=dtype,
-                    name=name)
-    return layer(x)
-
-
-def classifier(features: Array, num_classes: int) -> Array:
-    """Applies the linear head 'classifier', inside a compact module.
-
-    Args:
-        features: `[N, D]`.
-        num_classes: Y.
-
-    Returns:
-        `[N, Y]` logits, no softmax.
-    """
-    return nn.Dense(num_classes, name='classifier')(features)
-
-
-def average_pool(x: Array, window: tuple[int, int]) -> Array:
-    """Averages disjoint windows; a remainder at the lower and right edge is dropped, as in torch.
-
-    A mean over a reshape: the derivative of `reduce_window` is slow.
-
-    Args:
-        x: `[N, H, W, C]`.
-        window: height and width of a window, pixels.
-
-    Returns:
-        `[N, H // window[0], W // window[1], C]`.
-    """
-    n, h, w, c = x.shape
-    rows, columns = h // window[0], w // window[1]
-    x = x[:, :rows * window[0], :columns * window[1]]
-    return x.reshape(n, rows, window[0], columns, window[1], c).mean((2, 4))
-
-
-def restored(x: Array) -> Array:
-    """Returns what a half-precision body computed as float32; wider types as they are."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class ConvNet(nn.Module):
@@ -115,11 +58,11 @@ class ConvNet(nn.Module):
         """
         checks.one_of('activation', self.activation, ACTIVATIONS)
         checks.one_of('pooling', self.pooling, POOLINGS)
-        small_grey = images.shape[1:] == (28, 28, 1)
-        self._check_depth(32 if small_grey else min(images.shape[1:3]))
+        extra = margin(images.shape[1:])
+        self._check_depth(min(images.shape[1:3]) + 2 * extra)
         x = images
         for i in range(self.depth):
-            padding = 3 if small_grey and i == 0 else 1
+            padding = 1 + extra if i == 0 else 1
             x = conv(x, self.width, padding=padding, dtype=self.dtype, name=f'conv{i}')
             x = make_norm(self.norm, batch_statistics=self.batch_statistics, name=f'norm{i}')(x)
             x = self._pooled(ACTIVATIONS[self.activation](x))

@@ -9,6 +9,7 @@ from jaxdd.augment import color, geometry
 
 ALL = augment.STRATEGY['default']
 NAMES = ALL.split('_')
+MODES = ('S', 'M', 'IDC')
 WARP = 5e-6    # float32 rounding of a source position, times the difference of neighbouring pixels
 
 
@@ -78,7 +79,66 @@ def test_mode_s_applies_one_operation_equally_often(build, num_draws):
     assert sum((count - 100) ** 2 / 100 for count in counts.values()) < 20.5
 
 
-@pytest.mark.parametrize('mode', ['S', 'M'])
+@pytest.mark.parametrize('name, operation, draw, tolerance', [
+    ('brightness_u0.3', color.brightness, [0.3 - 0.5], 1e-5),
+    ('saturation_u0.7', color.saturation, [2 * 0.7], 1e-5),
+    ('contrast_u0.2', color.contrast, [0.2 + 0.5], 1e-5),
+    ('flip_u0.4', geometry.flip, [True], 0),
+    ('crop_m1_p1', geometry.crop, [[-1, 1]], 0),      # the program's x is vertical here
+    ('cutout_o2_o7', geometry.cutout, [[2, 7]], 0),
+    ('scale_u0.1_u0.9', geometry.scale,               # and horizontal here
+     [[u * (1.2 - 1 / 1.2) + 1 / 1.2 for u in (0.9, 0.1)]], 1e-5),
+    ('rotate_u0.85', geometry.rotate, [(2 * 0.85 - 1) * np.pi / 12], 1e-5),
+])
+def test_operations_are_those_of_the_program_of_idc(reference, name, operation, draw, tolerance):
+    stored = reference('cmi_idc_aug')
+    y = operation(nhwc(stored['x']), jnp.asarray(draw))
+    np.testing.assert_allclose(y, nhwc(stored[name]), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize('build, num_draws', [(augment.shared, 1), (augment.independent, 4)])
+def test_mode_idc_applies_flip_color_one_other_and_cutout(build, num_draws):
+    key, images = jax.random.key(3), jax.random.normal(jax.random.key(4), (4, 16, 16, 3))
+    for strategy, names in (('color_crop_cutout', 'color crop cutout'), ('cutout_flip', 'flip cutout'),
+                            ('cutout_rotate_color_flip', 'flip color rotate cutout'), ('scale', 'scale')):
+        @jax.jit
+        def expected(key, images):
+            for k, name in zip(jax.random.split(key, len(names.split())), names.split()):
+                k = k if name in ('flip', 'color', 'cutout') else jax.random.split(k)[1]
+                images = apply_drawn(k, name, images, num_draws)
+            return images
+        y = jax.jit(build(strategy, mode='IDC'))(key, images)
+        np.testing.assert_allclose(y, expected(key, images), rtol=0, atol=WARP)
+
+
+@pytest.mark.parametrize('build, num_draws', [(augment.shared, 1), (augment.independent, 3)])
+def test_mode_idc_draws_the_others_equally_often(build, num_draws):
+    images, transform = repeated(num_draws, 8), jax.jit(build(ALL, mode='IDC'))
+    others = [name for name in NAMES if name in ('crop', 'scale', 'rotate')]
+
+    @jax.jit
+    def each(key):
+        k_flip, k_color, k_other, k_cutout = jax.random.split(key, 4)
+        before = apply_drawn(k_color, 'color', apply_drawn(k_flip, 'flip', images, num_draws), num_draws)
+        middle = [apply_drawn(jax.random.split(k_other)[1], name, before, num_draws) for name in others]
+        return jnp.stack([apply_drawn(k_cutout, 'cutout', image, num_draws) for image in middle])
+    counts = dict.fromkeys(others, 0)
+    for key in jax.random.split(jax.random.key(0), 300):
+        error = np.abs(each(key) - transform(key, images)[None]).max(axis=(1, 2, 3, 4))
+        assert error.min() < WARP
+        counts[others[int(error.argmin())]] += 1
+    # chi-square with 2 degrees of freedom: p = 0.001
+    assert sum((count - 100) ** 2 / 100 for count in counts.values()) < 13.8
+
+
+def test_mode_idc_has_its_own_order():
+    key, images = jax.random.key(1), repeated(3)
+    one = augment.independent('flip_color_crop_scale_cutout', mode='IDC')(key, images)
+    other = augment.independent('crop_cutout_color_scale_flip', mode='IDC')(key, images)
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize('mode', MODES)
 def test_one_key_is_one_transform_whatever_the_batch_size(mode):
     transform = jax.jit(augment.shared(mode=mode))
     for key in jax.random.split(jax.random.key(1), 12):
@@ -97,7 +157,7 @@ def test_independent_draws_differ_between_images_and_keys(name):
 
 
 @pytest.mark.parametrize('build', [augment.shared, augment.independent])
-@pytest.mark.parametrize('mode', ['S', 'M'])
+@pytest.mark.parametrize('mode', MODES)
 def test_jit_vmap_and_map_over_classes_agree_with_a_loop(build, mode):
     transform = build(mode=mode)
     keys = jax.random.split(jax.random.key(7), 8)
@@ -112,13 +172,13 @@ def test_jit_vmap_and_map_over_classes_agree_with_a_loop(build, mode):
 @pytest.mark.parametrize('build', [augment.shared, augment.independent])
 def test_jit_agrees_with_eager(build):
     key, images = jax.random.key(7), jax.random.normal(jax.random.key(8), (3, 8, 8, 3))
-    for mode in ('S', 'M'):
+    for mode in MODES:
         transform = build('crop_scale', mode=mode)
         np.testing.assert_allclose(jax.jit(transform)(key, images), transform(key, images), rtol=0, atol=WARP)
 
 
 @pytest.mark.parametrize('build', [augment.shared, augment.independent])
-@pytest.mark.parametrize('mode', ['S', 'M'])
+@pytest.mark.parametrize('mode', MODES)
 def test_gradients_are_finite_and_equal_under_vmap(build, mode):
     transform = build(mode=mode)
     keys = jax.random.split(jax.random.key(7), 6)
@@ -138,7 +198,7 @@ def test_gradients_are_finite_and_equal_under_vmap(build, mode):
 @pytest.mark.parametrize('build', [augment.shared, augment.independent])
 def test_shapes_and_dtypes_are_kept(build, shape):
     for dtype in (jnp.float32, jnp.bfloat16):
-        for mode in ('S', 'M'):
+        for mode in MODES:
             y = jax.eval_shape(build(mode=mode), jax.random.key(0), jnp.zeros(shape, dtype))
             assert y.shape == shape and y.dtype == dtype
 
@@ -186,7 +246,7 @@ def test_user_mistakes_are_named(build):
         build('colour_crop')
     with pytest.raises(ValueError, match="names 'crop' 2 times"):
         build('crop_flip_crop')
-    with pytest.raises(ValueError, match="augmentation mode 'X'; valid: M, S"):
+    with pytest.raises(ValueError, match="augmentation mode 'X'; valid: IDC, M, S"):
         build('', mode='X')
     with pytest.raises(ValueError, match=r'strength cutout .* \[0, 1\], got 16'):
         build(strengths=augment.Strengths(cutout=16))

@@ -81,9 +81,9 @@ def test_an_unknown_option_is_refused_with_the_nearest(option, near, capsys):
     ('dm --plugins cm --regularizers.cc-form exp_hinge', 'add it: --plugins cm cc'),
     ('dm --plugins cc --regularizers.cc-form cubed',
      "unknown regularizers.cc_form 'cubed'; valid: exp_hinge, squared."),
-    ('dm --encoder.name convnett', "unknown encoder.name 'convnett'; valid: convnet, "),
+    ('dm --encoder.name convnett', "unknown encoder.name 'convnett'; valid: alexnet, "),
     ('dm --evaluation.networks resnet19', "unknown evaluation.networks 'resnet19'"),
-    ('dm --proxies.network.name vgg', "unknown proxies.network.name 'vgg'; valid: convnet, "),
+    ('dm --proxies.network.name vgg', "unknown proxies.network.name 'vgg'; valid: alexnet, "),
     ('dm --evaluation.networks', 'evaluation.networks must be at least one network'),
 ])
 def test_what_is_refused_in_one_line(words, message):

@@ -32,6 +32,15 @@ def alone(loss, **options):
     return lambda synthetic, target: loss(synthetic, **options)
 
 
+def of_gradients(loss):
+    """(synthetic, real, axis_name) -> loss, with the mean over images as if it were a parameter gradient."""
+    def tree(images):
+        mean = jnp.mean(images, axis=1)
+        return {'kernel': mean.reshape(2, 2, 2, 3), 'bias': mean[0]}
+
+    return lambda synthetic, real, axis_name=None: loss(tree(real), tree(synthetic), axis_name=axis_name)
+
+
 def soft_cross_entropy(logits, target):
     return losses.soft_cross_entropy(logits, jax.nn.softmax(target))
 
@@ -43,6 +52,11 @@ CASES = {
     'class_centralization exp_hinge': Case(alone(losses.class_centralization, form='exp_hinge'),
                                            FEATURES, False),
     'conditional_mutual_information': Case(alone(losses.conditional_mutual_information), FEATURES, False),
+    'layerwise_cosine_distance': Case(of_gradients(losses.layerwise_cosine_distance), FEATURES, True),
+    'cosine_distance': Case(of_gradients(losses.cosine_distance), FEATURES, True),
+    'squared_distance': Case(of_gradients(losses.squared_distance), FEATURES, True),
+    'layerwise_l1': Case(of_gradients(losses.layerwise_l1), FEATURES, True),
+    'layerwise_l2': Case(of_gradients(losses.layerwise_l2), FEATURES, True),
     'soft_cross_entropy': Case(soft_cross_entropy, LOGITS, False),
     'soft_label_kl': Case(functools.partial(losses.soft_label_kl, temperature=2.), LOGITS, False),
 }

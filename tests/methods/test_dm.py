@@ -17,29 +17,6 @@ REAL, SYNTHETIC = Read('encoder', 'real'), Read('encoder', 'synthetic')
 NET = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=2)
 
 
-@pytest.fixture(params=[('float64', 1e-9), ('float32', 1e-4)], ids=lambda param: param[0])
-def precision(request):
-    """(dtype, demanded relative accuracy)."""
-    with jax.enable_x64(request.param[0] == 'float64'):
-        yield request.param
-
-
-def given(variables):
-    """An encoder policy that always has these weights."""
-    return Networks(lambda key: (), lambda state, key: variables, lambda state, key, inputs, synthetic: state)
-
-
-def class_major(images, num_classes, dtype):
-    """Torch images [K * m, C, H, W] -> [K, m, H, W, C]."""
-    images = torch_layout.nhwc(images)
-    return jnp.asarray(images.reshape(num_classes, -1, *images.shape[1:]), dtype)
-
-
-def close(actual, expected, tolerance):
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * scale)
-
-
 def close_by_image(actual, expected, dtype):
     """Pixels of the reference are float32 copies of float64 results: 1e-6. In float32: 1e-4.
 
@@ -54,44 +31,29 @@ def close_by_image(actual, expected, dtype):
         assert np.median(errors) < 1e-4 and errors.max() < 1e-2, errors
 
 
-def of_dtype(weights, dtype):
-    return {name: np.asarray(weight, dtype) for name, weight in weights.items()}
-
-
-def started(method, images, optimizer):
-    labels = jnp.full((*images.shape[:2], len(images)), 1 / len(images), images.dtype)
-    return init_state(jax.random.key(0), method, optimizer, SyntheticSet(images, labels))
-
-
-def gradient_of_first_step(state):
-    return state.opt_state[0].trace['images']    # momentum begins as the gradient
-
-
-def test_two_steps_with_iid_are_the_papers(precision, reference):
-    dtype, tolerance = precision
+def test_two_steps_with_iid_are_the_papers(precision, reference, given, started, first_gradient):
     golden = reference('iid_dm_step')
-    encoder, proxy = (of_dtype(torch_layout.hash_weights(golden[f'{net}_names'], golden[f'{net}_shapes']), dtype)
+    encoder, proxy = (precision.weights(torch_layout.hash_weights(golden[f'{net}_names'], golden[f'{net}_shapes']))
                       for net in ('conv', 'res'))
     net = models.by_name('convnet', (32, 32, 3), 2, width=16)
     base = dm(net, augment=augment.identity())._replace(networks=given(torch_layout.convnet(encoder)))
     method = regularize(base, {'cc': (0.05, cc()), 'cm': (0.01, cm())},
                         models={'proxy': models.by_name('resnet18', (32, 32, 3), 2)})
-    real = class_major(torch_layout.data(1901, (12, 3, 32, 32)), 2, dtype)
+    real = precision.images(torch_layout.data(1901, (12, 3, 32, 32)), 2)
     inputs = Inputs(real=real, pretrained={'proxy': torch_layout.resnet(proxy)})
     optimizer = optax.sgd(1.0, momentum=0.5)
-    state = started(method, class_major(torch_layout.data(1900, (6, 3, 32, 32)), 2, dtype), optimizer)
+    state = started(method, precision.images(torch_layout.data(1900, (6, 3, 32, 32)), 2), optimizer)
     step = jax.jit(make_step(method, optimizer))
 
     for i, (loss_dm, loss_cm, loss_cc, total) in enumerate(golden['losses_dm_cm_cc_total']):
         state, metrics = step(state, inputs)
-        assert metrics['loss/total'].dtype == dtype
-        close(metrics['loss/dm'], loss_dm, tolerance)
-        close(0.01 * metrics['loss/cm'], loss_cm, tolerance)
-        close(0.05 * metrics['loss/cc'], loss_cc, tolerance)
-        close(metrics['loss/total'], total, tolerance)
+        precision.close(metrics['loss/dm'], loss_dm)
+        precision.close(0.01 * metrics['loss/cm'], loss_cm)
+        precision.close(0.05 * metrics['loss/cc'], loss_cc)
+        precision.close(metrics['loss/total'], total)
         if i == 0:
-            close_by_image(gradient_of_first_step(state), class_major(golden['grad_step0'], 2, dtype), dtype)
-    close_by_image(state.params['images'], class_major(golden['image_syn_after2'], 2, dtype), dtype)
+            close_by_image(first_gradient(state), precision.images(golden['grad_step0'], 2), precision.dtype)
+    close_by_image(state.params['images'], precision.images(golden['image_syn_after2'], 2), dtype)
 
 
 def test_with_cmi_it_is_the_papers(precision, reference):
@@ -102,13 +64,13 @@ def test_with_cmi_it_is_the_papers(precision, reference):
         for net in ('netA_', 'proxy_'))
     base = dm(NET, augment=augment.identity())._replace(networks=given(encoder))
     method = regularize(base, {'cmi': (float(golden['lam']), cmi())}, models={'proxy': NET})
-    inputs = Inputs(real=class_major(golden['images_real'].reshape(-1, 3, 8, 8), 3, dtype), pretrained={'proxy': proxy})
+    inputs = Inputs(real=precision.images(golden['images_real'].reshape(-1, 3, 8, 8), 3), pretrained={'proxy': proxy})
     optimizer = optax.sgd(1.0, momentum=0.5)
-    state = started(method, class_major(golden['images_syn'], 3, dtype), optimizer)
+    state = started(method, precision.images(golden['images_syn'], 3), optimizer)
     state, metrics = jax.jit(make_step(method, optimizer))(state, inputs)
-    close(metrics['loss/total'], golden['dm_total'], tolerance)
-    close(golden['lam'] * metrics['loss/cmi'], golden['dm_cmi_weighted'], tolerance)
-    close(gradient_of_first_step(state), class_major(golden['dm_grad_images'], 3, dtype), tolerance)
+    precision.close(metrics['loss/total'], golden['dm_total'])
+    precision.close(golden['lam'] * metrics['loss/cmi'], golden['dm_cmi_weighted'])
+    precision.close(first_gradient(state), precision.images(golden['dm_grad_images'], 3))
 
 
 def objective(real, synthetic):

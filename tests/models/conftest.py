@@ -12,13 +12,13 @@ INPUTS = {'x32': (1600, (2, 3, 32, 32)), 'x28': (1601, (2, 1, 28, 28)), 'x64': (
 
 @pytest.fixture
 def case(reference):
-    """case(name, 'x32' | 'x28' | 'x64') -> torch weights, images NHWC, torch logits and features."""
+    """case(name, 'x32' | 'x28' | 'x64') -> torch weights, images NHWC, torch logits and features or None."""
     nets = reference('iid_nets')
 
     def load(name, images):
         weights = torch_layout.hash_weights(nets[f'{name}_names'], nets[f'{name}_shapes'])
         x = torch_layout.data(*INPUTS[images])
-        return Case(weights, torch_layout.nhwc(x), nets[f'{name}_logits'], nets[f'{name}_embed'])
+        return Case(weights, torch_layout.nhwc(x), nets[f'{name}_logits'], nets.get(f'{name}_embed'))
 
     return load
 

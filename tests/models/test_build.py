@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd.models import ConvNet, ResNet, by_name, default_depth, model, update_batch_stats
-from jaxdd.models.build import NAMES
+from jaxdd.models import (MLP, NAMES, VGG, AlexNet, ConvNet, ResNet, by_name, default_depth, model,
+                          update_batch_stats)
 
 SHAPE = (8, 8, 1)
 
@@ -21,14 +21,42 @@ def small(name, **options):
     return by_name(name, SHAPE, 5, width=8, **options)
 
 
-@pytest.mark.parametrize('name', sorted(NAMES))
-def test_every_name_takes_digits(name):
+TOO_DEEP_FOR_DIGITS = ['lenet', 'vgg11', 'vgg11_bn']
+
+
+@pytest.mark.parametrize('name', sorted(set(NAMES) - set(TOO_DEEP_FOR_DIGITS)))
+def test_names_take_digits(name):
     net = small(name)
     variables = jax.eval_shape(net.init, jax.random.key(0))
     out = jax.eval_shape(net.apply, variables, images())
     assert out.logits.shape == (4, 5)
     assert set(out.moments) == set(variables.batch_stats)
-    assert bool(out.moments) == name.endswith('_bn')
+    assert bool(out.moments) == ('_bn' in name)
+
+
+@pytest.mark.parametrize('name', TOO_DEEP_FOR_DIGITS)
+def test_names_too_deep_for_digits_say_what_fits(name):
+    with pytest.raises(ValueError, match='too deep for images of side 8: it needs a side of (16|32) or more. '
+                                         'Networks that fit: mlp, convnet, resnet18, alexnet'):
+        small(name)
+
+
+@pytest.mark.parametrize('name', sorted(NAMES))
+def test_every_name_runs_at_32x32(name, weights):
+    net = by_name(name, (32, 32, 3), 5, width=4, batch_statistics=True)
+    variables = weights(net)
+    out = jax.jit(net.apply)(variables, images(shape=(32, 32, 3)))
+    assert out.logits.shape == (4, 5) and np.isfinite(out.logits).all()
+    assert out.features.shape == (4, variables.params['classifier']['kernel'].shape[0])
+    assert list(out.moments) == sorted(variables.batch_stats)
+    assert bool(out.moments) == ('_bn' in name)
+
+
+@pytest.mark.parametrize('name, count', [('mlp', 411_146), ('lenet', 62_006), ('alexnet', 1_872_202),
+                                         ('vgg11', 9_231_114), ('resnet18_bn_ap', 11_250_762)])
+def test_parameter_counts_are_the_papers(name, count):
+    variables = jax.eval_shape(by_name(name, (32, 32, 3), 10).init, jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables.params)) == count
 
 
 def test_fresh_variables_have_explicit_types():
@@ -117,7 +145,11 @@ def test_moments_pass_through_a_gradient_and_a_scan():
 
 
 @pytest.mark.parametrize('module', [ConvNet(5, width=8, depth=2, norm='batch'),
-                                    ResNet(5, stage_sizes=(1, 1), width=8, norm='batch')])
+                                    ResNet(5, stage_sizes=(1, 1), width=8, norm='batch'),
+                                    ResNet(5, stage_sizes=(1, 1), width=8, norm='batch',
+                                           downsampling='average_pool'),
+                                    AlexNet(5, width=8), VGG(5, stages=((1, 1), (2,)), width=8),
+                                    MLP(5, width=16)])
 def test_a_half_precision_body_returns_float32(module, weights):
     half, full = (model(module.clone(dtype=dtype), SHAPE, batch_statistics=True)
                   for dtype in ('bfloat16', None))
@@ -145,13 +177,19 @@ def test_variants_reach_the_module():
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    with pytest.raises(ValueError, match="unknown network 'resnet_18'; valid: conv.*mean 'resnet18'"):
+    with pytest.raises(ValueError, match="unknown network 'resnet_18'; valid: alexnet.*mean 'resnet18'"):
         by_name('resnet_18', SHAPE, 5)
 
 
 def test_convnet_options_are_refused_elsewhere():
     with pytest.raises(ValueError, match=r"resnet18 has no option depth \(got 3\)"):
         by_name('resnet18', SHAPE, 5, depth=3)
+
+
+@pytest.mark.parametrize('width', [0, -4])
+def test_an_impossible_width_is_refused(width):
+    with pytest.raises(ValueError, match=f'convnet needs a width of at least 1, got {width}'):
+        by_name('convnet', SHAPE, 5, width=width)
 
 
 def test_impossible_networks_are_refused_when_built():

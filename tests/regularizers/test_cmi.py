@@ -14,7 +14,7 @@ from jaxdd.regularizers import cmi
 from jaxdd.types import Inputs, Method, Networks, Observation, Outputs, Read, SyntheticSet
 
 DEFAULT = Read('proxy', 'synthetic', 'raw')
-NONE = Networks(lambda key: (), lambda state, key: None, lambda state, key, inputs, synthetic: state)
+NONE = Networks(lambda key: (), lambda state, key, inputs: (None, inputs), lambda state, key, inputs, synthetic: state)
 FEATURES = 2 * jax.random.normal(jax.random.key(0), (3, 4, 5))
 
 

@@ -1,0 +1,85 @@
+"""What a feed supplies beside the class-stratified batch: mini-batches of all classes, and the whole set to choose from."""
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd import parallel
+from jaxdd.data.batches import class_members
+from jaxdd.data.specs import Spec, normalise
+from jaxdd.types import Array, Batch, Candidates, Inputs, PRNGKey, Source, Stream
+
+_MIXED = 0x3123d  # separates these draws from those of the class-stratified batch
+
+
+def mixed(feed, source: Source, spec: Spec, *, num_batches: int, batch_size: int):
+    """A feed that also supplies random mini-batches of real images with one-hot labels: encoders train on them.
+
+    Args:
+        feed: a device feed, e.g. `stratified(...)`, or a `Stream`.
+        source: the training set.
+        spec: gives normalisation and number of classes.
+        num_batches: S, mini-batches per step.
+        batch_size: b, images; at most the size of the set. Within a step no image comes twice, if the set has
+            S * b of them.
+
+    Returns:
+        The feed with `Inputs.mixed`: images `[S, b, H, W, C]` float32 divided among the devices along b, labels
+        `[S, b, Y]`, weights `[S, b]` all 1.
+
+    Raises:
+        ValueError: `num_batches` or `batch_size` below 1.
+    """
+    for name, value in (('num_batches', num_batches), ('batch_size', batch_size)):
+        if value < 1:
+            raise ValueError(f'{name} must be at least 1, got {value}')
+    shape = num_batches, min(batch_size, len(source.labels))
+    if isinstance(feed, Stream):
+        pick, to_batch = jax.jit(functools.partial(_pick, len(source.labels), shape)), jax.jit(
+            functools.partial(_batch, spec))
+
+        def add(inputs: Inputs, key: PRNGKey, step: int) -> Inputs:
+            index = np.asarray(pick(key, step))
+            return inputs._replace(mixed=to_batch(source.images[index], jnp.asarray(np.asarray(source.labels)[index])))
+        return Stream(lambda key, step: (add(inputs, key, at) for at, inputs in enumerate(feed.start(key, step), step)))
+    arrays = parallel.replicate((jnp.asarray(source.images), jnp.asarray(source.labels)))
+    return jax.tree_util.Partial(functools.partial(_mixed, spec, shape), feed, *arrays)
+
+
+def with_candidates(feed, source: Source, spec: Spec):
+    """A feed that also supplies the whole set, for methods that choose their real images (`representative`).
+
+    Raises:
+        ValueError: a `Stream`, whose set does not lie on the devices.
+    """
+    if isinstance(feed, Stream):
+        raise ValueError('representative sampling looks at the whole set at once and needs it on the devices; '
+                         'use a device feed (data.stratified)')
+    rows = class_members(source, spec.num_classes, 1)[0]
+    candidates = parallel.replicate(Candidates(jnp.asarray(source.images), jnp.asarray(rows)))
+    return jax.tree_util.Partial(_with_candidates, feed, candidates)
+
+
+def _with_candidates(feed, candidates: Candidates, key: PRNGKey, step: Array) -> Inputs:
+    return feed(key, step)._replace(candidates=candidates)
+
+
+def _mixed(spec: Spec, shape: tuple[int, int], feed, images: Array, labels: Array, key: PRNGKey,
+           step: Array) -> Inputs:
+    index = _pick(len(labels), shape, key, step)
+    return feed(key, step)._replace(mixed=_batch(spec, images[parallel.split(index, 1)], labels[index]))
+
+
+def _pick(size: int, shape: tuple[int, int], key: PRNGKey, step: Array) -> Array:
+    """Indices `[S, b]`: the start of a permutation of the set, or of as many as it takes."""
+    key = jax.random.fold_in(jax.random.fold_in(key, _MIXED), step)
+    total = shape[0] * shape[1]
+    rounds = -(-total // size)
+    orders = [jax.random.permutation(jax.random.fold_in(key, i), size) for i in range(rounds)]
+    return jnp.concatenate(orders)[:total].reshape(shape)
+
+
+def _batch(spec: Spec, images: Array, labels: Array) -> Batch:
+    return Batch(parallel.split(normalise(spec, images), 1), jax.nn.one_hot(labels, spec.num_classes),
+                 jnp.ones(labels.shape))

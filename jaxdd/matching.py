@@ -1,0 +1,82 @@
+"""Gradient matching: the objective of DC, DSA and IDC, as a term."""
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxdd.losses import soft_cross_entropy
+from jaxdd.terms import named
+from jaxdd.types import Array, Model, Observation, PRNGKey, PyTree, Read, Term
+
+Distance = Callable[[PyTree, PyTree], Array]    # (real gradient, synthetic gradient) -> scalar
+
+
+def gradient_matching(name: str, model: Model, distance: Distance, *, max_synthetic: int | None = None) -> Term:
+    """Distance of the gradients that real and synthetic images give the encoder, class by class.
+
+    sum_c D(grad_theta mean CE(real_c), grad_theta mean CE(synthetic_c)); Zhao, Mopuri & Bilen, Dataset Condensation
+    with Gradient Matching (ICLR 2021), https://arxiv.org/abs/2006.05929, equations 9 and 10. Real gradients are
+    constants. Reads the images themselves under one shared augmentation per class; sum over classes.
+
+    Args:
+        name: of the metric `loss/<name>`.
+        model: the encoder's architecture; with batch norm by running moments.
+        distance: of `jaxdd.losses`, e.g. `layerwise_cosine_distance`.
+        max_synthetic: most synthetic images per class and step, a new random choice each time (IDC's 128); None: all.
+
+    Note:
+        The gradient to the images is computed class by class next to the loss, so that memory does not grow with the
+        number of classes; the term can be differentiated once, with respect to the images.
+    """
+    real, synthetic = Read('', 'real'), Read('', 'synthetic')
+
+    def loss(observation: Observation, key: PRNGKey):
+        images, labels = observation.images['synthetic', 'augmented'], observation.synthetic.labels
+        targets, encoder = observation.images['real', 'augmented'], observation.networks['encoder']
+        if max_synthetic is not None and images.shape[1] > max_synthetic:
+            images, labels = _chosen(key, observation.classes, images, labels, max_synthetic)
+        real_labels = jax.nn.one_hot(observation.classes, labels.shape[-1], dtype=labels.dtype)
+        one = functools.partial(_one_class, model, distance)
+        return _sum_over_classes(one, images, encoder, labels, jax.lax.stop_gradient(targets), real_labels), {}
+
+    return named(name, Term(frozenset({real, synthetic}), loss))
+
+
+def _one_class(model: Model, distance: Distance, images: Array, encoder, labels: Array, real: Array,
+               real_label: Array) -> Array:
+    def gradient(images: Array, labels: Array) -> PyTree:
+        def cross_entropy(params: PyTree) -> Array:
+            return jnp.mean(soft_cross_entropy(model.apply(encoder._replace(params=params), images).logits, labels))
+        return jax.grad(cross_entropy)(encoder.params)
+
+    target = jax.lax.stop_gradient(gradient(real, jnp.broadcast_to(real_label, (len(real), *real_label.shape))))
+    return distance(target, gradient(images, labels))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _sum_over_classes(function, images: Array, encoder, labels: Array, real: Array, real_labels: Array) -> Array:
+    """Sum over the leading axis of `function(images_c, encoder, labels_c, ...)`, one compiled body for all classes."""
+    return jnp.sum(jax.lax.map(lambda one: function(one[0], encoder, *one[1:]), (images, labels, real, real_labels)))
+
+
+def _forward(function, images, encoder, labels, real, real_labels):
+    def one(batch):
+        return jax.value_and_grad(function)(batch[0], encoder, *batch[1:])
+    values, gradients = jax.lax.map(one, (images, labels, real, real_labels))
+    return jnp.sum(values), gradients
+
+
+def _backward(function, gradients, cotangent):
+    del function
+    return cotangent * gradients, None, None, None, None
+
+
+_sum_over_classes.defvjp(_forward, _backward)
+
+
+def _chosen(key: PRNGKey, classes: Array, images: Array, labels: Array, size: int) -> tuple[Array, Array]:
+    """`size` images of every class at random, with their labels."""
+    keys = jax.vmap(lambda c: jax.random.fold_in(key, c))(classes)
+    index = jax.vmap(lambda k: jax.random.permutation(k, images.shape[1])[:size])(keys)
+    return jax.vmap(lambda x, i: x[i])(images, index), jax.vmap(lambda y, i: y[i])(labels, index)

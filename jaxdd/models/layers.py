@@ -1,0 +1,99 @@
+"""Layers and checks that the networks share."""
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxdd import parallel
+from jaxdd.models import convolution
+from jaxdd.types import Array
+
+# Network -> smallest image side, `margin` included, at which no map vanishes and no instance norm sees 1x1.
+SMALLEST_SIDES = {'mlp': 1, 'convnet': 2, 'resnet18': 2, 'alexnet': 8, 'lenet': 16, 'vgg11': 32}
+
+
+def conv(x: Array, features: int, *, name: str, size: int = 3, stride: int = 1, padding: int = 1,
+         use_bias: bool = True, dtype: str | None = None) -> Array:
+    """Applies a square convolution with torch's padding, inside a compact module.
+
+    Args:
+        x: `[N, H, W, C]`.
+        features: output channels.
+        name: of the submodule.
+        size, stride, padding: pixels, the same for both axes and both sides ('SAME' would pad a stride-2
+            convolution of an even side by (0, 1)).
+        use_bias: whether to add a bias.
+        dtype: of the products; None = promoted from image and parameters.
+
+    Returns:
+        `[N, H', W', features]`.
+    """
+    layer = nn.Conv(features, (size, size), (stride, stride), [(padding, padding)] * 2, use_bias=use_bias, dtype=dtype,
+                    name=name, conv_general_dilated=convolution.general_dilated if parallel.on_cpu() else None)
+    return layer(x)
+
+
+def classifier(features: Array, num_classes: int) -> Array:
+    """Applies the linear head 'classifier', inside a compact module.
+
+    Args:
+        features: `[N, D]`.
+        num_classes: Y.
+
+    Returns:
+        `[N, Y]` logits, no softmax.
+    """
+    return nn.Dense(num_classes, name='classifier')(features)
+
+
+def average_pool(x: Array, window: tuple[int, int]) -> Array:
+    """Averages disjoint windows; a remainder at the lower and right edge is dropped, as in torch.
+
+    A mean over a reshape: the derivative of `reduce_window` is slow.
+
+    Args:
+        x: `[N, H, W, C]`.
+        window: height and width of a window, pixels.
+
+    Returns:
+        `[N, H // window[0], W // window[1], C]`.
+    """
+    n, h, w, c = x.shape
+    rows, columns = h // window[0], w // window[1]
+    x = x[:, :rows * window[0], :columns * window[1]]
+    return x.reshape(n, rows, window[0], columns, window[1], c).mean((2, 4))
+
+
+def restored(x: Array) -> Array:
+    """Returns what a half-precision body computed as float32; wider types as they are."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def margin(image_shape: tuple[int, ...]) -> int:
+    """Counts the pixels that the first convolution pads beyond its usual padding, on each side.
+
+    2 for one channel of 28x28 (MNIST), which the networks thus see as 32x32; 0 for everything else.
+
+    Args:
+        image_shape: height, width, channels.
+
+    Returns:
+        The pixels.
+    """
+    return 2 if tuple(image_shape) == (28, 28, 1) else 0
+
+
+def check_side(network: str, image_shape: tuple[int, ...], smallest: int) -> None:
+    """Refuses images that a network would shrink to nothing.
+
+    Args:
+        network: its name, for the message.
+        image_shape: height, width, channels.
+        smallest: the smallest valid side in pixels, `margin` included.
+
+    Raises:
+        ValueError: a shorter side; names the networks that fit it.
+    """
+    side = min(image_shape[:2]) + 2 * margin(image_shape)
+    if side < smallest:
+        fitting = [name for name, other in SMALLEST_SIDES.items() if other <= side]
+        raise ValueError(f'{network} is too deep for images of side {side}: it needs a side of {smallest} or '
+                         f'more. Networks that fit: {", ".join(fitting) or "none"}')

@@ -1,0 +1,68 @@
+"""VGG for small images."""
+import flax.linen as nn
+
+from jaxdd import checks
+from jaxdd.models.layers import check_side, classifier, conv, margin, restored
+from jaxdd.models.norms import norm as make_norm
+from jaxdd.types import Array
+
+# per stage, per convolution: how many times the width its channels are
+VGG11 = ((1,), (2,), (4, 4), (8, 8), (8, 8))
+
+
+class VGG(nn.Module):
+    """VGG for small images: stages of 3x3 convolutions, each ended by a 2x2 max pooling; one linear layer.
+
+    Simonyan and Zisserman, ICLR 2015, https://arxiv.org/abs/1409.1556, table 1, column A, in the form that
+    Zhao, Mopuri and Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929 (DC), evaluate on: a norm behind every
+    convolution, no hidden linear layers, no dropout. 9,231,114 parameters as VGG-11 at 32x32x3, Y = 10.
+
+    Attributes:
+        num_classes: Y.
+        stages: per stage, per convolution, how many times `width` its channels are.
+        width: channels of the first convolution.
+        norm: 'instance' or 'batch'.
+        batch_statistics: for norm 'batch': normalise by the batch (True) or by running moments (False).
+        dtype: of the body, e.g. 'bfloat16'; None = that of images and parameters.
+
+    Note:
+        DC's code (networks.py) has a head for 32x32 alone; ours follows the last map. It pads the first
+        convolution of every one-channel input by 3; we do so for 28x28 alone, see `ConvNet`. Features are
+        flattened in the order H, W, C; torch's are C, H, W.
+    """
+    num_classes: int
+    stages: tuple[tuple[int, ...], ...] = VGG11
+    width: int = 64
+    norm: str = 'instance'
+    batch_statistics: bool = False
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, images: Array) -> tuple[Array, Array, Array]:
+        """Classifies a batch.
+
+        Args:
+            images: `[N, H, W, C]` normalised pixels.
+
+        Returns:
+            `[N, Y]` logits; `[N, D]` features, the flattened maps; `[N, P, channels]` maps after the last
+            pool.
+
+        Raises:
+            ValueError: an unknown norm, or images of a side below 2^stages (VGG-11: 32).
+        """
+        checks.one_of('VGG norm', self.norm, ('instance', 'batch'))
+        # Each stage halves the side; its convolutions, thus its norms, still see twice what it leaves.
+        check_side('VGG', images.shape[1:], 2 ** len(self.stages))
+        x, extra = images, margin(images.shape[1:])
+        for stage, multiples in enumerate(self.stages):
+            for i, multiple in enumerate(multiples):
+                x = conv(x, multiple * self.width, padding=1 + extra, dtype=self.dtype,
+                         name=f'stage{stage}_conv{i}')
+                normed = make_norm(self.norm, batch_statistics=self.batch_statistics,
+                                   name=f'stage{stage}_norm{i}')
+                x, extra = nn.relu(normed(x)), 0
+            x = nn.max_pool(x, (2, 2), (2, 2))
+        maps = restored(x).reshape(len(x), -1, x.shape[-1])
+        features = maps.reshape(len(x), -1)
+        return classifier(features, self.num_classes), features, maps

@@ -1,0 +1,48 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdd.models import NAMES, by_name
+from jaxdd.models.layers import SMALLEST_SIDES, average_pool, check_side, margin
+
+
+def test_average_pool_drops_the_remainder():
+    x = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype(np.float32)
+    expected = [[x[:, 2 * i:2 * i + 2, 2 * j:2 * j + 2].mean((1, 2)) for j in range(3)] for i in range(2)]
+    np.testing.assert_allclose(average_pool(jnp.asarray(x), (2, 2)), np.moveaxis(expected, 2, 0), atol=1e-6)
+
+
+@pytest.mark.parametrize('shape, pixels', [((28, 28, 1), 2), ((28, 28, 3), 0), ((8, 8, 1), 0),
+                                           ((32, 32, 1), 0)])
+def test_only_mnist_gains_a_margin(shape, pixels):
+    assert margin(shape) == pixels
+
+
+def test_too_deep_a_network_names_those_that_fit():
+    with pytest.raises(ValueError, match='net is too deep for images of side 14: it needs a side of 20 or '
+                                         'more. Networks that fit: mlp, convnet, resnet18, alexnet$'):
+        check_side('net', (14, 40, 3), 20)
+    check_side('net', (20, 21, 3), 20)
+
+
+def test_the_margin_counts():
+    check_side('net', (28, 28, 1), 32)
+    with pytest.raises(ValueError, match='side 28.*lenet$'):
+        check_side('net', (28, 28, 3), 32)
+
+
+@pytest.mark.parametrize('name', sorted(NAMES))
+def test_smallest_sides_are_true(name, weights):
+    side = SMALLEST_SIDES[next(family for family in SMALLEST_SIDES if name.startswith(family))]
+    net = by_name(name, (side, side, 3), 3, width=4, batch_statistics=True)
+    out = jax.jit(net.apply)(weights(net), jax.random.normal(jax.random.key(0), (2, side, side, 3)))
+    assert np.isfinite(out.logits).all() and out.maps.shape[1] >= 1
+    assert np.abs(out.logits[0] - out.logits[1]).max() > 1e-3    # a constant map would hide the images
+
+
+@pytest.mark.parametrize('name', ['convnet', 'alexnet', 'alexnet_in', 'lenet', 'vgg11', 'vgg11_bn'])
+def test_one_pixel_less_is_refused(name):
+    side = SMALLEST_SIDES[name.split('_')[0]] - 1
+    with pytest.raises(ValueError, match=f'images of side {side}'):
+        by_name(name, (side, side, 3), 3, width=4)
