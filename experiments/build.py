@@ -135,6 +135,11 @@ def proxy_recipe(config: Config, train_size: int) -> Recipe:
                   losses.soft_cross_entropy)
 
 
+def student_rate(evaluation: Evaluation, network: str) -> float:
+    """The learning rate of one architecture's students: as configured, else what it learns with."""
+    return evaluation.learning_rate or recipes.LEARNING_RATES.get(network, recipes.DEFAULT)
+
+
 @once
 def student_recipe(evaluation: Evaluation, set_size: int, network: str = 'convnet') -> Recipe:
     """How students are trained on `set_size` images.
@@ -142,8 +147,7 @@ def student_recipe(evaluation: Evaluation, set_size: int, network: str = 'convne
     Schedule 'dsa': E + 1 epochs, one drop of the rate with a new optimiser; 'idc': E epochs, two drops.
     """
     per_epoch = data.steps_per_epoch(set_size, evaluation.batch_size)
-    rate = recipes.LEARNING_RATES.get(network, recipes.DEFAULT)
-    rule = functools.partial(fit.sgd, evaluation.learning_rate or rate, momentum=evaluation.momentum,
+    rule = functools.partial(fit.sgd, student_rate(evaluation, network), momentum=evaluation.momentum,
                              weight_decay=evaluation.weight_decay)
     epochs = evaluation.epochs
     if evaluation.schedule == 'idc':

@@ -1,13 +1,17 @@
 """The papers' table cells: which command makes one, and what was published. None: not published, or not found.
 
 Published numbers are test top-1 accuracies of a ConvNet-3 (ConvNet-4 on Tiny-ImageNet in some papers) trained on the
-distilled set for 1,000 epochs; fractions here, mean and standard deviation.
+distilled set for 1,000 epochs (DC: 300); fractions here, mean and standard deviation where it is known.
 """
 from typing import NamedTuple
 
 from experiments.configs import Config
 
-DM_TABLE = 'DM row of PAD (2024), table 1'
+PAD = '{} row of PAD (2024), table 1'
+NCFM = '{} row of NCFM (CVPR 2025), table 1'
+KIP = '{} of its README; deviations as in KIP (NeurIPS 2021)'
+IDC_README = 'README of the released IDC code'
+NOT_FOUND = 'not found in any source available to us'
 CMI_TABLE = 'not found: the tables of CMI (ICLR 2025) were not available to us'
 IID_TABLE = 'not found: the tables of IID (CVPR 2024) were not available to us'
 
@@ -29,17 +33,53 @@ class Cell(NamedTuple):
         return f'python -m experiments.run {self.method} --dataset {self.dataset} --ipc {self.ipc}{plugins}'
 
 
-def _row(method, plugins, dataset, source, cells) -> list[Cell]:
-    return [Cell(method, plugins, dataset, ipc, value, std, source) for ipc, value, std in cells]
+DATASETS = ('svhn_cropped', 'cifar10', 'cifar100', 'tiny_imagenet')
+IPCS = (1, 10, 50)
+
+# (method, plug-ins, data set) -> source, and per IPCS (mean, deviation) in percent; None: not published.
+PUBLISHED = {
+    ('dc', (), 'svhn_cropped'): (KIP.format('DC'), ((31.2, 1.4), (76.1, .6), (82.3, .3))),
+    ('dc', (), 'cifar10'): (PAD.format('DC'), ((28.3, .5), (44.9, .5), (53.9, .5))),
+    ('dc', (), 'cifar100'): (PAD.format('DC'), ((12.8, .3), (25.2, .3), None)),
+    ('dsa', (), 'svhn_cropped'): (KIP.format('DSA'), ((27.5, 1.4), (79.2, .5), (84.4, .4))),
+    ('dsa', (), 'cifar10'): (PAD.format('DSA'), ((28.8, .7), (52.1, .5), (60.6, .5))),
+    ('dsa', (), 'cifar100'): (PAD.format('DSA'), ((13.9, .3), (32.3, .3), (42.8, .4))),
+    ('dm', (), 'cifar10'): (PAD.format('DM'), ((26.0, .8), (48.9, .6), (63.0, .4))),
+    ('dm', (), 'cifar100'): (PAD.format('DM'), ((11.4, .3), (29.7, .3), (43.6, .4))),
+    ('dm', (), 'tiny_imagenet'): (PAD.format('DM'), ((3.9, .2), (12.9, .4), (24.1, .3))),
+    ('idm', (), 'cifar10'): (f'{NCFM.format("IDM")}; deviations as in InfoUtil',
+                             ((45.6, .7), (58.6, .1), (67.5, .1))),
+    ('idm', (), 'cifar100'): (f'{NCFM.format("IDM")}; deviations as in InfoUtil',
+                              ((20.1, .3), (45.1, .1), (50.0, .2))),
+    ('idm', (), 'tiny_imagenet'): (NCFM.format('IDM'), ((10.1, None), (21.9, None), (27.7, None))),
+    ('idm', ('cc', 'cm'), 'cifar10'): (NCFM.format('IID'), ((47.1, None), (59.9, None), (69.0, None))),
+    ('idm', ('cc', 'cm'), 'cifar100'): (NCFM.format('IID'), ((24.6, None), (45.7, None), (51.3, None))),
+    ('idc', (), 'svhn_cropped'): (IDC_README, ((68.5, None), (87.5, None), (90.1, None))),
+    ('idc', (), 'cifar10'): (IDC_README, ((50.6, None), (67.5, None), (74.5, None))),
+    ('idc', (), 'cifar100'): (IDC_README, (None, (45.1, None), None)),
+}
 
 
-CELLS = (
-    _row('dm', (), 'cifar10', DM_TABLE, [(1, .260, .008), (10, .489, .006), (50, .630, .004)])
-    + _row('dm', (), 'cifar100', DM_TABLE, [(1, .114, .003), (10, .297, .003), (50, .436, .004)])
-    + _row('dm', (), 'tiny_imagenet', DM_TABLE, [(1, .039, .002), (10, .129, .004), (50, .241, .003)])
-    + [cell for dataset in ('svhn_cropped', 'cifar10', 'cifar100') for plugins, source in
-       ((('cc', 'cm'), IID_TABLE), (('cmi',), CMI_TABLE))
-       for cell in _row('dm', plugins, dataset, source, [(10, None, None), (50, None, None)])])
+def _cells(method: str, plugins: tuple[str, ...], source: str, ipcs: tuple[int, ...] = IPCS) -> list[Cell]:
+    """One method's cells on every data set; `source` says what an unpublished one lacks."""
+    made = []
+    for dataset in DATASETS:
+        found, values = PUBLISHED.get((method, plugins, dataset), (source, (None,) * len(IPCS)))
+        for ipc in ipcs:
+            mean, std = values[IPCS.index(ipc)] or (None, None)
+            made.append(Cell(method, plugins, dataset, ipc, _fraction(mean), _fraction(std),
+                             source if mean is None else found))
+    return made
+
+
+def _fraction(percent: float | None) -> float | None:
+    return None if percent is None else round(percent / 100, 6)
+
+
+METHODS = ('dc', 'dsa', 'dm', 'idm', 'idc')
+CELLS = [cell for method in METHODS for cell in _cells(method, (), NOT_FOUND)]
+CELLS += _cells('dm', ('cc', 'cm'), IID_TABLE, (10, 50)) + _cells('idm', ('cc', 'cm'), IID_TABLE)
+CELLS += [cell for method in METHODS for cell in _cells(method, ('cmi',), CMI_TABLE, (10, 50))]
 
 
 def published(config: Config) -> dict | None:

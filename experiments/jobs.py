@@ -36,8 +36,7 @@ def load(config: Config) -> Job:
     models = {'proxy': build.model(config.proxies.network, spec)} if needs_proxy(config) else {}
     build.students(config.evaluation, spec)
     initial = _initial(config, dataset, method)
-    return Job(config, spec, dataset, method, models, initial,
-               config.steps_per_call or (1 if parallel.on_cpu() else 50))
+    return Job(config, spec, dataset, method, models, initial, steps_per_call(config))
 
 
 def _initial(config: Config, dataset: data.Dataset, method: Method) -> SyntheticSet:
@@ -57,6 +56,11 @@ def _initial(config: Config, dataset: data.Dataset, method: Method) -> Synthetic
         initial = initial._replace(images=jax.random.normal(key(config, INITIAL), initial.images.shape))
     jax.eval_shape(lambda: method.parametrization.init(key(config, INITIAL), initial))
     return initial
+
+
+def steps_per_call(options) -> int:
+    """Steps per dispatch: as configured, else what suits the hardware."""
+    return getattr(options, 'steps_per_call', None) or (1 if parallel.on_cpu() else 50)
 
 
 def needs_proxy(config: Config) -> bool:
@@ -89,7 +93,8 @@ def pool_identity(job: Job) -> dict:
 def baseline_identity(job: Job) -> dict:
     """What determines the accuracy of random real images: protocol, augmentation, size, seed and data."""
     c = job.config
-    return {'evaluation': dataclasses.asdict(c.evaluation), 'ipc': c.ipc, 'seed': c.seed, 'hardware': parallel.hardware(), **_data_identity(job)}
+    return {'evaluation': dataclasses.asdict(c.evaluation), 'ipc': c.ipc, 'seed': c.seed,
+            'hardware': parallel.hardware(), **_data_identity(job)}
 
 
 def _data_identity(job: Job) -> dict:
@@ -126,6 +131,6 @@ def evaluate_message(job: Job) -> str:
             'set, and as many on random real images')
 
 
-def key(config: Config, purpose: int) -> jax.Array:
+def key(config, purpose: int) -> jax.Array:
     """The key of one purpose of a run; everything random in it follows from `seed`."""
     return jax.random.fold_in(jax.random.key(config.seed), purpose)

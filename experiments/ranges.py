@@ -29,9 +29,10 @@ FORMS = ('squared', 'exp_hinge')
 # What each field may be called.
 DISTANCES = {'dc': ('layerwise_cosine', 'cosine', 'squared'), 'dsa': ('layerwise_cosine', 'cosine', 'squared'),
              'idc': ('l1', 'l2')}
-CHOICES = {'regularizers.cc_form': FORMS, 'data.feed': ('device', 'stream'), 'data.sampling': ('random', 'representative'),
-           'init': ('real', 'noise'), 'matching.classes': ('joint', 'sequential'),
-           'evaluation.schedule': ('dsa', 'idc')}
+CHOICES = {'regularizers.cc_form': FORMS, 'data.feed': ('device', 'stream'),
+           'data.sampling': ('random', 'representative'), 'init': ('real', 'noise'),
+           'matching.classes': ('joint', 'sequential')}
+SCHEDULES = ('dsa', 'idc')
 
 # Which fields of `matching` and `training` a method uses; the others stay None.
 _GROWN = ('batch_size', 'learning_rate', 'momentum', 'weight_decay')
@@ -49,18 +50,19 @@ def require(config: Config) -> None:
     Raises:
         ValueError: names the field, what was received and what is valid.
     """
-    for field, least in AT_LEAST.items():
-        value = _get(config, field)
-        _refuse(field, value, f'at least {least}', value is not None and not least <= value < math.inf)
-    for fields, valid, holds in ((ABOVE_ZERO, 'above 0', lambda value: 0 < value < math.inf),
-                                 (BELOW_ONE, 'at least 0 and below 1', lambda value: 0 <= value < 1),
-                                 (AT_MOST_ONE, 'at most 1', lambda value: value <= 1),
-                                 (SEEDS, 'below 2**32', lambda value: value < 2 ** 32)):
-        for field in fields:
-            value = _get(config, field)
-            _refuse(field, value, valid, value is not None and not holds(value))
+    _numbers(config, ('',))
     _names(config)
     require_applicable(config)
+
+
+def require_evaluation(options) -> None:
+    """Refuses what no evaluation can use; `options` has the fields `evaluation`, `seed` and `num_devices`.
+
+    Raises:
+        ValueError: names the field, what was received and what is valid.
+    """
+    _numbers(options, ('evaluation.', 'seed', 'num_devices'))
+    _student_names(options)
 
 
 def require_applicable(config: Config) -> None:
@@ -76,25 +78,47 @@ def require_applicable(config: Config) -> None:
             _refuse(name, _get(config, name), f'left alone: {config.method} has no use for it',
                     name not in uses and _get(config, name) is not None)
     if config.method in ('dc', 'dsa') and None in (config.training.every, config.training.epochs):
-        raise ValueError(f'the published loop table holds ipc {", ".join(map(str, sorted(LOOPS)))}, got {config.ipc}; set '
-                         '--training.every (steps per network) and --training.epochs (of its training after each)')
+        known = ', '.join(map(str, sorted(LOOPS)))
+        raise ValueError(f'the published loop table holds ipc {known}, got {config.ipc}; set --training.every '
+                         '(steps per network) and --training.epochs (of its training after each)')
     for name in uses:
         _refuse(name, None, f'given: {config.method} needs it',
                 _get(config, name) is None and name != 'matching.max_synthetic')
 
 
+def _numbers(options, prefixes: tuple[str, ...]) -> None:
+    """Refuses numbers out of range among the fields that start with one of the prefixes."""
+    rules = [((field,), f'at least {least}', lambda value, least=least: least <= value < math.inf)
+             for field, least in AT_LEAST.items()]
+    rules += [(ABOVE_ZERO, 'above 0', lambda value: 0 < value < math.inf),
+              (BELOW_ONE, 'at least 0 and below 1', lambda value: 0 <= value < 1),
+              (AT_MOST_ONE, 'at most 1', lambda value: value <= 1),
+              (SEEDS, 'below 2**32', lambda value: value < 2 ** 32)]
+    for fields, valid, holds in rules:
+        for field in [field for field in fields if field.startswith(prefixes)]:
+            value = _get(options, field)
+            _refuse(field, value, valid, value is not None and not holds(value))
+
+
 def _names(config: Config) -> None:
-    for field, value in [('encoder.name', config.encoder.name), ('proxies.network.name', config.proxies.network.name),
-                         *(('evaluation.networks', name) for name in config.evaluation.networks)]:
-        one_of(field, value, NAMES)
+    one_of('encoder.name', config.encoder.name, NAMES)
+    one_of('proxies.network.name', config.proxies.network.name, NAMES)
     for field, valid in CHOICES.items():
         if _get(config, field) is not None:
             one_of(field, _get(config, field), valid)
     if config.matching.distance is not None and config.method in DISTANCES:
         one_of('matching.distance', config.matching.distance, DISTANCES[config.method])
-    for field, names in (('plugins', config.plugins), ('evaluation.networks', config.evaluation.networks)):
-        _refuse(field, ' '.join(names), 'names that differ', len(set(names)) < len(names))
-    _refuse('evaluation.networks', 'none', 'at least one network', not config.evaluation.networks)
+    _refuse('plugins', ' '.join(config.plugins), 'names that differ', len(set(config.plugins)) < len(config.plugins))
+    _student_names(config)
+
+
+def _student_names(options) -> None:
+    names = options.evaluation.networks
+    for name in names:
+        one_of('evaluation.networks', name, NAMES)
+    one_of('evaluation.schedule', options.evaluation.schedule, SCHEDULES)
+    _refuse('evaluation.networks', ' '.join(names), 'names that differ', len(set(names)) < len(names))
+    _refuse('evaluation.networks', 'none', 'at least one network', not names)
 
 
 def _refuse(field: str, value: object, valid: str, wrong: bool) -> None:

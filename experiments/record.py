@@ -38,8 +38,8 @@ def require_writable(folder: pathlib.Path, option: str) -> None:
 def distilled_set(job: Job, distilled: Distilled, workdir: pathlib.Path) -> None:
     """Writes distilled.npz: images, labels, normalisation, class names, and how they were made."""
     export.save_npz(workdir / 'distilled.npz', distilled.synthetic, mean=job.spec.mean, std=job.spec.std,
-                    class_names=_class_names(job), stored=distilled.stored, info={'config': dataclasses.asdict(job.config),
-                                                         'weights': distilled.weights, 'commit': commit()})
+                    class_names=_class_names(job), stored=distilled.stored, info={
+                        'config': dataclasses.asdict(job.config), 'weights': distilled.weights, 'commit': commit()})
 
 
 def results(job: Job, distilled: Distilled, scores: Scores, seconds: dict[str, float]) -> dict:
@@ -57,7 +57,8 @@ def results(job: Job, distilled: Distilled, scores: Scores, seconds: dict[str, f
         'accuracy': {'distilled': scores.distilled, 'random': scores.random},
         'on_the_way': {str(step): accuracy for step, accuracy in distilled.accuracies.items()},
         'seconds': {**seconds, 'compile (within distil)': round(distilled.compile_seconds, 2)},
-        'seconds_per_step': distilled.seconds_per_step, 'bytes': export.stored_bytes(distilled.synthetic._replace(images=distilled.stored)),
+        'seconds_per_step': distilled.seconds_per_step,
+        'bytes': export.stored_bytes(distilled.synthetic._replace(images=distilled.stored)),
         'images': {'stored per class': distilled.stored.shape[1],
                    'trained on per class': distilled.synthetic.images.shape[1]},
         'published': cells.published(config), 'pictures': PICTURES,

@@ -78,7 +78,8 @@ def distil(job: jobs.Job, pool: list[Variables], workdir: pathlib.Path, stop: St
             state = distill.run(step, state, feed, num_steps=config.num_steps, steps_per_call=job.steps_per_call,
                                 callbacks=callbacks, should_stop=stop)
         saved.save(int(state.step), state, facts())
-    return Distilled(_decode(job, state), state.params['images'], weights, *clock.summary(job.steps_per_call), accuracies, history.rows())
+    return Distilled(_decode(job, state), state.params['images'], weights,
+                     *clock.summary(job.steps_per_call), accuracies, history.rows())
 
 
 def evaluate(job: jobs.Job, distilled: Distilled, stop: Stop) -> Scores:
@@ -86,33 +87,33 @@ def evaluate(job: jobs.Job, distilled: Distilled, stop: Stop) -> Scores:
 
     The random subset's accuracies depend on data, protocol and seed alone, so they are kept in the cache folder.
     """
-    scored = score(job, distilled.synthetic, stop, title='students (distilled)')
+    scored = score(job.config, job.dataset, distilled.synthetic, stop, title='students (distilled)')
     cached = jobs.cache(job.config) / 'random' / f'{checkpoint.fingerprint(jobs.baseline_identity(job))}.json'
     if cached.exists():
         print(f'random real images: the accuracies of an earlier run under the same protocol ({cached})')
         return Scores(scored, {name: Accuracy(**row) for name, row in json.loads(cached.read_text()).items()})
     subset = data.real_subset(jobs.key(job.config, jobs.RANDOM), job.dataset.train, job.spec, ipc=job.config.ipc)
-    random = score(job, subset, stop, title='students (random)')
+    random = score(job.config, job.dataset, subset, stop, title='students (random)')
     if not stop():
         report.write_results(cached, random)
     return Scores(scored, random)
 
 
-def score(job: jobs.Job, synthetic: SyntheticSet, stop: Stop, *, title: str = 'students',
+def score(options, dataset: data.Dataset, synthetic: SyntheticSet, stop: Stop, *, title: str = 'students',
           quiet: bool = False) -> dict[str, Accuracy]:
-    """Accuracy of the configured students on one synthetic set."""
-    config = job.config.evaluation
-    training, testing = build.students(config, job.spec)
+    """Accuracy of the students of `options.evaluation` on one synthetic set, from `options.seed`."""
+    config, spec = options.evaluation, dataset.spec
+    training, testing = build.students(config, spec)
     size = synthetic.images.shape[0] * synthetic.images.shape[1]
     recipe = {name: build.student_recipe(config, size, name) for name in training}
     shown, move = bar(title, config.num_seeds * sum(one.num_steps for one in recipe.values()))
     shown.disable = quiet
     with shown:
         return evaluation.evaluate(
-            jobs.key(job.config, jobs.STUDENTS), synthetic, job.dataset.test, training,
-            build.supervision(config, job.spec), recipe, num_seeds=config.num_seeds,
-            preprocess=build.preprocess(job.spec), tested=testing,
-            steps_per_call=job.steps_per_call, callbacks=[move], should_stop=stop)
+            jobs.key(options, jobs.STUDENTS), synthetic, dataset.test, training,
+            build.supervision(config, spec), recipe, num_seeds=config.num_seeds,
+            preprocess=build.preprocess(spec), tested=testing, steps_per_call=jobs.steps_per_call(options),
+            callbacks=[move], should_stop=stop)
 
 
 def require_continuable(job: jobs.Job, workdir: pathlib.Path) -> None:
@@ -135,7 +136,7 @@ def _history_period(job: jobs.Job) -> int:
 def _measure(job: jobs.Job, stop: Stop, accuracies: dict, state: DistillState, at: int, metrics: dict) -> None:
     """A callback: notes the accuracy of the set as it stands."""
     del metrics
-    measured = score(job, _decode(job, state), stop, quiet=True)
+    measured = score(job.config, job.dataset, _decode(job, state), stop, quiet=True)
     if not stop():  # else not every student has finished
         accuracies[at] = measured
 

@@ -12,8 +12,9 @@ from jaxdd.types import Accuracy, Array, Model, PRNGKey, Recipe, Source, Supervi
 
 
 def evaluate(key: PRNGKey, synthetic: SyntheticSet, test: Source, students: Mapping[str, Model],
-             supervision: Supervision, recipe: Recipe | Mapping[str, Recipe], *, num_seeds: int, preprocess: Callable[[Array], Array],
-             tested: Mapping[str, Model] | None = None, vectorized: bool | None = None, steps_per_call: int = 1,
+             supervision: Supervision, recipe: Recipe | Mapping[str, Recipe], *, num_seeds: int,
+             preprocess: Callable[[Array], Array], tested: Mapping[str, Model] | None = None,
+             vectorized: bool | None = None, steps_per_call: int = 1,
              callbacks: Sequence[loop.Callback] = (),
              should_stop: Callable[[], bool] = lambda: False) -> dict[str, Accuracy]:
     """Trains students from scratch on the synthetic set and tests the last step of each on real images.

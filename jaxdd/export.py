@@ -56,7 +56,8 @@ def load_npz(path: str | os.PathLike) -> tuple[SyntheticSet, dict[str, Any]]:
 
     Returns:
         The set (numpy arrays, bitwise as saved) and a dict of the other fields: `images_uint8`, `mean`, `std`
-        as arrays, `class_names` as a tuple, `info` as it was given.
+        as arrays, `class_names` as a tuple, `info` as it was given;
+        `stored` if the file has it.
 
     Raises:
         ValueError: no such file, not an npz file, or fields are missing (names them).
@@ -72,7 +73,8 @@ def load_npz(path: str | os.PathLike) -> tuple[SyntheticSet, dict[str, Any]]:
         raise ValueError(f'{path} is not a distilled set: it lacks {", ".join(missing)}')
     synthetic = SyntheticSet(fields['images'], fields['labels'], fields.get('learning_rate'))
     rest = {'images_uint8': fields['images_uint8'], 'mean': fields['mean'], 'std': fields['std'],
-            'class_names': tuple(map(str, fields['class_names'])), 'info': json.loads(str(fields['info']))}
+            'class_names': tuple(map(str, fields['class_names'])),
+            **({'stored': fields['stored']} if 'stored' in fields else {}), 'info': json.loads(str(fields['info']))}
     return synthetic, rest
 
 

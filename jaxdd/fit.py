@@ -25,7 +25,8 @@ class FitState(NamedTuple):
 
 
 def sgd(learning_rate: float, *, momentum: float = 0.0, weight_decay: float = 0.0,
-        drop_at: int | Sequence[int] = (), drop_factor: float = 0.1, restart: bool = True) -> optax.GradientTransformation:
+        drop_at: int | Sequence[int] = (), drop_factor: float = 0.1,
+        restart: bool = True) -> optax.GradientTransformation:
     """SGD as torch counts it: g + wd * theta enters the momentum buffer, the learning rate multiplies last.
 
     Args:

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import fit
+from jaxdd.augment.mixing import Mix
 from jaxdd.models import update_batch_stats
-from jaxdd.types import Array, Batch, Inputs, Model, Networks, PRNGKey, PyTree, Recipe, SyntheticSet, Variables
+from jaxdd.types import (Array, Augment, Batch, Inputs, Model, Networks, PRNGKey, PyTree, Recipe, Supervision,
+                         SyntheticSet, Variables)
 
 # (key, number of the mini-batch within this step, inputs, synthetic) -> what a network trains on
 Draw = Callable[[PRNGKey, Array, Inputs, SyntheticSet], Batch]
@@ -36,7 +38,7 @@ def fresh(model: Model) -> Networks:
     return Networks(init, sample, update)
 
 
-def from_set(supervision, batch_size: int) -> Draw:
+def from_set(supervision: Supervision, batch_size: int) -> Draw:
     """Mini-batches of the synthetic set itself, in shuffled epochs (DC, DSA): see `fit.set_batch`."""
     def draw(key: PRNGKey, step: Array, inputs: Inputs, synthetic: SyntheticSet) -> Batch:
         del inputs
@@ -45,21 +47,23 @@ def from_set(supervision, batch_size: int) -> Draw:
     return draw
 
 
-def from_feed(augment=None, mix=None) -> Draw:
+def from_feed(num_batches: int, *, augment: Augment | None = None, mix: Mix | None = None) -> Draw:
     """The real mini-batches of the feed, `Inputs.mixed` (IDM, IDC).
 
     Args:
+        num_batches: how many a step uses.
         augment: `(key, images) -> images`, e.g. `augment.independent(...)`.
         mix: `(key, images, labels) -> (images, labels)`, e.g. `augment.cutmix`, after `augment`.
 
     Raises:
-        ValueError: when traced with a feed that supplies no mini-batches.
+        ValueError: when traced with a feed that supplies fewer mini-batches, or none.
     """
     def draw(key: PRNGKey, step: Array, inputs: Inputs, synthetic: SyntheticSet) -> Batch:
         del synthetic
-        if inputs.mixed is None:
-            raise ValueError('the encoder trains on real mini-batches, but the feed has none; '
-                             'use data.mixed(feed, ...)')
+        found = 0 if inputs.mixed is None else len(inputs.mixed.images)
+        if found < num_batches:
+            raise ValueError(f'the encoder trains on {num_batches} real mini-batches per step, but the feed supplies '
+                             f'{found}; use data.mixed(feed, ..., num_batches={num_batches})')
         k_augment, k_mix = jax.random.split(jax.random.fold_in(key, step))
         images, labels, weights = jax.tree.map(lambda leaf: leaf[step], inputs.mixed)
         images = augment(k_augment, images) if augment else images
@@ -106,17 +110,19 @@ def resetting(model: Model, recipe: Recipe, *, every: int, draw: Draw) -> Networ
     def update(state: Resetting, key: PRNGKey, inputs: Inputs, synthetic: SyntheticSet) -> Resetting:
         k_new, k_draw = jax.random.split(key)
 
+        def keep(network: fit.FitState) -> fit.FitState:
+            return network._replace(variables=_acquainted(model, network.variables, inputs))
+
         def train(network: fit.FitState) -> fit.FitState:
-            network = network._replace(variables=_acquainted(model, network.variables, inputs))
-            return _trained(step, network, recipe.num_steps, lambda i: draw(k_draw, i, inputs, synthetic))
+            return _trained(step, keep(network), recipe.num_steps, lambda i: draw(k_draw, i, inputs, synthetic))
 
         def renew(network: fit.FitState) -> fit.FitState:
             del network
             return fit.init_fit(k_new, model, recipe)
 
-        if every == 1 or recipe.num_steps == 0:  # nothing to train: keep the compiled program small
-            train = renew if every == 1 else lambda network: network
-        network = jax.lax.cond((state.count + 1) % every == 0, renew, train, state.network)
+        # A program without what it never does compiles faster.
+        grow = renew if every == 1 else train if recipe.num_steps else keep
+        network = jax.lax.cond((state.count + 1) % every == 0, renew, grow, state.network)
         return Resetting(state.count + 1, network)
 
     return Networks(init, sample, update)

@@ -40,7 +40,7 @@ METHODS = {
                        train_augment=EACH, mix=augment.cutmix, max_synthetic=5),
 }
 STORED = {'idm': 4, 'idc': 4}                       # real images that fill one stored image; 1 elsewhere
-TERM = {'dsa': 'dc'}                                # what a method's objective is called in the metrics, if not its name
+TERM = {'dsa': 'dc'}                                # the objective's name in the metrics, if not the method's
 EXTRA = {'idm': {'loss/cross_entropy'}}             # what it reports beside
 PLUGINS = [(), ('cc',), ('cm',), ('cmi',), ('cc', 'cm'), ('cc', 'cm', 'cmi')]
 
@@ -128,7 +128,8 @@ def test_steps_are_finite_report_every_term_and_move_every_image(name, plugins):
     before = np.asarray(start(name, method).params['images'])
     after = run(step, start(name, method), 2, [loop.Callback(1, lambda state, done, metrics: history.append(metrics))])
     assert [set(metrics) for metrics in history] == 2 * [
-        {f'loss/{term}' for term in (TERM.get(name, name), 'total', *plugins)} | {'images/max_abs', *EXTRA.get(name, ())}]
+        {'images/max_abs', *EXTRA.get(name, ()),
+         *(f'loss/{term}' for term in (TERM.get(name, name), 'total', *plugins))}]
     for metrics in history:
         weighted = sum(REGULARIZERS[plugin][0] * metrics[f'loss/{plugin}'] for plugin in plugins)
         np.testing.assert_allclose(metrics['loss/total'], metrics[f'loss/{TERM.get(name, name)}'] + weighted, rtol=1e-5)

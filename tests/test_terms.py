@@ -31,7 +31,8 @@ IMAGES = jnp.linspace(-1.0, 2.0, 6).reshape(1, 2, 1, 3, 1)
 
 
 def method(objective):
-    networks = Networks(lambda key: (), lambda state, key, inputs: (None, inputs), lambda state, key, inputs, synthetic: state)
+    networks = Networks(lambda key: (), lambda state, key, inputs: (None, inputs),
+                        lambda state, key, inputs, synthetic: state)
     return Method(pixels(), objective, networks, {'encoder': 'model'}, lambda key, images: images)
 
 

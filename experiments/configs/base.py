@@ -71,7 +71,7 @@ class Matching:
 class Training:
     """How the encoder is trained after each synthetic-set update; None: of no use to the method."""
     every: int | None = None
-    """Updates that a network serves before a new one (DC, DSA: outer loop; IDC), or between the queue's new ones (IDM)."""
+    """Updates that a network serves (DC, DSA: outer loop; IDC), or between new ones of the queue (IDM)."""
     epochs: int | None = None
     """Epochs on the synthetic set (DC, DSA: inner loop)."""
     num_batches: int | None = None

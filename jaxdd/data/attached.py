@@ -1,4 +1,4 @@
-"""What a feed supplies beside the class-stratified batch: mini-batches of all classes, and the whole set to choose from."""
+"""What a feed supplies beside the class-stratified batch: mini-batches of all classes, the whole set to choose from."""
 import functools
 
 import jax

@@ -46,7 +46,8 @@ def idc(model: Model, recipe: Recipe, *, augment: Augment, box: tuple[Sequence[f
         normalised before the CMI term; here every network sees normalised images.
     """
     _require_convolutions(model, distance)
-    grown = resetting(training or model, recipe, every=every, draw=from_feed(train_augment, mix))
+    grown = resetting(training or model, recipe, every=every,
+                      draw=from_feed(recipe.num_steps, augment=train_augment, mix=mix))
     objective = gradient_matching('idc', model, distance, max_synthetic=max_synthetic)
     return Method(partitioned(factor, order='row', shrink='nearest', box=box), objective, grown, {'encoder': model},
                   augment, classes)

@@ -66,6 +66,6 @@ def idm(model: Model, recipe: Recipe, *, augment: Augment, ce_weight: float, fac
         authors' algorithm, reproduced as it is. Their special loss for one image per class without partition is not.
     """
     grown = queue(training or model, recipe, max_size=max_size, push_every=push_every, train_count=train_count,
-                  draw=from_feed())
+                  draw=from_feed(train_count * recipe.num_steps))
     return Method(partitioned(factor, order='column', shrink='mean'), objective(ce_weight=ce_weight), grown,
                   {'encoder': model}, augment, classes)

@@ -12,8 +12,8 @@ from experiments.configs import PRESETS
 @pytest.mark.parametrize('dataset', ['digits', 'cifar10', 'tiny_imagenet', 'some/file.npz'])
 @pytest.mark.parametrize('plugins', [(), ('cc', 'cm'), ('cmi',)])
 def test_a_preset_parses_as_it_stands(method, dataset, plugins):
-    words = [method, '--dataset', dataset, '--ipc', '7', *(('--plugins', *plugins) if plugins else ())]
-    assert command.parse(words) == PRESETS[method](dataset, 7, plugins)
+    words = [method, '--dataset', dataset, '--ipc', '20', *(('--plugins', *plugins) if plugins else ())]
+    assert command.parse(words) == PRESETS[method](dataset, 20, plugins)
 
 
 def test_the_defaults_are_the_papers():
@@ -54,7 +54,7 @@ def test_help_without_a_method_lists_the_methods(capsys):
     with pytest.raises(SystemExit) as end:
         command.parse(['--help'])
     assert end.value.code == 0
-    assert 'methods: dm' in capsys.readouterr().out
+    assert 'methods: dc, dsa, dm, idm, idc' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('option, near', [('--optimizer.learning-rat', '--optimizer.learning-rate'),
@@ -68,9 +68,9 @@ def test_an_unknown_option_is_refused_with_the_nearest(option, near, capsys):
 
 
 @pytest.mark.parametrize('words, message', [
-    ('', 'the first argument is the method; valid: dm'),
-    ('--dataset digits', 'the first argument is the method; valid: dm'),
-    ('dn --dataset digits', "unknown method 'dn'; valid: dm."),
+    ('', 'the first argument is the method; valid: dc, dsa, dm, idm, idc'),
+    ('--dataset digits', 'the first argument is the method; valid: dc, dsa, dm, idm, idc'),
+    ('dn --dataset digits', "unknown method 'dn'; valid: dc, dm, dsa, idc, idm."),
     ('dm --plugins cmj', "unknown plug-in 'cmj'; valid: cc, cm, cmi. Did you mean 'cm'?"),
     ('dm --plugins cc --plugins cm', '--plugins was given more than once'),
     ('dm --plugins cc cc', 'plugins must be names that differ, got cc cc'),
@@ -103,7 +103,8 @@ def test_numbers_below_the_least_are_refused(field, least):
 @pytest.mark.parametrize('field, value', [
     *((field, value) for field in ranges.ABOVE_ZERO for value in ('0', '-1', 'nan', 'inf')),
     *((field, value) for field in ranges.BELOW_ONE for value in ('1', '-0.1', 'nan')),
-    *((field, str(2 ** 32)) for field in ranges.SEEDS), ('evaluation.weight_decay', 'nan')])
+    *((field, '1.5') for field in ranges.AT_MOST_ONE), *((field, str(2 ** 32)) for field in ranges.SEEDS),
+    ('evaluation.weight_decay', 'nan')])
 def test_numbers_out_of_range_are_refused(field, value):
     with pytest.raises(ValueError, match=f'^{field} must be .*, got '):
         command.parse(['dm', f'--{field.replace("_", "-")}', value])
@@ -124,19 +125,21 @@ def _leaves(record, path=''):
             yield path + field.name, set(getattr(field.type, '__args__', (field.type,)))
 
 
-@pytest.mark.parametrize('name, epochs, augmented', [('dsa', 1000, True), ('dc', 300, False), ('quick', 100, True)])
-def test_a_protocol_is_chosen_by_name(name, epochs, augmented):
+@pytest.mark.parametrize('name, epochs, strategy', [
+    ('dsa', 1000, 'default'), ('dc', 300, 'none'), ('idc', 1000, 'flip_color_crop_scale_rotate'),
+    ('quick', 100, 'default')])
+def test_a_protocol_is_chosen_by_name(name, epochs, strategy):
     evaluation = command.parse(f'dm --dataset cifar10 --evaluation.protocol {name}'.split()).evaluation
-    assert (evaluation.protocol, evaluation.epochs, evaluation.augment) == (name, epochs, augmented)
+    assert (evaluation.protocol, evaluation.epochs, evaluation.strategy) == (name, epochs, strategy)
 
 
 def test_a_protocols_fields_may_be_changed():
     evaluation = command.parse('dm --evaluation.protocol dc --evaluation.epochs 7'.split()).evaluation
-    assert evaluation == base.Evaluation(protocol='dc', epochs=7, augment=False)
+    assert evaluation == base.Evaluation(protocol='dc', epochs=7, strategy='none')
 
 
 def test_an_unknown_protocol_is_refused():
-    with pytest.raises(ValueError, match="evaluation.protocol 'das'; valid: dc, dsa, quick. Did you mean 'dsa'"):
+    with pytest.raises(ValueError, match="evaluation.protocol 'das'; valid: dc, dsa, idc, quick. Did you mean 'dsa'"):
         command.parse('dm --evaluation.protocol das'.split())
 
 
@@ -144,3 +147,29 @@ def test_a_weight_of_ones_own_is_not_called_published():
     words = 'dm --dataset cifar10 --plugins cc cm --regularizers.cc.weight 3'.split()
     made = command.parse(words).regularizers
     assert made.cc.source == 'set by the user' and made.cm.source.startswith('IID')
+
+
+@pytest.mark.parametrize('words, message', [
+    ('dm --training.every 5', 'training.every must be left alone: dm has no use for it, got 5'),
+    ('dsa --matching.factor 2', 'matching.factor must be left alone: dsa has no use for it, got 2'),
+    ('dsa --ipc 7', 'the published loop table holds ipc 1, 10, 11, 20, 30, .*, got 7; set --training.every'),
+    ('idc --matching.distance squared', "unknown matching.distance 'squared'; valid: l1, l2"),
+    ('idm --matching.classes both', "unknown matching.classes 'both'; valid: joint, sequential"),
+    ('idm --matching.ce-weight None', 'matching.ce_weight must be given: idm needs it, got None'),
+    ('idm --data.sampling kmeans', "unknown data.sampling 'kmeans'; valid: random, representative"),
+    ('dc --init zeros', "unknown init 'zeros'; valid: noise, real"),
+    ('dc --evaluation.schedule cosine', "unknown evaluation.schedule 'cosine'; valid: dsa, idc")])
+def test_settings_that_the_method_cannot_use_are_refused(words, message):
+    with pytest.raises(ValueError, match=message):
+        command.parse(words.split())
+
+
+def test_an_ipc_outside_the_loop_table_works_with_loops_of_ones_own():
+    config = command.parse('dsa --ipc 7 --training.every 5 --training.epochs 3'.split())
+    assert (config.training.every, config.training.epochs) == (5, 3)
+
+
+@pytest.mark.parametrize('method, ipc, steps', [('dc', 1, 1_000), ('dsa', 10, 10_000), ('dsa', 50, 50_000),
+                                                ('idm', 10, 20_000), ('idc', 10, 200_000)])
+def test_the_budget_is_the_papers(method, ipc, steps):
+    assert command.parse([method, '--ipc', str(ipc)]).num_steps == steps

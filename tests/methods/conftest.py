@@ -43,7 +43,7 @@ def precision(request):
 
 
 def _given(variables):
-    return Networks(lambda key: (), lambda state, key, inputs: (variables, inputs),
+    return Networks(lambda key: variables, lambda state, key, inputs: (state, inputs),
                     lambda state, key, inputs, synthetic: state)
 
 
@@ -74,7 +74,7 @@ def first_gradient():
 
 @pytest.fixture
 def one_by_one():
-    """one_by_one(loss) -> a method of one optimiser step per class on loss(images, class, step), without networks."""
+    """one_by_one(loss) -> a method without networks: each class takes a step on loss(images, class, step)."""
     def method(loss):
         def term(observation, key):
             return loss(observation.synthetic.images.ravel(), observation.classes[0], observation.step), {}

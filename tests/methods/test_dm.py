@@ -1,17 +1,16 @@
-"""DM against the authors' code, through the engine: losses, gradients and optimiser steps on given networks."""
+"""DM against the authors' code, through the engine: losses, gradients and steps on given networks."""
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 import torch_layout
 
 from jaxdd import augment, models
-from jaxdd.distill import init_state, make_step
+from jaxdd.distill import make_step
 from jaxdd.methods import dm
 from jaxdd.regularizers import cc, cm, cmi
 from jaxdd.terms import regularize
-from jaxdd.types import Inputs, Networks, Observation, Outputs, Read, SyntheticSet
+from jaxdd.types import Inputs, Observation, Outputs, Read
 
 REAL, SYNTHETIC = Read('encoder', 'real'), Read('encoder', 'synthetic')
 NET = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=2)
@@ -20,9 +19,9 @@ NET = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=2)
 def close_by_image(actual, expected, dtype):
     """Pixels of the reference are float32 copies of float64 results: 1e-6. In float32: 1e-4.
 
-    In float32 rounding moves single activations of ResNet-18 across the kink of their ReLU, and the gradient of
-    their image jumps by about 1e-3 of its size, as it does in float64 when the image moves by 1e-6. So float32
-    demands 1e-4 of most images and rules out more than a jump in the rest.
+    In float32 rounding moves single activations of ResNet-18 across the kink of their ReLU, and the gradient
+    of their image jumps by about 1e-3 of its size, as it does in float64 when the image moves by 1e-6. So
+    float32 demands 1e-4 of most images and rules out more than a jump in the rest.
     """
     errors = np.abs(actual - expected).max((2, 3, 4)) / np.abs(expected).max()
     if dtype == 'float64':
@@ -33,8 +32,8 @@ def close_by_image(actual, expected, dtype):
 
 def test_two_steps_with_iid_are_the_papers(precision, reference, given, started, first_gradient):
     golden = reference('iid_dm_step')
-    encoder, proxy = (precision.weights(torch_layout.hash_weights(golden[f'{net}_names'], golden[f'{net}_shapes']))
-                      for net in ('conv', 'res'))
+    encoder, proxy = (precision.weights(torch_layout.hash_weights(
+        golden[f'{net}_names'], golden[f'{net}_shapes'])) for net in ('conv', 'res'))
     net = models.by_name('convnet', (32, 32, 3), 2, width=16)
     base = dm(net, augment=augment.identity())._replace(networks=given(torch_layout.convnet(encoder)))
     method = regularize(base, {'cc': (0.05, cc()), 'cm': (0.01, cm())},
@@ -53,18 +52,18 @@ def test_two_steps_with_iid_are_the_papers(precision, reference, given, started,
         precision.close(metrics['loss/total'], total)
         if i == 0:
             close_by_image(first_gradient(state), precision.images(golden['grad_step0'], 2), precision.dtype)
-    close_by_image(state.params['images'], precision.images(golden['image_syn_after2'], 2), dtype)
+    close_by_image(state.params['images'], precision.images(golden['image_syn_after2'], 2), precision.dtype)
 
 
-def test_with_cmi_it_is_the_papers(precision, reference):
-    dtype, tolerance = precision
+def test_with_cmi_it_is_the_papers(precision, reference, given, started, first_gradient):
     golden = reference('cmi_totals')
-    encoder, proxy = (torch_layout.convnet(of_dtype(
-        {name.removeprefix(net): value for name, value in golden.items() if name.startswith(net)}, dtype))
+    encoder, proxy = (torch_layout.convnet(precision.weights(
+        {name.removeprefix(net): value for name, value in golden.items() if name.startswith(net)}))
         for net in ('netA_', 'proxy_'))
     base = dm(NET, augment=augment.identity())._replace(networks=given(encoder))
     method = regularize(base, {'cmi': (float(golden['lam']), cmi())}, models={'proxy': NET})
-    inputs = Inputs(real=precision.images(golden['images_real'].reshape(-1, 3, 8, 8), 3), pretrained={'proxy': proxy})
+    real = precision.images(golden['images_real'].reshape(-1, 3, 8, 8), 3)
+    inputs = Inputs(real=real, pretrained={'proxy': proxy})
     optimizer = optax.sgd(1.0, momentum=0.5)
     state = started(method, precision.images(golden['images_syn'], 3), optimizer)
     state, metrics = jax.jit(make_step(method, optimizer))(state, inputs)
@@ -103,7 +102,7 @@ def test_the_preset():
     assert (method.classes, method.models, method.augment) == ('joint', {'encoder': NET}, transform)
 
 
-def test_every_step_meets_a_new_untrained_network():
+def test_every_step_meets_a_new_untrained_network(started):
     method = dm(NET, augment=augment.identity())
     optimizer = optax.sgd(0.0)
     images = jax.random.normal(jax.random.key(1), (3, 2, 8, 8, 3))
