@@ -47,12 +47,12 @@ def test_the_papers_evaluation_loop(reference):
     assert (logits.argmax(-1) == ref['y_test']).mean() == pytest.approx(ref['acc_test'])
 
 
-def torch_sgd(params, gradients, *, learning_rate, momentum, weight_decay, drop_at):
-    """torch.optim.SGD without dampening, replaced by a new one with a tenth of the rate after `drop_at` updates."""
+def torch_sgd(params, gradients, *, learning_rate, momentum, weight_decay, drop_at, restart=True):
+    """torch.optim.SGD without dampening: after `drop_at` updates a tenth of the rate, with a new optimiser or not."""
     buffer, rows = None, []
     for i, g in enumerate(gradients):
-        if i == drop_at:
-            learning_rate, buffer = learning_rate * 0.1, None
+        if i in np.atleast_1d(drop_at):
+            learning_rate, buffer = learning_rate * 0.1, None if restart else buffer
         g = g + weight_decay * params
         buffer = g if buffer is None else momentum * buffer + g
         params = params - learning_rate * buffer
@@ -60,14 +60,15 @@ def torch_sgd(params, gradients, *, learning_rate, momentum, weight_decay, drop_
     return rows
 
 
-@pytest.mark.parametrize('momentum, weight_decay, drop_at', [(0, 0, None), (0.9, 0, None), (0.9, 0.05, None),
-                                                             (0, 0.05, 1), (0.5, 0.05, 3), (0.9, 0.05, 0)])
-def test_sgd_counts_as_torch_does(x64, momentum, weight_decay, drop_at):
+@pytest.mark.parametrize('momentum, weight_decay, drop_at, restart', [
+    (0, 0, (), True), (0.9, 0, (), True), (0.9, 0.05, (), True), (0, 0.05, 1, True), (0.5, 0.05, 3, True),
+    (0.9, 0.05, 0, True), (0.9, 0.05, (2, 4), True), (0.9, 0.05, (2, 4), False)])
+def test_sgd_counts_as_torch_does(x64, momentum, weight_decay, drop_at, restart):
     rng = np.random.default_rng(0)
     params, gradients = rng.normal(size=5), rng.normal(size=(6, 5))
     expected = torch_sgd(params, gradients, learning_rate=0.3, momentum=momentum, weight_decay=weight_decay,
-                         drop_at=drop_at)
-    rule = fit.sgd(0.3, momentum=momentum, weight_decay=weight_decay, drop_at=drop_at)
+                         drop_at=drop_at, restart=restart)
+    rule = fit.sgd(0.3, momentum=momentum, weight_decay=weight_decay, drop_at=drop_at, restart=restart)
     ours = {'w': jnp.asarray(params)}
     state = rule.init(ours)
     for gradient, row in zip(gradients, expected):

@@ -71,6 +71,18 @@ def test_students_run_one_epoch_more_and_drop_the_rate_once():
     np.testing.assert_allclose(rates, [0.01] * 12 + [0.001] * 3, rtol=1e-6)  # through epoch index 4 // 2 + 1
 
 
+def test_idcs_schedule_runs_as_many_epochs_and_drops_twice():
+    recipe = build.student_recipe(base.protocol('idc', base.Evaluation(momentum=0.0, weight_decay=0.0)), 64)
+    assert (recipe.num_steps, recipe.batch_size) == (1000, 64)
+    state, rates = recipe.optimizer.init(0.0), {}
+    for step in range(recipe.num_steps):
+        move, state = recipe.optimizer.update(1.0, state, 0.0) if step in (0, 665, 666, 832, 833, 999) else (
+            None, (state[0] + 1, state[1]))
+        rates[step] = move and -float(move)
+    np.testing.assert_allclose([rates[i] for i in (0, 665, 666, 832, 833, 999)],
+                               [0.01, 0.01, 0.002, 0.002, 0.0004, 0.0004], rtol=1e-5)
+
+
 def test_proxies_run_at_least_one_step():
     changed = config('--proxies.epochs 0.0001 --proxies.batch-size 64')
     assert build.proxy_recipe(changed, 1000).num_steps == 1

@@ -143,7 +143,7 @@ def test_networks_train_on_real_images():
     mixed = Batch(*(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes))
     jax.eval_shape(networks.update, state, jax.random.key(0), Inputs(mixed=mixed), None)
     assert seen[:2] == ['augmented', 'mixed']
-    with pytest.raises(ValueError, match='trains on real mini-batches, but the feed has none'):
+    with pytest.raises(ValueError, match='real mini-batches per step, but the feed supplies 0'):
         jax.eval_shape(networks.update, state, jax.random.key(0), Inputs(), None)
 
 

@@ -167,7 +167,7 @@ def updated(method, count):
 def test_the_queue_trains_on_real_images():
     queue = updated(preset(max_size=5), count=4)
     assert {leaf.shape[0] for leaf in jax.tree.leaves(queue.networks)} == {5}
-    with pytest.raises(ValueError, match='trains on real mini-batches, but the feed has none'):
+    with pytest.raises(ValueError, match='real mini-batches per step, but the feed supplies 0'):
         updated(preset(max_size=5), count=0)
 
 
