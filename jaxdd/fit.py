@@ -69,16 +69,21 @@ def make_fit_step(model: Model, recipe: Recipe) -> Callable[[FitState, Batch], t
     the network's life.
     """
     def step(state: FitState, batch: Batch) -> tuple[FitState, Metrics]:
-        def loss(params):
-            out = model.apply(state.variables._replace(params=params), parallel.split(batch.images))
-            value = jnp.sum(recipe.loss(out.logits, batch.labels) * batch.weights) / jnp.sum(batch.weights)
-            return value, (out.logits, out.moments)
+        old, total = state.variables, jnp.sum(batch.weights)
 
-        old = state.variables
-        (value, (logits, moments)), grads = jax.value_and_grad(loss, has_aux=True)(old.params)
+        def gradient(images, labels, weights):
+            def loss(params):
+                out = model.apply(old._replace(params=params), images)
+                value = jnp.sum(recipe.loss(out.logits, labels) * weights) / total
+                hits = jnp.sum((out.logits.argmax(-1) == labels.argmax(-1)) * weights) / total
+                return value, (hits, out.moments)
+            return jax.value_and_grad(loss, has_aux=True)(old.params)
+
+        arrays = parallel.split(batch.images), batch.labels, batch.weights
+        # Batch norm sees the whole batch; without it images are independent and their gradients add up.
+        (value, (accuracy, moments)), grads = gradient(*arrays) if old.batch_stats else parallel.sum_in_chunks(
+            gradient, *arrays)
         updates, opt_state = recipe.optimizer.update(grads, state.opt_state, old.params)
-        hits = (logits.argmax(-1) == batch.labels.argmax(-1)) * batch.weights
-        accuracy = jnp.sum(hits) / jnp.sum(batch.weights)
         variables = Variables(optax.apply_updates(old.params, updates), update_batch_stats(old.batch_stats, moments),
                               old.age + 1, old.accuracy + (accuracy - old.accuracy) / (old.age + 1))
         metrics = {'loss/train': value, 'accuracy/train': accuracy}

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jaxdd import parallel
 from jaxdd.losses import soft_cross_entropy
 from jaxdd.terms import named
 from jaxdd.types import Array, Model, Observation, PRNGKey, PyTree, Read, Term
@@ -45,13 +46,15 @@ def gradient_matching(name: str, model: Model, distance: Distance, *, max_synthe
 
 def _one_class(model: Model, distance: Distance, images: Array, encoder, labels: Array, real: Array,
                real_label: Array) -> Array:
-    def gradient(images: Array, labels: Array) -> PyTree:
+    def gradient(images: Array, labels: Array, size: int) -> PyTree:
         def cross_entropy(params: PyTree) -> Array:
-            return jnp.mean(soft_cross_entropy(model.apply(encoder._replace(params=params), images).logits, labels))
+            logits = model.apply(encoder._replace(params=params), images).logits
+            return jnp.sum(soft_cross_entropy(logits, labels)) / size
         return jax.grad(cross_entropy)(encoder.params)
 
-    target = jax.lax.stop_gradient(gradient(real, jnp.broadcast_to(real_label, (len(real), *real_label.shape))))
-    return distance(target, gradient(images, labels))
+    real_labels = jnp.broadcast_to(real_label, (len(real), *real_label.shape))
+    target = parallel.sum_in_chunks(lambda *batch: gradient(*batch, len(real)), real, real_labels)
+    return distance(jax.lax.stop_gradient(target), gradient(images, labels, len(images)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -9,12 +9,14 @@ import os
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxdd.types import Array, PyTree
 
 AXIS = 'data'
 _THREADS_PER_DEVICE = 32
+_WORTH_CHUNKING = 16 * 32 * 32 * 3    # numbers in a batch of images; less fits the cache anyway
 
 
 def start(*, cpu_devices: int | None = None) -> None:
@@ -97,18 +99,49 @@ def in_chunks(function: Callable[[Array], PyTree], batch: Array, *, per_device: 
         batch: `[N, ...]`, may be split among the devices.
         per_device: most images per chunk and device.
     """
-    devices, size = _ambient_size(), batch.shape[0]
+    size, chunk = batch.shape[0], _chunk(batch.shape[0], per_device)
+    if chunk is None:
+        return function(batch)
+    out = jax.lax.map(function, _rows(batch, chunk))
+    count = size // (_ambient_size() * chunk)
+    return jax.tree.map(lambda x: x.reshape(count, _ambient_size(), chunk, *x.shape[2:]).swapaxes(0, 1).reshape(
+        size, *x.shape[2:]), out)
+
+
+def sum_in_chunks(function: Callable[..., PyTree], *batch: Array, per_device: int = 8) -> PyTree:
+    """Adds up what a function that sums over independent images gives; on CPUs in chunks that stay in the cache.
+
+    For gradients of a sum over images: training a ConvNet-3 on 64 images takes half the time on a CPU core.
+    Accelerators, and small batches, go through at once.
+
+    Args:
+        function: arrays `[m, ...]` -> tree of arrays that are sums over the m images.
+        batch: arrays `[N, ...]` with one row per image, may be split among the devices; the first holds the images.
+        per_device: most images per chunk and device.
+    """
+    chunk = _chunk(batch[0].shape[0], per_device)
+    if chunk is None or batch[0].size < _WORTH_CHUNKING:
+        return function(*batch)
+    rows = tuple(_rows(x, chunk) for x in batch)
+    shapes = jax.eval_shape(function, *(jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in rows))
+    start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.scan(lambda total, row: (jax.tree.map(jnp.add, total, function(*row)), None), start, rows)[0]
+
+
+def _chunk(size: int, per_device: int) -> int | None:
+    """Images per chunk and device; None where the batch had better stay whole."""
+    devices = _ambient_size()
     share = size // devices
     chunk = max((c for c in range(1, per_device + 1) if share % c == 0), default=1)
-    if not on_cpu() or size % devices or chunk < 4 or chunk == share:
-        return function(batch)
+    return None if not on_cpu() or size % devices or chunk < 4 or chunk == share else chunk
 
-    def swap(x, outer, inner):
-        return x.reshape(outer, inner, chunk, *x.shape[1:]).swapaxes(0, 1)
-    rows = swap(batch, devices, share // chunk).reshape(share // chunk, devices * chunk, *batch.shape[1:])
-    out = jax.lax.map(function, split(rows, 1))
-    return jax.tree.map(lambda x: swap(x.reshape(-1, *x.shape[2:]), share // chunk, devices).reshape(
-        size, *x.shape[2:]), out)
+
+def _rows(x: Array, chunk: int) -> Array:
+    """`[N, ...]` -> `[chunks, devices * chunk, ...]`, every device keeping its own rows."""
+    devices = _ambient_size()
+    count = x.shape[0] // (devices * chunk)
+    rows = x.reshape(devices, count, chunk, *x.shape[1:]).swapaxes(0, 1)
+    return split(rows.reshape(count, devices * chunk, *x.shape[1:]), 1)
 
 
 def on_cpu() -> bool:

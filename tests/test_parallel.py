@@ -114,3 +114,25 @@ def test_start_gives_a_host_a_power_of_two_of_devices(monkeypatch):
         assert asked == {'jax_num_cpu_devices': expected}
     parallel.start(cpu_devices=5)
     assert asked == {'jax_num_cpu_devices': 5}
+
+
+@pytest.mark.parametrize('devices', [None, 2])
+@pytest.mark.parametrize('size', [64, 48, 30])
+def test_sums_in_chunks_are_sums(devices, size):
+    images = jax.random.normal(jax.random.key(0), (size, 32, 32, 3))
+    weights = jnp.arange(size, dtype=jnp.float32)
+
+    def moments(images, weights):
+        return {'first': jnp.einsum('nhwc,n->c', images, weights), 'count': jnp.sum(weights)}
+    with parallel.use(devices and parallel.mesh(devices)):
+        found = jax.jit(lambda *batch: parallel.sum_in_chunks(moments, *batch))(parallel.split(images), weights)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-2), found, moments(images, weights))
+
+
+def test_large_batches_are_summed_chunk_by_chunk_on_a_cpu():
+    def widest(size, side):
+        seen = []
+        parallel.sum_in_chunks(lambda images: seen.append(len(images)) or images.sum(), jnp.ones((size, side, side, 3)))
+        return max(seen)
+    assert widest(64, 32) == 8 and widest(50, 32) == 5
+    assert widest(64, 8) == 64 and widest(61, 32) == 61    # fits the cache; has no divisor

@@ -31,8 +31,8 @@ def write(path, dataset='fake', mean=(0.3056,), std=(0.376,), num_classes=10, si
     labels = np.tile(np.eye(num_classes, dtype=np.float32)[:, None], (1, 4, 1))
     info = {'config': {'method': 'idm', 'plugins': ['cc'], 'dataset': 'digits', 'ipc': 1, 'data': {'data_dir': None},
                        'evaluation': dataclasses.asdict(base.protocol('quick'))}}
-    export.save_npz(path, SyntheticSet(images, labels), mean=mean, std=std, class_names=list('0123456789')[:num_classes],
-                    info=info, stored=images[:, :1])
+    export.save_npz(path, SyntheticSet(images, labels), mean=mean, std=std, info=info, stored=images[:, :1],
+                    class_names=list('0123456789')[:num_classes])
     return path
 
 
@@ -88,7 +88,8 @@ def test_a_set_of_other_data_is_refused(call, tmp_path, made, message):
 
 
 @pytest.mark.parametrize('words, message', [
-    ('--evaluation.networks vgg11', 'VGG is too deep for images of side 8'), ('--evaluation.epochs -1', 'evaluation.epochs must be at least 0'),
+    ('--evaluation.networks vgg11', 'VGG is too deep for images of side 8'),
+    ('--evaluation.epochs -1', 'evaluation.epochs must be at least 0'),
     ('--evaluation.networks convnet convnet', 'names that differ'), ('--evaluation.networks vgg', "unknown")])
 def test_wrong_input_is_refused_in_one_line(call, distilled, words, message):
     code, _, error = call(distilled, words)
