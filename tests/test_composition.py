@@ -44,11 +44,18 @@ TERM = {'dsa': 'dc'}                                # the objective's name in th
 EXTRA = {'idm': {'loss/cross_entropy'}}             # what it reports beside
 PLUGINS = [(), ('cc',), ('cm',), ('cmi',), ('cc', 'cm'), ('cc', 'cm', 'cmi')]
 
-every_pair = pytest.mark.parametrize('name, plugins', [(name, plugins) for name in METHODS for plugins in PLUGINS],
-                                     ids=lambda part: part if isinstance(part, str) else '+'.join(part) or 'alone')
-every_plugged_pair = pytest.mark.parametrize('name, plugins', [(name, plugins) for name in METHODS
-                                                               for plugins in PLUGINS if plugins],
-                                             ids=lambda part: part if isinstance(part, str) else '+'.join(part))
+
+
+def pairs(of):
+    """Every method with every one of these combinations; by default the others than DM run with all plug-ins or none."""
+    def marks(name, plugins):
+        return () if name == 'dm' or plugins in (PLUGINS[0], PLUGINS[-1]) else pytest.mark.long
+    return pytest.mark.parametrize('name, plugins', [
+        pytest.param(name, plugins, id=f'{name}-{"+".join(plugins) or "alone"}', marks=marks(name, plugins))
+        for name in METHODS for plugins in of])
+
+
+every_pair, every_plugged_pair = pairs(PLUGINS), pairs(PLUGINS[1:])
 
 
 class Run(NamedTuple):
