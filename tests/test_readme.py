@@ -56,4 +56,7 @@ def test_the_method_in_one_file_moves_the_images():
 
 @pytest.mark.parametrize('line', re.findall(r'-m experiments\.run (\w+ .*)', README))
 def test_every_command_parses(line):
-    assert command.parse(line.split()).method == 'dm'
+    shared, = re.findall(r'C="(.*)"', README)
+    line, optional = re.fullmatch(r'(.*?)(?: \[(.*)\])?', line.replace('$C', shared)).groups()
+    for words in (line, f'{line} {optional or ""}'):
+        assert command.parse(words.split()).method == line.split()[0]
