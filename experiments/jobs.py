@@ -47,7 +47,7 @@ def _initial(config: Config, dataset: data.Dataset, method: Method) -> Synthetic
     """
     needed, spec = build.images_per_class(config), dataset.spec
     smallest = data.class_members(dataset.train, spec.num_classes, len(dataset.train.labels))[1]
-    if needed > smallest:
+    if needed > max(smallest, config.ipc):  # without mosaics the subset itself refuses
         raise ValueError(f'ipc must be at most {smallest * config.ipc // needed} here: each of the {config.ipc} stored '
                          f'images per class starts from {needed // config.ipc} real ones, and the smallest class has '
                          f'{smallest}')

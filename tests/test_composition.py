@@ -45,11 +45,11 @@ EXTRA = {'idm': {'loss/cross_entropy'}}             # what it reports beside
 PLUGINS = [(), ('cc',), ('cm',), ('cmi',), ('cc', 'cm'), ('cc', 'cm', 'cmi')]
 
 
-
 def pairs(of):
-    """Every method with every one of these combinations; by default the others than DM run with all plug-ins or none."""
+    """Every method with every one of these combinations; by default DM's; DSA, IDM, IDC with all or none."""
     def marks(name, plugins):
-        return () if name == 'dm' or plugins in (PLUGINS[0], PLUGINS[-1]) else pytest.mark.long
+        usual = name == 'dm' or name != 'dc' and plugins in (PLUGINS[0], PLUGINS[-1])
+        return () if usual else pytest.mark.long
     return pytest.mark.parametrize('name, plugins', [
         pytest.param(name, plugins, id=f'{name}-{"+".join(plugins) or "alone"}', marks=marks(name, plugins))
         for name in METHODS for plugins in of])

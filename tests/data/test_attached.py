@@ -131,5 +131,5 @@ def test_candidates_are_the_whole_set_by_class():
 
 def test_candidates_of_a_stream_are_refused():
     stream = data.streamed(NUMBERED, SPEC, per_class=2)
-    with pytest.raises(ValueError, match=r'needs it on the devices; use a device feed \(data.stratified\)'):
+    with pytest.raises(ValueError, match=r'needs it on the devices; use a device feed'):
         data.with_candidates(stream, NUMBERED, SPEC)

@@ -71,6 +71,14 @@ def test_students_run_one_epoch_more_and_drop_the_rate_once():
     np.testing.assert_allclose(rates, [0.01] * 12 + [0.001] * 3, rtol=1e-6)  # through epoch index 4 // 2 + 1
 
 
+def test_an_architecture_has_its_own_rate_unless_given():
+    assert [build.student_rate(base.Evaluation(), name) for name in ('convnet', 'alexnet', 'resnet18')] == [
+        0.01, 0.03, 0.1]
+    assert build.student_rate(base.Evaluation(learning_rate=0.5), 'alexnet') == 0.5
+    one = build.student_recipe(base.Evaluation(momentum=0.0, weight_decay=0.0), 10, 'alexnet').optimizer
+    np.testing.assert_allclose(one.update(1.0, one.init(0.0), 0.0)[0], -0.03, rtol=1e-6)
+
+
 def test_idcs_schedule_runs_as_many_epochs_and_drops_twice():
     recipe = build.student_recipe(base.protocol('idc', base.Evaluation(momentum=0.0, weight_decay=0.0)), 64)
     assert (recipe.num_steps, recipe.batch_size) == (1000, 64)
