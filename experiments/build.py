@@ -23,9 +23,9 @@ def model(network: Network, spec: data.Spec, *, batch_statistics: bool = False) 
                           batch_statistics=batch_statistics)
 
 
-def strategy(name: str | None, spec: data.Spec) -> str:
-    """Operations by name; None and 'default': the papers' ones for this data set."""
-    if name not in (None, 'default'):
+def strategy(name: str, spec: data.Spec) -> str:
+    """Operations by name; 'default': the papers' ones for this data set."""
+    if name != 'default':
         return name
     return augment.STRATEGY['default' if spec.flip else 'no_flip']
 
@@ -149,13 +149,18 @@ def student_recipe(evaluation: Evaluation, set_size: int, network: str = 'convne
     per_epoch = data.steps_per_epoch(set_size, evaluation.batch_size)
     rule = functools.partial(fit.sgd, student_rate(evaluation, network), momentum=evaluation.momentum,
                              weight_decay=evaluation.weight_decay)
-    epochs = evaluation.epochs
+    last = evaluation.epochs
     if evaluation.schedule == 'idc':
-        drops = (2 * epochs // 3 * per_epoch, 5 * epochs // 6 * per_epoch)
+        drops = (2 * last // 3 * per_epoch, 5 * last // 6 * per_epoch)
         optimizer = rule(drop_at=drops, drop_factor=0.2, restart=False)
     else:
-        optimizer, epochs = rule(drop_at=(epochs // 2 + 2) * per_epoch), epochs + 1  # after epoch index E // 2 + 1
-    return Recipe(optimizer, max(1, epochs) * per_epoch, evaluation.batch_size, losses.soft_cross_entropy)
+        optimizer = rule(drop_at=(last // 2 + 2) * per_epoch)  # after epoch index E // 2 + 1
+    return Recipe(optimizer, num_epochs(evaluation) * per_epoch, evaluation.batch_size, losses.soft_cross_entropy)
+
+
+def num_epochs(evaluation: Evaluation) -> int:
+    """Epochs that a student runs in all: E of schedule 'idc' (at least 1), E + 1 of 'dsa'."""
+    return max(1, evaluation.epochs) if evaluation.schedule == 'idc' else evaluation.epochs + 1
 
 
 @once

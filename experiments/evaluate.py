@@ -20,6 +20,7 @@ from experiments import build, jobs, ranges, stages
 from experiments.configs import base
 from experiments.progress import Terminated
 from jaxdd import checkpoint, data, export, parallel, report
+from jaxdd.distill import NonFiniteError
 from jaxdd.types import Accuracy, SyntheticSet
 
 CROSS = ('convnet', 'alexnet', 'vgg11', 'resnet18')    # IID's cross-architecture test
@@ -44,15 +45,17 @@ class Options:
     seed: int = 0
     output: str | None = None
     """Default: evaluation.json beside the set."""
+    steps_per_call: int | None = None
+    """Steps per dispatch; default: 1 on CPUs, 50 on accelerators."""
     num_devices: int | None = None
     """Devices to use; default: all, one per core on a CPU host."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one command line; exit code 0 done, 2 wrong input, 3 stopped on request."""
+    """Runs one command line; exit code 0 done, 2 wrong input or a student that diverged, 3 stopped."""
     try:
         return run(*parse(argv))
-    except (ValueError, OSError) as error:
+    except (ValueError, NonFiniteError, OSError, jax.errors.JaxRuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
 
@@ -154,7 +157,7 @@ def _results(options: Options, synthetic: SyntheticSet, about: dict, accuracy: d
     return {'method': made.get('method', 'distilled'), 'plugins': made.get('plugins', []), 'dataset': options.dataset,
             'ipc': made.get('ipc'), 'identity': _identity(options, synthetic), 'hardware': parallel.hardware(),
             'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
-            'learning_rates': {name: build.student_rate(e, name) for name in e.networks},
+            'learning_rates': {name: build.student_rate(e, name) for name in accuracy['distilled']},
             'set': about['info'], 'accuracy': accuracy}
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments import build, ranges
+from experiments import build
 from experiments.configs import Config
 from jaxdd import data, parallel
 from jaxdd.types import Method, Model, SyntheticSet
@@ -31,7 +31,6 @@ def load(config: Config) -> Job:
     """Reads the data and builds everything that can fail on wrong input, before any computation."""
     dataset = data.load(config.dataset, data_dir=config.data.data_dir, image_size=config.data.image_size)
     spec = dataset.spec
-    ranges.require_applicable(config)
     method = build.method(config, dataset)
     models = {'proxy': build.model(config.proxies.network, spec)} if needs_proxy(config) else {}
     build.students(config.evaluation, spec)
@@ -60,7 +59,7 @@ def _initial(config: Config, dataset: data.Dataset, method: Method) -> Synthetic
 
 def steps_per_call(options) -> int:
     """Steps per dispatch: as configured, else what suits the hardware."""
-    return getattr(options, 'steps_per_call', None) or (1 if parallel.on_cpu() else 50)
+    return options.steps_per_call or (1 if parallel.on_cpu() else 50)
 
 
 def needs_proxy(config: Config) -> bool:
@@ -91,9 +90,10 @@ def pool_identity(job: Job) -> dict:
 
 
 def baseline_identity(job: Job) -> dict:
-    """What determines the accuracy of random real images: protocol, augmentation, size, seed and data."""
+    """What determines the accuracy of random real images: protocol, learning rates, size, seed and data."""
     c = job.config
-    return {'evaluation': dataclasses.asdict(c.evaluation), 'ipc': c.ipc, 'seed': c.seed,
+    rates = {name: build.student_rate(c.evaluation, name) for name in c.evaluation.networks}
+    return {'evaluation': dataclasses.asdict(c.evaluation), 'learning_rates': rates, 'ipc': c.ipc, 'seed': c.seed,
             'hardware': parallel.hardware(), **_data_identity(job)}
 
 
@@ -127,8 +127,8 @@ def distil_message(job: Job) -> str:
 def evaluate_message(job: Job) -> str:
     """What the fourth stage will do."""
     e = job.config.evaluation
-    return (f'training {e.num_seeds} students x {", ".join(e.networks)} for {e.epochs + 1} epochs on the distilled '
-            'set, and as many on random real images')
+    return (f'training {e.num_seeds} students x {", ".join(e.networks)} for {build.num_epochs(e)} epochs on the '
+            'distilled set, and as many on random real images')
 
 
 def key(config, purpose: int) -> jax.Array:

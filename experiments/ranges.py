@@ -13,7 +13,7 @@ AT_LEAST = {'ipc': 1, 'num_steps': 1, 'checkpoint_every': 1, 'keep': 1, 'steps_p
             'seed': 0, 'data.per_class': 1, 'data.image_size': 1, 'data.cluster_every': 1,
             'encoder.width': 1, 'encoder.depth': 1, 'proxies.network.width': 1, 'proxies.network.depth': 1,
             'proxies.count': 1, 'proxies.batch_size': 1, 'proxies.seed': 0, 'proxies.weight_decay': 0,
-            'training.every': 1, 'training.epochs': 0, 'training.num_batches': 0, 'training.batch_size': 1,
+            'training.every': 1, 'training.epochs': 0, 'training.num_batches': 1, 'training.batch_size': 1,
             'training.momentum': 0, 'training.weight_decay': 0, 'training.cutmix': 0, 'training.queue_size': 1,
             'training.train_count': 1, 'matching.ce_weight': 0, 'matching.factor': 1, 'matching.max_synthetic': 1,
             'evaluation.num_seeds': 1, 'evaluation.epochs': 0, 'evaluation.batch_size': 1, 'evaluation.every': 0,
@@ -48,29 +48,26 @@ def require(config: Config) -> None:
     """Refuses numbers out of range, unknown names and repeated ones.
 
     Raises:
-        ValueError: names the field, what was received and what is valid.
+        ValueError: names the field, what was received and what is valid; settings that the method has no use for.
     """
     _numbers(config, ('',))
     _names(config)
-    require_applicable(config)
+    _applicable(config)
 
 
 def require_evaluation(options) -> None:
-    """Refuses what no evaluation can use; `options` has the fields `evaluation`, `seed` and `num_devices`.
+    """Refuses what no evaluation can use; `options` has the fields `evaluation`, `seed`, `steps_per_call` and
+    `num_devices`.
 
     Raises:
         ValueError: names the field, what was received and what is valid.
     """
-    _numbers(options, ('evaluation.', 'seed', 'num_devices'))
+    _numbers(options, ('evaluation.', 'seed', 'num_devices', 'steps_per_call'))
     _student_names(options)
 
 
-def require_applicable(config: Config) -> None:
-    """Refuses settings that the method has no use for, and asks for those that it lacks.
-
-    Raises:
-        ValueError: names the field; for DC and DSA also the published loop table.
-    """
+def _applicable(config: Config) -> None:
+    """Refuses settings that the method has no use for, and asks for those that it lacks."""
     uses = USES.get(config.method, ())
     for record in ('matching', 'training'):
         for field in dataclasses.fields({'matching': Matching, 'training': Training}[record]):

@@ -17,7 +17,7 @@ def gradient_matching(name: str, model: Model, distance: Distance, *, max_synthe
     """Distance of the gradients that real and synthetic images give the encoder, class by class.
 
     sum_c D(grad_theta mean CE(real_c), grad_theta mean CE(synthetic_c)); Zhao, Mopuri & Bilen, Dataset Condensation
-    with Gradient Matching (ICLR 2021), https://arxiv.org/abs/2006.05929, equations 9 and 10. Real gradients are
+    with Gradient Matching (ICLR 2021), https://arxiv.org/abs/2006.05929. Real gradients are
     constants. Reads the images themselves under one shared augmentation per class; sum over classes.
 
     Args:

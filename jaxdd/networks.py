@@ -140,7 +140,7 @@ def queue(model: Model, recipe: Recipe, *, max_size: int, push_every: int, train
     """A queue of networks of all ages: one measures each step, a few are trained after it, the oldest leave (IDM).
 
     Zhao et al., Improved Distribution Matching for Dataset Condensation (CVPR 2023),
-    https://arxiv.org/abs/2307.09742, section 3.3. Every network has its own optimiser and running accuracy.
+    https://arxiv.org/abs/2307.09742. Every network has its own optimiser and running accuracy.
 
     Args:
         model: in batch-statistics mode if it has batch norm.

@@ -46,8 +46,8 @@ class SGD:
 @frozen
 class Augmentation:
     """One transform for the real and synthetic images of a class (DSA)."""
-    strategy: str | None = None
-    """Operations joined by '_', or 'none'; default: all six, without flip where a mirror image changes the class."""
+    strategy: str = 'default'
+    """Operations joined by '_', 'none', or 'default': all six, without flip where a mirror image changes the class."""
     mode: str = 'S'
     """'S': one operation per draw. 'M': all of them in order. 'IDC': flip, color and cutout always, one of the rest."""
 
@@ -144,11 +144,11 @@ class Evaluation:
     num_seeds: int = 5
     """Students per architecture."""
     epochs: int = 1000
-    """The last epoch index: epochs 0..E are run, E + 1 in all, as in the papers' code."""
+    """E, the last epoch index: E + 1 epochs in all, as in the papers' code (schedule 'idc': E)."""
     batch_size: int = 256
     """Images."""
     learning_rate: float | None = None
-    """Default: 0.01, less for an architecture that needs it (experiments/students.py)."""
+    """Default: 0.01, or what the architecture learns with (experiments/students.py)."""
     schedule: str = 'dsa'
     """'dsa': x 0.1 with a new optimiser after epoch E // 2 + 1. 'idc': E epochs in all, x 0.2 at 2/3 and at 5/6."""
     momentum: float = 0.9

@@ -2,7 +2,7 @@
 import flax.linen as nn
 
 from jaxdd import checks
-from jaxdd.models.layers import SMALLEST_SIDES, check_side, classifier, conv, margin, restored
+from jaxdd.models.layers import SMALLEST_SIDES, check_side, conv, flattened_head, margin
 from jaxdd.models.norms import norm as make_norm
 from jaxdd.types import Array
 
@@ -38,14 +38,7 @@ class AlexNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array) -> tuple[Array, Array, Array]:
-        """Classifies a batch.
-
-        Args:
-            images: `[N, H, W, C]` normalised pixels.
-
-        Returns:
-            `[N, Y]` logits; `[N, D]` features, the flattened maps; `[N, P, channels]` maps after the last
-            pool.
+        """Classifies normalised `[N, H, W, C]`: `[N, Y]` logits, `[N, D]` features, `[N, P, channels]` maps.
 
         Raises:
             ValueError: an unknown norm, or images of a side below 8.
@@ -59,6 +52,4 @@ class AlexNet(nn.Module):
             x = conv(x, channels, size=size, padding=padding, dtype=self.dtype, name=f'conv{i}')
             x = nn.relu(make_norm(self.norm, batch_statistics=self.batch_statistics, name=f'norm{i}')(x))
             x = nn.max_pool(x, (2, 2), (2, 2)) if pool else x
-        maps = restored(x).reshape(len(x), -1, x.shape[-1])
-        features = maps.reshape(len(x), -1)
-        return classifier(features, self.num_classes), features, maps
+        return flattened_head(x, self.num_classes)

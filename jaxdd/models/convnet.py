@@ -2,7 +2,7 @@
 import flax.linen as nn
 
 from jaxdd import checks
-from jaxdd.models.layers import average_pool, classifier, conv, margin, restored
+from jaxdd.models.layers import average_pool, conv, flattened_head, margin
 from jaxdd.models.norms import norm as make_norm
 from jaxdd.types import Array
 
@@ -66,9 +66,7 @@ class ConvNet(nn.Module):
             x = conv(x, self.width, padding=padding, dtype=self.dtype, name=f'conv{i}')
             x = make_norm(self.norm, batch_statistics=self.batch_statistics, name=f'norm{i}')(x)
             x = self._pooled(ACTIVATIONS[self.activation](x))
-        maps = restored(x).reshape(len(x), -1, self.width)
-        features = maps.reshape(len(x), -1)
-        return classifier(features, self.num_classes), features, maps
+        return flattened_head(x, self.num_classes)
 
     def _pooled(self, x: Array) -> Array:
         if self.pooling == 'avg':

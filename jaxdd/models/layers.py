@@ -44,6 +44,21 @@ def classifier(features: Array, num_classes: int) -> Array:
     return nn.Dense(num_classes, name='classifier')(features)
 
 
+def flattened_head(x: Array, num_classes: int) -> tuple[Array, Array, Array]:
+    """Ends a network whose features are its last map, flattened, inside a compact module.
+
+    Args:
+        x: `[N, H, W, C]` last map.
+        num_classes: Y.
+
+    Returns:
+        `[N, Y]` logits; `[N, H * W * C]` features; `[N, H * W, C]` maps. The last two are float32 or wider.
+    """
+    maps = restored(x).reshape(len(x), -1, x.shape[-1])
+    features = maps.reshape(len(x), -1)
+    return classifier(features, num_classes), features, maps
+
+
 def average_pool(x: Array, window: tuple[int, int]) -> Array:
     """Averages disjoint windows; a remainder at the lower and right edge is dropped, as in torch.
 

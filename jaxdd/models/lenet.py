@@ -12,6 +12,8 @@ class LeNet(nn.Module):
     that Zhao, Mopuri and Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929 (DC), evaluate on. 62,006
     parameters at 32x32x3, Y = 10.
 
+    Features are the last hidden layer, maps those after the last pool.
+
     Attributes:
         num_classes: Y.
         width: channels of the first block; the second has 16/6 of it, the hidden layers 20 and 14 times it.
@@ -31,14 +33,7 @@ class LeNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array) -> tuple[Array, Array, Array]:
-        """Classifies a batch.
-
-        Args:
-            images: `[N, H, W, C]` normalised pixels.
-
-        Returns:
-            `[N, Y]` logits; `[N, 14 width]` features, the last hidden layer; `[N, P, channels]` maps after
-            the last pool.
+        """Classifies normalised `[N, H, W, C]`: `[N, Y]` logits, `[N, 14 width]` features, `[N, P, channels]` maps.
 
         Raises:
             ValueError: images of a side below 16.

@@ -28,14 +28,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array) -> tuple[Array, Array, Array]:
-        """Classifies a batch.
-
-        Args:
-            images: `[N, H, W, C]` normalised pixels.
-
-        Returns:
-            `[N, Y]` logits; `[N, width]` features, the last hidden layer; `[N, 1, width]` the same as a map.
-        """
+        """Classifies normalised `[N, H, W, C]`: `[N, Y]` logits, `[N, D]` features, the same as maps `[N, 1, D]`."""
         x = images.reshape(len(images), -1)
         for i in range(2):
             x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f'dense{i}')(x))

@@ -2,7 +2,7 @@
 import flax.linen as nn
 
 from jaxdd import checks
-from jaxdd.models.layers import check_side, classifier, conv, margin, restored
+from jaxdd.models.layers import check_side, conv, flattened_head, margin
 from jaxdd.models.norms import norm as make_norm
 from jaxdd.types import Array
 
@@ -39,14 +39,7 @@ class VGG(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array) -> tuple[Array, Array, Array]:
-        """Classifies a batch.
-
-        Args:
-            images: `[N, H, W, C]` normalised pixels.
-
-        Returns:
-            `[N, Y]` logits; `[N, D]` features, the flattened maps; `[N, P, channels]` maps after the last
-            pool.
+        """Classifies normalised `[N, H, W, C]`: `[N, Y]` logits, `[N, D]` features, `[N, P, channels]` maps.
 
         Raises:
             ValueError: an unknown norm, or images of a side below 2^stages (VGG-11: 32).
@@ -63,6 +56,4 @@ class VGG(nn.Module):
                                    name=f'stage{stage}_norm{i}')
                 x, extra = nn.relu(normed(x)), 0
             x = nn.max_pool(x, (2, 2), (2, 2))
-        maps = restored(x).reshape(len(x), -1, x.shape[-1])
-        features = maps.reshape(len(x), -1)
-        return classifier(features, self.num_classes), features, maps
+        return flattened_head(x, self.num_classes)

@@ -29,7 +29,7 @@ def test_every_field_is_read_by_a_script():
 
 
 def test_the_strategy_follows_the_data_set_unless_given():
-    assert build.strategy(None, data.spec('cifar10')) == augment.STRATEGY['default']
+    assert build.strategy('default', data.spec('cifar10')) == augment.STRATEGY['default']
     assert build.strategy('default', data.spec('digits')) == augment.STRATEGY['no_flip']
     assert build.strategy('none', data.spec('digits')) == 'none'
 
