@@ -5,8 +5,12 @@ from jaxdd.models.build import by_name as by_name
 from jaxdd.models.build import default_depth as default_depth
 from jaxdd.models.build import model as model
 from jaxdd.models.convnet import ConvNet as ConvNet
+from jaxdd.models.efficientnet import EfficientNet as EfficientNet
 from jaxdd.models.lenet import LeNet as LeNet
 from jaxdd.models.mlp import MLP as MLP
+from jaxdd.models.mobilenet import MobileNetV2 as MobileNetV2
 from jaxdd.models.norms import update_batch_stats as update_batch_stats
 from jaxdd.models.resnet import ResNet as ResNet
+from jaxdd.models.shufflenet import ShuffleNet as ShuffleNet
+from jaxdd.models.shufflenetv2 import ShuffleNetV2 as ShuffleNetV2
 from jaxdd.models.vgg import VGG as VGG

@@ -9,10 +9,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxdd import checks
 from jaxdd.models.alexnet import AlexNet
 from jaxdd.models.convnet import ConvNet
+from jaxdd.models.efficientnet import EfficientNet
 from jaxdd.models.initial import torch_default
 from jaxdd.models.lenet import LeNet
 from jaxdd.models.mlp import MLP
+from jaxdd.models.mobilenet import MobileNetV2
 from jaxdd.models.resnet import ResNet
+from jaxdd.models.shufflenet import ShuffleNet
+from jaxdd.models.shufflenetv2 import ShuffleNetV2
 from jaxdd.models.vgg import VGG
 from jaxdd.types import Array, Model, Outputs, PRNGKey, PyTree, Variables
 
@@ -23,6 +27,24 @@ NAMES = {'convnet': (ConvNet, 'instance'), 'convnet_bn': (ConvNet, 'batch'), 'co
          'resnet18_bn_ap': (functools.partial(ResNet, downsampling='average_pool'), 'batch'),
          'vgg11': (VGG, 'instance'), 'vgg11_bn': (VGG, 'batch'),
          'alexnet': (AlexNet, 'none'), 'alexnet_bn': (AlexNet, 'batch'), 'alexnet_in': (AlexNet, 'instance'),
+         'resnet18_stem3': (functools.partial(ResNet, pooling='global'), 'batch'),
+         'resnet34_stem3': (functools.partial(ResNet, pooling='global', stage_sizes=(3, 4, 6, 3)), 'batch'),
+         'resnet50_stem3': (functools.partial(ResNet, pooling='global',
+                                              stage_sizes=(3, 4, 6, 3), block='bottleneck'), 'batch'),
+         'resnet101_stem3': (functools.partial(ResNet, pooling='global',
+                                               stage_sizes=(3, 4, 23, 3), block='bottleneck'), 'batch'),
+         'resnet18_stem7': (functools.partial(ResNet, pooling='global', stem='imagenet'), 'batch'),
+         'resnet34_stem7': (functools.partial(ResNet, pooling='global', stem='imagenet',
+                                              stage_sizes=(3, 4, 6, 3)), 'batch'),
+         'resnet50_stem7': (functools.partial(ResNet, pooling='global', stem='imagenet',
+                                              stage_sizes=(3, 4, 6, 3), block='bottleneck'), 'batch'),
+         'resnet101_stem7': (functools.partial(ResNet, pooling='global', stem='imagenet',
+                                               stage_sizes=(3, 4, 23, 3), block='bottleneck'), 'batch'),
+         'mobilenetv2': (MobileNetV2, None),
+         'mobilenetv2_imagenet': (functools.partial(MobileNetV2, form='imagenet'), None),
+         'efficientnet_b0': (EfficientNet, None),
+         'efficientnet_b0_imagenet': (functools.partial(EfficientNet, form='imagenet'), None),
+         'shufflenet_g2': (ShuffleNet, None), 'shufflenetv2': (ShuffleNetV2, None),
          'lenet': (LeNet, None), 'mlp': (MLP, None)}
 
 
@@ -95,12 +117,16 @@ def by_name(name: str, image_shape: tuple[int, int, int], num_classes: int, *, w
     Args:
         name: 'convnet', 'resnet18' or 'vgg11' (instance norm), with '_bn' for batch norm; the ConvNet also
             with '_ln', '_gn', '_nn' for layer, group and no norm; 'resnet18_bn_ap', whose sides are halved by
-            average pools; 'alexnet' (no norm), with '_bn' or '_in' for batch or instance norm; 'lenet' and
+            average pools; 'resnet18_stem3', 34, 50 and 101 (batch norm, 3x3 stem, global pool), which SRe2L
+            and INFER teach with, and 'resnet18_stem7' to 101, torchvision's for ImageNet; 'alexnet' (no norm),
+            with '_bn' or '_in' for batch or instance norm; 'mobilenetv2', 'efficientnet_b0', 'shufflenet_g2' and
+            'shufflenetv2' (batch norm), the first two also with '_imagenet' in torchvision's form; 'lenet' and
             'mlp' (no norm).
         image_shape: height, width, channels.
         num_classes: Y.
-        width: channels of the first block (convnet and alexnet 128, resnet18 and vgg11 64, lenet 6) or units
-            of a hidden layer (mlp 128); the other widths scale with it.
+        width: channels of the first block (convnet and alexnet 128, resnet18 and vgg11 64, lenet 6), of the stem
+            (mobilenetv2 and efficientnet_b0 32, shufflenets 24) or units of a hidden layer (mlp 128); the other
+            widths scale with it.
         depth: ConvNet blocks; None = `default_depth`.
         batch_statistics: see `model`.
         norm, activation, pooling: ConvNet variants, see `ConvNet`; `norm` overrides the name's.

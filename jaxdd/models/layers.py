@@ -3,15 +3,16 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxdd import parallel
-from jaxdd.models import convolution
+from jaxdd.models import convolution, grouped
 from jaxdd.types import Array
 
 # Network -> smallest image side, `margin` included, at which no map vanishes and no instance norm sees 1x1.
-SMALLEST_SIDES = {'mlp': 1, 'convnet': 2, 'resnet18': 2, 'alexnet': 8, 'lenet': 16, 'vgg11': 32}
+SMALLEST_SIDES = {'mlp': 1, 'convnet': 2, 'resnet18': 2, 'alexnet': 8, 'lenet': 16, 'vgg11': 32,
+                  'mobilenetv2': 1, 'efficientnet_b0': 1, 'shufflenet_g2': 1, 'shufflenetv2': 1}
 
 
 def conv(x: Array, features: int, *, name: str, size: int = 3, stride: int = 1, padding: int = 1,
-         use_bias: bool = True, dtype: str | None = None) -> Array:
+         groups: int = 1, use_bias: bool = True, dtype: str | None = None) -> Array:
     """Applies a square convolution with torch's padding, inside a compact module.
 
     Args:
@@ -20,14 +21,18 @@ def conv(x: Array, features: int, *, name: str, size: int = 3, stride: int = 1, 
         name: of the submodule.
         size, stride, padding: pixels, the same for both axes and both sides ('SAME' would pad a stride-2
             convolution of an even side by (0, 1)).
+        groups: of neighbouring channels, each mapped on its own, in torch's order; as many as channels is a depthwise
+            convolution.
         use_bias: whether to add a bias.
         dtype: of the products; None = promoted from image and parameters.
 
     Returns:
         `[N, H', W', features]`.
     """
-    layer = nn.Conv(features, (size, size), (stride, stride), [(padding, padding)] * 2, use_bias=use_bias, dtype=dtype,
-                    name=name, conv_general_dilated=convolution.general_dilated if parallel.on_cpu() else None)
+    on_cpu = (convolution if groups == 1 else grouped).general_dilated
+    layer = nn.Conv(features, (size, size), (stride, stride), [(padding, padding)] * 2, feature_group_count=groups,
+                    use_bias=use_bias, dtype=dtype, name=name,
+                    conv_general_dilated=on_cpu if parallel.on_cpu() else None)
     return layer(x)
 
 

@@ -1,82 +1,48 @@
-"""Residual networks for small images."""
+"""Residual networks: for small images as DC has them, and as torchvision has them."""
 import flax.linen as nn
 
 from jaxdd import checks
 from jaxdd.models.layers import average_pool, classifier, conv, restored
 from jaxdd.models.norms import norm as make_norm
+from jaxdd.models.residual import ResidualBlock
 from jaxdd.types import Array
 
 POOL = 4    # side of the last average pooling: global for 32x32 images
 
 
-class BasicBlock(nn.Module):
-    """Residual block of two 3x3 convolutions.
-
-    relu(x' + norm(conv(relu(norm(conv(x)))))), where x' is x, or norm(1x1 convolution of x) where the shape
-    changes. He et al., CVPR 2016, https://arxiv.org/abs/1512.03385, equations 1 and 2.
-
-    Attributes:
-        features: output channels.
-        stride: of the first convolution.
-        norm: see `ResNet`.
-        batch_statistics: see `ResNet`.
-        dtype: see `ResNet`.
-        downsampling: see `ResNet`.
-    """
-    features: int
-    stride: int
-    norm: str
-    batch_statistics: bool
-    dtype: str | None
-    downsampling: str = 'stride'
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Maps `[N, H, W, C]` to `[N, H / stride, W / stride, features]`, sides rounded as in `ResNet`."""
-        stride, pool = (self.stride, 1) if self.downsampling == 'stride' else (1, self.stride)
-
-        def pooled(x: Array) -> Array:
-            return average_pool(x, (pool, pool)) if pool > 1 else x
-
-        def convolved(x: Array, name: str, size: int = 3, stride: int = 1) -> Array:
-            return conv(x, self.features, size=size, stride=stride, padding=size // 2, use_bias=False,
-                        dtype=self.dtype, name=f'{name}_conv')
-
-        def normed(x: Array, name: str) -> Array:
-            return make_norm(self.norm, batch_statistics=self.batch_statistics, name=f'{name}_norm')(x)
-
-        y = pooled(nn.relu(normed(convolved(x, 'layer0', stride=stride), 'layer0')))
-        y = normed(convolved(y, 'layer1'), 'layer1')
-        if self.stride != 1 or x.shape[-1] != self.features:
-            x = normed(pooled(convolved(x, 'shortcut', size=1, stride=stride)), 'shortcut')
-        return nn.relu(x + y)
-
-
 class ResNet(nn.Module):
-    """ResNet for small images: stages of basic blocks behind a 3x3 stem.
+    """ResNet: stages of residual blocks behind a 3x3 stem or that of ImageNet.
 
-    No pooling after the stem; widths double and sides halve from stage to stage; 4x4 average pool; one linear
-    layer. He et al., CVPR 2016, https://arxiv.org/abs/1512.03385, in the form that DC, ICLR 2021,
-    https://arxiv.org/abs/2006.05929, and its successors use. 11,173,962 parameters as ResNet-18 with Y = 10.
+    Widths double and sides halve from stage to stage; an average pool; one linear layer. He et al., CVPR 2016,
+    https://arxiv.org/abs/1512.03385. The defaults are the form that DC, ICLR 2021,
+    https://arxiv.org/abs/2006.05929, and its successors use: a 3x3 stem without pool, a last pool of 4x4;
+    11,173,962 parameters as ResNet-18 with Y = 10. With `pooling` 'global' and `norm` 'batch' it is the form of
+    SRe2L, NeurIPS 2023, https://arxiv.org/abs/2306.13092, for small images (as many parameters) and, with `stem`
+    'imagenet', torchvision's: 11,689,512 parameters as ResNet-18 with Y = 1000.
 
     Attributes:
         num_classes: Y.
-        stage_sizes: blocks per stage; (2, 2, 2, 2) is ResNet-18, (3, 4, 6, 3) ResNet-34.
-        width: channels of the first stage.
+        stage_sizes: blocks per stage; (2, 2, 2, 2) is ResNet-18, (3, 4, 6, 3) ResNet-34 and, with bottlenecks,
+            ResNet-50, (3, 4, 23, 3) ResNet-101.
+        width: channels of the first stage (inside its bottlenecks).
         norm: 'instance' or 'batch'.
         batch_statistics: for norm 'batch': normalise by the batch (True) or by running moments (False).
         dtype: of the body, e.g. 'bfloat16'; None = that of images and parameters.
         downsampling: what halves the sides: 'stride' of the convolutions, or 'average_pool' behind them, 2x2
             (on the main path after the ReLU, on the shortcut before the norm), as DC's ResNet18BN_AP, without
             a last pool: features are the flattened maps. Strides round odd sides up, pools down.
+        stem: 'small', a 3x3 convolution; 'imagenet', a 7x7 convolution and a 3x3 max pool, both of stride 2.
+        block: 'basic' or 'bottleneck'.
+        pooling: the last one: 'fixed', 4x4, or 'global', over the whole map, with which `downsampling` must be
+            'stride'.
 
     Note:
-        DC's code builds a head for 32x32 alone. Here the pool leaves 2x2 positions of 64x64 images, so D is
+        DC's code builds a head for 32x32 alone. Here the fixed pool leaves 2x2 positions of 64x64 images, so D is
         4 * 512, as in IID's networks.py, and is global where the last map is smaller than 4x4. Maps are those
         BEFORE the pool (P = 16 at 32x32), since one pooled position has no local structure to compare.
-        A stage keeps the side of a map that halving would make 1x1, which concerns images of side 8 or less
-        (15 with average pools): the instance norm of a 1x1 map is a constant, so the network would not see
-        its image.
+        With the fixed pool a stage keeps the side of a map that halving would make 1x1, which concerns images of
+        side 8 or less (15 with average pools): the instance norm of a 1x1 map is a constant, so the network would
+        not see its image. With the global one sides are always halved, as in torchvision.
     """
     num_classes: int
     stage_sizes: tuple[int, ...] = (2, 2, 2, 2)
@@ -85,6 +51,9 @@ class ResNet(nn.Module):
     batch_statistics: bool = False
     dtype: str | None = None
     downsampling: str = 'stride'
+    stem: str = 'small'
+    block: str = 'basic'
+    pooling: str = 'fixed'
 
     @nn.compact
     def __call__(self, images: Array) -> tuple[Array, Array, Array]:
@@ -97,22 +66,66 @@ class ResNet(nn.Module):
             `[N, Y]` logits; `[N, D]` features, pooled and flattened; `[N, P, channels]` maps before the pool.
 
         Raises:
-            ValueError: an unknown norm or downsampling.
+            ValueError: an unknown norm, downsampling, stem, block or pooling, or two that do not go together.
         """
-        checks.one_of('ResNet norm', self.norm, ('instance', 'batch'))
-        checks.one_of('ResNet downsampling', self.downsampling, ('stride', 'average_pool'))
-        kept = 2 if self.downsampling == 'stride' else 3    # the largest side whose half is 1
-        # Names sort in the order of the network: pytrees of per-layer values then list the stem first.
-        x = conv(images, self.width, use_bias=False, dtype=self.dtype, name='conv')
-        x = nn.relu(make_norm(self.norm, batch_statistics=self.batch_statistics, name='norm')(x))
+        self._check()
+        x = self._stem(images)
         for stage, num_blocks in enumerate(self.stage_sizes):
             for block in range(num_blocks):
-                stride = 2 if stage > 0 and block == 0 and min(x.shape[1:3]) > kept else 1
-                x = BasicBlock(self.width * 2 ** stage, stride, self.norm, self.batch_statistics, self.dtype,
-                               self.downsampling, name=f'stage{stage}_block{block}')(x)
+                halved = stage > 0 and block == 0 and self._may_halve(min(x.shape[1:3]))
+                x = ResidualBlock(self.width * 2 ** stage, 2 if halved else 1, self.norm, self.batch_statistics,
+                                  self.dtype, self.downsampling, self.block, name=_block(stage, block, num_blocks))(x)
         x = restored(x)
         maps = x.reshape(len(x), -1, x.shape[-1])
-        if self.downsampling == 'stride':
+        if self.pooling == 'global':
+            x = maps.mean(1)
+        elif self.downsampling == 'stride':
             x = average_pool(x, (min(POOL, x.shape[1]), min(POOL, x.shape[2])))
         features = x.reshape(len(x), -1)
         return classifier(features, self.num_classes), features, maps
+
+    def torch_key(self, layer: str) -> str:
+        """Names a layer as torchvision's ResNet does.
+
+        Args:
+            layer: its path here, e.g. 'stage0_block1/layer0_conv'.
+
+        Returns:
+            The prefix of its tensors' names there, e.g. 'layer1.1.conv1'.
+        """
+        if layer in ('conv', 'norm', 'classifier'):
+            return {'conv': 'conv1', 'norm': 'bn1', 'classifier': 'fc'}[layer]
+        block, inner = layer.split('/')
+        stage, index = (int(part.removeprefix(kind)) for part, kind in zip(block.split('_'), ('stage', 'block')))
+        place, kind = inner.split('_')
+        if place == 'shortcut':
+            name = f'downsample.{0 if kind == "conv" else 1}'
+        else:
+            name = f'{"conv" if kind == "conv" else "bn"}{int(place.removeprefix("layer")) + 1}'
+        return f'layer{stage + 1}.{index}.{name}'
+
+    def _check(self) -> None:
+        for attribute, valid in (('norm', ('instance', 'batch')), ('downsampling', ('stride', 'average_pool')),
+                                 ('stem', ('small', 'imagenet')), ('block', ('basic', 'bottleneck')),
+                                 ('pooling', ('fixed', 'global'))):
+            checks.one_of(f'ResNet {attribute}', getattr(self, attribute), valid)
+        if self.pooling == 'global' and self.downsampling != 'stride':
+            raise ValueError(f'ResNet pooling \'global\' needs downsampling \'stride\', got {self.downsampling!r}, '
+                             'which has no last pool; choose one of the two')
+
+    def _may_halve(self, side: int) -> bool:
+        # The largest side whose half is 1 is 2 with strides, 3 with pools.
+        return self.pooling == 'global' or side > (2 if self.downsampling == 'stride' else 3)
+
+    def _stem(self, images: Array) -> Array:
+        size, stride = (3, 1) if self.stem == 'small' else (7, 2)
+        # Names sort in the order of the network: pytrees of per-layer values then list the stem first.
+        x = conv(images, self.width, size=size, stride=stride, padding=size // 2, use_bias=False, dtype=self.dtype,
+                 name='conv')
+        x = nn.relu(make_norm(self.norm, batch_statistics=self.batch_statistics, name='norm')(x))
+        return x if self.stem == 'small' else nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
+
+
+def _block(stage: int, block: int, num_blocks: int) -> str:
+    """Names a block so that names sort by number, also where a stage has more than ten."""
+    return f'stage{stage}_block{block:0{len(str(num_blocks - 1))}}'

@@ -1,10 +1,12 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdd import parallel
 from jaxdd.models import NAMES, by_name
-from jaxdd.models.layers import SMALLEST_SIDES, average_pool, check_side, margin
+from jaxdd.models.layers import SMALLEST_SIDES, average_pool, check_side, conv, margin
 
 
 def test_average_pool_drops_the_remainder():
@@ -21,20 +23,21 @@ def test_only_mnist_gains_a_margin(shape, pixels):
 
 def test_too_deep_a_network_names_those_that_fit():
     with pytest.raises(ValueError, match='net is too deep for images of side 14: it needs a side of 20 or '
-                                         'more. Networks that fit: mlp, convnet, resnet18, alexnet$'):
+                                         'more. Networks that fit: mlp, convnet, resnet18, alexnet, mobilenetv2, '
+                                         'efficientnet_b0, shufflenet_g2, shufflenetv2$'):
         check_side('net', (14, 40, 3), 20)
     check_side('net', (20, 21, 3), 20)
 
 
 def test_the_margin_counts():
     check_side('net', (28, 28, 1), 32)
-    with pytest.raises(ValueError, match='side 28.*lenet$'):
+    with pytest.raises(ValueError, match='side 28.*alexnet, lenet, mobile'):
         check_side('net', (28, 28, 3), 32)
 
 
 @pytest.mark.parametrize('name', sorted(NAMES))
 def test_smallest_sides_are_true(name, weights):
-    side = SMALLEST_SIDES[next(family for family in SMALLEST_SIDES if name.startswith(family))]
+    side = SMALLEST_SIDES[next(family for family in SMALLEST_SIDES if name.startswith(family.rstrip('0123456789')))]
     net = by_name(name, (side, side, 3), 3, width=4, batch_statistics=True)
     out = jax.jit(net.apply)(weights(net), jax.random.normal(jax.random.key(0), (2, side, side, 3)))
     assert np.isfinite(out.logits).all() and out.maps.shape[1] >= 1
@@ -46,3 +49,22 @@ def test_one_pixel_less_is_refused(name):
     side = SMALLEST_SIDES[name.split('_')[0]] - 1
     with pytest.raises(ValueError, match=f'images of side {side}'):
         by_name(name, (side, side, 3), 3, width=4)
+
+
+class Grouped(nn.Module):
+    """One grouped convolution, so that `conv` runs inside a compact module."""
+    groups: int
+
+    @nn.compact
+    def __call__(self, x):
+        return conv(x, 8, stride=2, groups=self.groups, name='conv')
+
+
+@pytest.mark.parametrize('groups', [1, 2, 8])
+def test_grouped_convolutions_are_the_same_on_every_device(groups, monkeypatch):
+    module, x = Grouped(groups), np.random.default_rng(0).normal(size=(2, 5, 6, 8)).astype(np.float32)
+    variables = module.init(jax.random.key(0), x)
+    assert variables['params']['conv']['kernel'].shape == (3, 3, 8 // groups, 8)
+    cpu = module.apply(variables, x)
+    monkeypatch.setattr(parallel, 'on_cpu', lambda: False)
+    np.testing.assert_allclose(cpu, module.apply(variables, x), rtol=0, atol=1e-6 * np.abs(cpu).max())
