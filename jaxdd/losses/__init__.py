@@ -8,5 +8,9 @@ from jaxdd.losses.gradients import layerwise_l1 as layerwise_l1
 from jaxdd.losses.gradients import layerwise_l2 as layerwise_l2
 from jaxdd.losses.gradients import squared_distance as squared_distance
 from jaxdd.losses.information import conditional_mutual_information as conditional_mutual_information
+from jaxdd.losses.moments import batch_moment_distance as batch_moment_distance
+from jaxdd.losses.moments import layer_moment_distances as layer_moment_distances
+from jaxdd.losses.priors import pixel_norm as pixel_norm
+from jaxdd.losses.priors import total_variation as total_variation
 from jaxdd.losses.relations import class_centralization as class_centralization
 from jaxdd.losses.relations import local_covariance_distance as local_covariance_distance

@@ -10,9 +10,11 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from jaxdd import losses
+from jaxdd.types import Moments
 
 AXIS, DEVICES, VMAPPED = 'devices', 8, 3
 FEATURES, MAPS, LOGITS = (4, 5, 6), (4, 5, 3, 6), (4, 5, 6)    # [K, n, D], [K, n, P, D], [K, n, Y]
+IMAGES = (4, 5, 6, 3)    # [N, H, W, C]
 
 
 class Case(NamedTuple):
@@ -41,6 +43,16 @@ def of_gradients(loss):
     return lambda synthetic, real, axis_name=None: loss(tree(real), tree(synthetic), axis_name=axis_name)
 
 
+def of_moments(loss):
+    """(synthetic, target) -> loss, with features and their squares as the inputs of two batch-norm layers."""
+    def moments(features):
+        layers = {'norm0': features.reshape(-1, features.shape[-1]), 'norm1': features[..., :2].reshape(-1, 2) ** 2}
+        return {path: Moments(x.mean(0), x.var(0), len(x)) for path, x in layers.items()}
+
+    return lambda synthetic, target: loss(moments(synthetic), {path: {'mean': m.mean, 'var': m.var}
+                                                               for path, m in moments(target).items()})
+
+
 def soft_cross_entropy(logits, target):
     return losses.soft_cross_entropy(logits, jax.nn.softmax(target))
 
@@ -57,6 +69,10 @@ CASES = {
     'squared_distance': Case(of_gradients(losses.squared_distance), FEATURES, True),
     'layerwise_l1': Case(of_gradients(losses.layerwise_l1), FEATURES, True),
     'layerwise_l2': Case(of_gradients(losses.layerwise_l2), FEATURES, True),
+    'batch_moment_distance': Case(of_moments(losses.batch_moment_distance), FEATURES, False),
+    'layer_moment_distances': Case(of_moments(losses.layer_moment_distances), FEATURES, False),
+    'total_variation': Case(alone(losses.total_variation), IMAGES, False),
+    'pixel_norm': Case(alone(losses.pixel_norm), IMAGES, False),
     'soft_cross_entropy': Case(soft_cross_entropy, LOGITS, False),
     'soft_label_kl': Case(functools.partial(losses.soft_label_kl, temperature=2.), LOGITS, False),
 }
