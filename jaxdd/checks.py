@@ -29,7 +29,7 @@ def labelled_images(images: Any, labels: Any, num_classes: int, *, where: str) -
     """Refuses arrays that are not a labelled image set.
 
     Args:
-        images: `[N, H, W, C]` uint8 with C in {1, 3}.
+        images: `[N, H, W, C]` uint8 with C in {1, 3}, an array or like one.
         labels: `[N]` integers in `0..num_classes-1`, every class present.
         num_classes: Y.
         where: where the arrays come from, for the message.
@@ -37,7 +37,8 @@ def labelled_images(images: Any, labels: Any, num_classes: int, *, where: str) -
     Raises:
         ValueError: a wrong rank, dtype, channel count, length or label range, or an empty class.
     """
-    images, labels = np.asanyarray(images), np.asanyarray(labels)
+    images = images if hasattr(images, 'dtype') else np.asanyarray(images)    # files are not decoded for this
+    labels = np.asanyarray(labels)
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(f'{where}: images must be [N, height, width, 1 or 3], got shape {images.shape}')
     if images.dtype != np.uint8:

@@ -6,10 +6,11 @@ Without a mesh every function here leaves its argument alone.
 """
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxdd.types import Array, PyTree
@@ -75,6 +76,56 @@ def replicate(tree: PyTree) -> PyTree:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
         return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec()), tree)
     return jax.device_put(tree, NamedSharding(jax.sharding.get_mesh(), PartitionSpec()))
+
+
+def host() -> contextlib.AbstractContextManager:
+    """Lets a thread that feeds the devices draw on the host's processor, where no training step is in its way."""
+    try:
+        return jax.default_device(jax.local_devices(backend='cpu')[0])
+    except RuntimeError:    # the user has switched that backend off
+        return contextlib.nullcontext()
+
+
+def own_rows(size: int) -> np.ndarray:
+    """Which rows of a divided axis of length `size` this process supplies to `assemble`: those of its own devices.
+
+    All of them without a mesh, in a single process, and where `split` would leave the axis whole.
+    """
+    if _ambient_size() == 1:
+        return np.arange(size)
+    return process_rows(size, [d.process_index for d in jax.sharding.get_mesh().devices.flat], jax.process_index())
+
+
+def process_rows(size: int, owners: Sequence[int], process: int) -> np.ndarray:
+    """Which rows of an axis lie on the devices of one process when the axis is divided evenly among all devices.
+
+    Args:
+        size: rows.
+        owners: for each device, in the order of the mesh, the process that it belongs to.
+        process: whose rows.
+
+    Returns:
+        Ascending indices; all of 0..size-1 where `size` is not a multiple of the number of devices.
+    """
+    if size % len(owners):
+        return np.arange(size)
+    return np.flatnonzero(np.repeat(np.asarray(owners) == process, size // len(owners)))
+
+
+def assemble(rows: np.ndarray, size: int, axis: int = 0) -> Array:
+    """The array of which every process holds some rows, sent to the devices and divided among them as `split` does.
+
+    Args:
+        rows: this process's part, those of `own_rows(size)` along `axis`.
+        size: length of `axis` over all processes.
+        axis: which one is divided.
+    """
+    devices = _ambient_size()
+    if devices == 1:
+        return jnp.asarray(rows)
+    where = PartitionSpec() if size % devices else PartitionSpec(*[None] * axis, AXIS)
+    shape = (*rows.shape[:axis], size, *rows.shape[axis + 1:])
+    return jax.make_array_from_process_local_data(NamedSharding(jax.sharding.get_mesh(), where), rows, shape)
 
 
 def each(function: Callable[..., PyTree], *args: PyTree) -> PyTree:

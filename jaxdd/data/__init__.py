@@ -1,7 +1,10 @@
-"""Labelled image sets: what is known about them, and reading them into memory."""
+"""Labelled image sets: what is known about them, reading them, and feeding them to a training."""
 from .fake import fake as fake
+from .fake import write_jpeg_folder as write_jpeg_folder
 from .folder import ImageFolder as ImageFolder
 from .folder import read_folder as read_folder
+from .lazy import FolderImages as FolderImages
+from .lazy import checksum as checksum
 from .prepare import prepare as prepare
 from .sources import Dataset as Dataset
 from .sources import load as load
@@ -19,3 +22,5 @@ from .batches import real_subset as real_subset
 from .batches import steps_per_epoch as steps_per_epoch
 from .batches import stratified as stratified
 from .batches import streamed as streamed
+from .streams import epochs_stream as epochs_stream
+from .streams import host_batches as host_batches

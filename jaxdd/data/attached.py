@@ -1,16 +1,19 @@
 """What a feed supplies beside the class-stratified batch: mini-batches of all classes, the whole set to choose from."""
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdd import parallel
+from jaxdd.data.ahead import ahead, on_host
 from jaxdd.data.batches import class_members
 from jaxdd.data.specs import Spec, normalise
 from jaxdd.types import Array, Batch, Candidates, Inputs, PRNGKey, Source, Stream
 
-_MIXED = 0x3123d  # separates these draws from those of the class-stratified batch
+_AHEAD = 2         # steps whose mini-batches a stream gathers before they are asked for
+_MIXED = 0x3123d   # separates these draws from those of the class-stratified batch
 
 
 def mixed(feed, source: Source, spec: Spec, *, num_batches: int, batch_size: int):
@@ -36,13 +39,7 @@ def mixed(feed, source: Source, spec: Spec, *, num_batches: int, batch_size: int
             raise ValueError(f'{name} must be at least 1, got {value}')
     shape = num_batches, min(batch_size, len(source.labels))
     if isinstance(feed, Stream):
-        pick, to_batch = jax.jit(functools.partial(_pick, len(source.labels), shape)), jax.jit(
-            functools.partial(_batch, spec))
-
-        def add(inputs: Inputs, key: PRNGKey, step: int) -> Inputs:
-            index = np.asarray(pick(key, step))
-            return inputs._replace(mixed=to_batch(source.images[index], jnp.asarray(np.asarray(source.labels)[index])))
-        return Stream(lambda key, step: (add(inputs, key, at) for at, inputs in enumerate(feed.start(key, step), step)))
+        return _mixed_stream(feed, source, spec, shape)
     arrays = parallel.replicate((jnp.asarray(source.images), jnp.asarray(source.labels)))
     return jax.tree_util.Partial(functools.partial(_mixed, spec, shape), feed, *arrays)
 
@@ -59,6 +56,24 @@ def with_candidates(feed, source: Source, spec: Spec):
     rows = class_members(source, spec.num_classes, 1)[0]
     candidates = parallel.replicate(Candidates(jnp.asarray(source.images), jnp.asarray(rows)))
     return jax.tree_util.Partial(_with_candidates, feed, candidates)
+
+
+def _mixed_stream(feed: Stream, source: Source, spec: Spec, shape: tuple[int, int]) -> Stream:
+    pick, to_batch = jax.jit(functools.partial(_pick, len(source.labels), shape)), jax.jit(
+        functools.partial(_batch, spec))
+    labels = np.asarray(source.labels)
+
+    def gather(own: np.ndarray, key: PRNGKey, step: int) -> tuple[np.ndarray, np.ndarray]:
+        with parallel.host():
+            index = np.asarray(pick(key, step))
+        return np.asarray(source.images[index[:, own]]), labels[index]
+
+    def start(key: PRNGKey, step: int) -> Iterator[Inputs]:
+        batches = ahead(functools.partial(gather, parallel.own_rows(shape[1]), on_host(key)), step, _AHEAD)
+        for inputs, (images, of_them) in zip(feed.start(key, step), batches):
+            yield inputs._replace(mixed=to_batch(parallel.assemble(images, shape[1], 1), of_them))
+
+    return Stream(start)
 
 
 def _with_candidates(feed, candidates: Candidates, key: PRNGKey, step: Array) -> Inputs:

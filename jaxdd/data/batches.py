@@ -3,8 +3,6 @@
 The whole set lies on the devices as uint8; what is drawn follows from (key, step) alone, so a run resumes
 at any step without a position to save.
 """
-import collections
-import concurrent.futures
 import functools
 import itertools
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd import checks, parallel
+from jaxdd.data.ahead import ahead, on_host
 from jaxdd.data.specs import Spec, normalise
 from jaxdd.types import Array, Batch, Inputs, PRNGKey, Source, Stream, SyntheticSet
 
@@ -62,10 +61,15 @@ def epoch_indices(key: PRNGKey, step: Array, *, size: int, batch_size: int) -> t
     """
     batch_size = min(batch_size, size)
     per_epoch = -(-size // batch_size)
-    order = jax.random.permutation(jax.random.fold_in(key, step // per_epoch), size)
+    order = epoch_order(key, step // per_epoch, size=size)
     at = (step % per_epoch) * batch_size + jnp.arange(batch_size)
     # Padding wraps around: copies of one image would distort the moments of batch norm.
     return order[at % size], (at < size).astype(jnp.float32)
+
+
+def epoch_order(key: PRNGKey, epoch: Array, *, size: int) -> Array:
+    """The permutation `[size]` of one epoch of `epoch_indices`."""
+    return jax.random.permutation(jax.random.fold_in(key, epoch), size)
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
@@ -91,14 +95,16 @@ def real_subset(key: PRNGKey, source: Source, spec: Spec, *, ipc: int) -> Synthe
     keys = jax.random.split(key, spec.num_classes)
     chosen = np.stack([np.asarray(jax.random.permutation(k, row[row >= 0]))[:ipc] for k, row in zip(keys, members)])
     labels = jax.nn.one_hot(jnp.repeat(jnp.arange(spec.num_classes)[:, None], ipc, axis=1), spec.num_classes)
-    return SyntheticSet(normalise(spec, jnp.asarray(np.asarray(source.images)[chosen])), labels)
+    return SyntheticSet(normalise(spec, jnp.asarray(source.images[chosen])), labels)
 
 
 def streamed(source: Source, spec: Spec, *, per_class: int, prefetch: int = 2) -> Stream:
     """The batches of `stratified`, gathered on the host and sent ahead: for sets that do not fit on the devices.
 
+    Of several processes each gathers only the rows of its own devices.
+
     Args:
-        source: the training set; its images may be a memory-mapped array.
+        source: the training set; its images may be a memory-mapped array or `FolderImages`.
         spec, per_class: as in `stratified`, whose batches these are for the same key and step.
         prefetch: batches gathered ahead by a background thread; one more lies on the devices.
 
@@ -114,17 +120,15 @@ def streamed(source: Source, spec: Spec, *, per_class: int, prefetch: int = 2) -
     draw = jax.jit(functools.partial(_draw, per_class))
     to_inputs = jax.jit(lambda images: Inputs(real=parallel.split(normalise(spec, images), 1)))
 
-    def gather(key: PRNGKey, step: int) -> np.ndarray:
-        return np.asarray(source.images[np.asarray(draw(members, key, step))])
+    def chosen(key: PRNGKey, step: int) -> np.ndarray:
+        with parallel.host():
+            return np.asarray(draw(members, key, step))
 
     def start(key: PRNGKey, step: int) -> Iterator[Inputs]:
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            waiting = collections.deque(pool.submit(gather, key, step + i) for i in range(prefetch))
-            ahead = to_inputs(parallel.split(waiting.popleft().result(), 1))
-            for following in itertools.count(step + prefetch):
-                waiting.append(pool.submit(gather, key, following))
-                now, ahead = ahead, to_inputs(parallel.split(waiting.popleft().result(), 1))
-                yield now
+        own, key = parallel.own_rows(per_class), on_host(key)
+        batches = ahead(lambda at: source.images[chosen(key, at)[:, own]], step, prefetch)
+        sent = (to_inputs(parallel.assemble(np.asarray(images), per_class, 1)) for images in batches)
+        yield from (now for now, _ in itertools.pairwise(sent))    # another one lies on the devices meanwhile
 
     return Stream(start)
 

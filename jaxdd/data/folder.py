@@ -1,31 +1,32 @@
 """Reads a folder of images, one sub-folder per class."""
-import itertools
+import os
 import pathlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from jaxdd.data.lazy import FolderImages, check_resize, opened
 from jaxdd.types import Source
 
 SUFFIXES = ('.png', '.jpg', '.jpeg')
 ANNOTATIONS = 'val_annotations.txt'
 LAYOUT = ('expected train/<class>/*.png or *.jpg, and test/<class>/* or val/<class>/*, '
           "or Tiny-ImageNet's own layout")
-Files = list[tuple[pathlib.Path, int]]
+LAZY_ABOVE = 4 * 2 ** 30    # bytes
+Files = list[tuple[str, int]]    # relative to the root; label
 
 
 class ImageFolder(NamedTuple):
-    """A folder's images in memory; labels follow the order of `class_names`."""
+    """A folder's images, in memory or on disk; labels follow the order of `class_names`."""
     class_names: tuple[str, ...]
     train: Source
     test: Source
 
 
-def read_folder(root: str | pathlib.Path, *, image_size: int | None = None) -> ImageFolder:
-    """Reads a folder of images into memory.
+def read_folder(root: str | pathlib.Path, *, image_size: int | None = None, lazy: bool | None = False,
+                resize: str = 'square', test_resize: str | None = None) -> ImageFolder:
+    """Reads a folder of images, into memory or only their names.
 
     Three layouts are recognised: `train/<class>/*` with `test/<class>/*`; the same with `val` for `test`;
     and Tiny-ImageNet's own, `train/<class>/images/*` with `val/images/*` and `val/val_annotations.txt`.
@@ -33,15 +34,20 @@ def read_folder(root: str | pathlib.Path, *, image_size: int | None = None) -> I
 
     Args:
         root: the folder.
-        image_size: pixels; each image's shorter side is resized to it (bilinear, antialiased) and the
-            central square is kept. None: the images are kept as they are, and all must be equal in size.
+        image_size: pixels; each image is brought to a square of this side. None: the images are kept as they are,
+            and all must be equal in size.
+        lazy: True leaves the images on disk, as `FolderImages`; False decodes all of them now, to the same pixels;
+            None leaves them where they would take more than `LAZY_ABOVE` = 4 GiB decoded.
+        resize: how an image becomes square, 'square', 'stretched' or 'margin', see `FolderImages`.
+        test_resize: the same for the test images; None = `resize`.
 
     Returns:
         The class names, and the images as `[N, H, W, 3]` uint8 (grey ones become RGB) with int32 labels.
 
     Raises:
         ValueError: no such layout, an empty class, other classes in the test set than in `train`, an image
-            that cannot be read, different sizes without `image_size`, or an `image_size` below 1.
+            that cannot be read, different sizes without `image_size`, an `image_size` below 1, or an unknown
+            `resize`. Of images that stay on disk, what is wrong with one shows when it is decoded.
     """
     root = pathlib.Path(root).expanduser()
     if image_size is not None and image_size < 1:
@@ -49,12 +55,18 @@ def read_folder(root: str | pathlib.Path, *, image_size: int | None = None) -> I
     if not (root / 'train').is_dir():
         raise ValueError(f'{root}: no folder named train; {LAYOUT}')
     names = _class_names(root / 'train')
-    train = _files_by_class(root / 'train', names)
-    test = _test_files(root, names)
-    images = _decode([path for path, _ in train + test], image_size)
-    labels = np.array([label for _, label in train + test], np.int32)
-    cut = len(train)
-    return ImageFolder(names, Source(images[:cut], labels[:cut]), Source(images[cut:], labels[cut:]))
+    halves = _files_by_class(root, 'train', names), _test_files(root, names)
+    first = root / halves[0][0][0]
+    side = [image_size] * 2 if image_size else opened(first, lambda image: image.size[::-1]).tolist()
+    sources = []
+    for files, how in zip(halves, (resize, test_resize or resize)):
+        check_resize(how)
+        images = FolderImages(str(root), tuple(file for file, _ in files), (len(files), *side, 3),
+                              how if image_size else None)
+        sources.append(Source(images, np.array([label for _, label in files], np.int32)))
+    if lazy is None:
+        lazy = sum(source.images.nbytes for source in sources) > LAZY_ABOVE
+    return ImageFolder(names, *(s if lazy else s._replace(images=s.images[:]) for s in sources))
 
 
 def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
@@ -64,30 +76,32 @@ def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _images_in(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(f for f in folder.iterdir()
-                  if f.suffix.lower() in SUFFIXES and not f.name.startswith('.'))
+def _images_in(folder: pathlib.Path) -> list[str]:
+    with os.scandir(folder) as entries:    # a million files: pathlib would take minutes
+        names = [entry.name for entry in entries]
+    return sorted(name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith('.'))
 
 
-def _files_by_class(folder: pathlib.Path, names: Sequence[str]) -> Files:
+def _files_by_class(root: pathlib.Path, half: str, names: Sequence[str]) -> Files:
     files = []
     for label, name in enumerate(names):
-        inner = folder / name / 'images'
-        found = _images_in(inner if inner.is_dir() else folder / name)
+        folder = f'{half}/{name}'
+        inner = f'{folder}/images' if (root / folder / 'images').is_dir() else folder
+        found = _images_in(root / inner)
         if not found:
-            raise ValueError(f'{folder / name}: class {name!r} has no images ({", ".join(SUFFIXES)})')
-        files += [(f, label) for f in found]
+            raise ValueError(f'{root / folder}: class {name!r} has no images ({", ".join(SUFFIXES)})')
+        files += [(f'{inner}/{file}', label) for file in found]
     return files
 
 
 def _test_files(root: pathlib.Path, names: tuple[str, ...]) -> Files:
     if (root / 'val' / ANNOTATIONS).is_file():
         return _annotated_files(root / 'val', names)
-    folder = root / 'test' if (root / 'test').is_dir() else root / 'val'
-    if not folder.is_dir():
+    half = 'test' if (root / 'test').is_dir() else 'val'
+    if not (root / half).is_dir():
         raise ValueError(f'{root}: no folder named test or val; {LAYOUT}')
-    _same_classes(folder, _class_names(folder), names)
-    return _files_by_class(folder, names)
+    _same_classes(root / half, _class_names(root / half), names)
+    return _files_by_class(root, half, names)
 
 
 def _annotated_files(folder: pathlib.Path, names: tuple[str, ...]) -> Files:
@@ -98,7 +112,8 @@ def _annotated_files(folder: pathlib.Path, names: tuple[str, ...]) -> Files:
             raise ValueError(f'{folder / ANNOTATIONS}: entry {number} is {row[0]!r}; '
                              'expected a file name, a tab and a class')
     _same_classes(folder / ANNOTATIONS, sorted({row[1] for row in rows}), names)
-    return [(folder / 'images' / row[0], names.index(row[1])) for row in rows]
+    labels = {name: label for label, name in enumerate(names)}
+    return [(f'{folder.name}/images/{row[0]}', labels[row[1]]) for row in rows]
 
 
 def _same_classes(where: pathlib.Path, found: Sequence[str], names: Sequence[str]) -> None:
@@ -111,42 +126,3 @@ def _same_classes(where: pathlib.Path, found: Sequence[str], names: Sequence[str
 def _some(names: list[str]) -> str:
     more = f' and {len(names) - 5} more' if len(names) > 5 else ''
     return ', '.join(names[:5]) + more or 'none'
-
-
-def _decode(files: list[pathlib.Path], image_size: int | None) -> np.ndarray:
-    first = _read_image(files[0], image_size)
-    images = np.empty((len(files), *first.shape), np.uint8)
-    with ThreadPoolExecutor() as pool:
-        decoded = pool.map(_read_image, files, itertools.repeat(image_size))
-        for i, (file, image) in enumerate(zip(files, decoded)):
-            if image.shape != first.shape:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise ValueError(f'{file} is {_size(image)} pixels, but {files[0]} is {_size(first)}; '
-                                 'pass image_size (--data.image-size) to bring all images to one size')
-            images[i] = image
-    return images
-
-
-def _size(image: np.ndarray) -> str:
-    return f'{image.shape[1]}x{image.shape[0]}'
-
-
-def _read_image(file: pathlib.Path, image_size: int | None) -> np.ndarray:
-    try:
-        with Image.open(file) as image:
-            if image.mode[0] in 'IF':
-                raise ValueError('more than 8 bits per channel; save it with 8')
-            image = image.convert('RGB')
-    # Pillow signals a damaged file in as many ways as there are formats.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f'{file}: cannot be read as an image ({error})') from error
-    return np.asarray(image if image_size is None else _square(image, image_size))
-
-
-def _square(image: Image.Image, size: int) -> Image.Image:
-    scale = size / min(image.size)
-    width, height = (max(size, round(s * scale)) for s in image.size)
-    if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
-    return image.crop((left, top, left + size, top + size))

@@ -1,4 +1,4 @@
-"""Reads labelled images into memory, as uint8: embedded, TensorFlow Datasets, .npz, or a folder."""
+"""Reads labelled images, as uint8: embedded, TensorFlow Datasets, .npz, or a folder, which may stay on disk."""
 import contextlib
 import io
 import json
@@ -17,23 +17,27 @@ from PIL import Image
 from jaxdd import checks
 from jaxdd.data import specs
 from jaxdd.data.folder import read_folder
+from jaxdd.data.lazy import FolderImages
 from jaxdd.types import Source
 
 DATA_DIR = '~/tensorflow_datasets'
 KEYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
 READ_AT_ONCE = 1000
+MEASURED = 1000    # images that mean and std are measured on where the set stays on disk
+TEST_RESIZE = {'imagenet': 'margin'}    # the view on which published teachers' accuracies are measured
 
 
 class Dataset(NamedTuple):
-    """A data set in memory: images `[N, H, W, C]` uint8, labels `[N]` int32."""
+    """A data set: images `[N, H, W, C]` uint8, an array or `FolderImages`; labels `[N]` int32."""
     spec: specs.Spec
     train: Source
     test: Source
 
 
 def load(name: str | os.PathLike, *, data_dir: str | os.PathLike | None = None, seed: int = 0,
-         image_size: int | None = None) -> Dataset:
-    """Reads a data set into memory; never downloads, never needs TensorFlow.
+         image_size: int | None = None, lazy: bool | None = None, resize: str = 'square',
+         test_resize: str | None = None) -> Dataset:
+    """Reads a data set, into memory unless it is a large folder; never downloads, never needs TensorFlow.
 
     Args:
         name: a name that `specs.spec` knows, or a path: to an .npz file with the arrays train_images,
@@ -44,25 +48,36 @@ def load(name: str | os.PathLike, *, data_dir: str | os.PathLike | None = None, 
         seed: decides which 360 of the 1,797 digits are the test set; nothing else.
         image_size: pixels, for image folders only; None keeps the images as they are, except that a
             named subset gets the size in its row.
+        lazy: for image folders only: whether the images stay on disk and are decoded whenever they are looked at,
+            to the same pixels. None: only where both halves would take more than 4 GiB decoded, a size that host
+            and accelerator usually hold with room for the training, while decoding at every look costs several
+            milliseconds per image and core.
+        resize: for image folders brought to an `image_size`: how, see `FolderImages`.
+        test_resize: the same for the test images; None = `resize`, but 'margin' for imagenet.
 
     Returns:
-        The spec and both halves. Mean and std of a user's own images are measured on the training half.
+        The spec and both halves. Mean and std of a user's own images are measured on the training half, or on
+        1,000 random images of it where it stays on disk.
 
     Raises:
         ValueError: an unknown name, data that is not there (names the command that prepares it) or that
-            cannot be read, arrays that are not labelled images, or `image_size` where it has no meaning.
+            cannot be read, arrays that are not labelled images, or `image_size` or `lazy` where it has no meaning.
     """
     name = os.fspath(name)
     data_dir, path = (pathlib.Path(p).expanduser() for p in (data_dir or DATA_DIR, name))
     row = specs.TABLE.get(name)
     if row is None and path.suffix != '.npz' and not path.is_dir():
         _unknown(name)
+    how = {'image_size': image_size, 'lazy': lazy, 'resize': resize,
+           'test_resize': test_resize or TEST_RESIZE.get(name)}
     if row is None and path.is_dir():
-        dataset = _folder(None, path, image_size)
+        dataset = _folder(None, path, how)
     elif row and row.tfds is None and name != 'digits':
-        dataset = _folder(row, data_dir / name, image_size)
+        dataset = _folder(row, data_dir / name, how)
     elif image_size is not None:
         raise ValueError(f'image_size is for image folders; the images of {name!r} have a fixed size')
+    elif lazy:
+        raise ValueError(f'lazy is for image folders; {name!r} is read into memory')
     elif row is None:
         dataset = _npz(path)
     else:
@@ -227,13 +242,20 @@ def _count_classes(labels: np.ndarray, where: str) -> int:
     return max(largest + 1, 1)
 
 
-def _folder(row: specs.Spec | None, path: pathlib.Path, image_size: int | None) -> Dataset:
+def _folder(row: specs.Spec | None, path: pathlib.Path, how: dict[str, Any]) -> Dataset:
     if row and not path.is_dir():
         raise ValueError(f'{row.name} is not there: {path} is no folder; it is read as an image folder '
                          f'(train/<class>/*, val/<class>/*): unpack it there, or give another data_dir')
-    image_size = row.image_shape[0] if row and image_size is None else image_size
-    names, train, test = read_folder(path, image_size=image_size)
+    if row and how['image_size'] is None:
+        how = {**how, 'image_size': row.image_shape[0]}
+    names, train, test = read_folder(path, **how)
     if row and len(names) != row.num_classes:
         raise ValueError(f'{path}: {len(names)} classes, but {row.name} has {row.num_classes}')
-    row = row or specs.for_arrays(train.images, len(names), path.resolve().name)
+    row = row or specs.for_arrays(_sample(train.images), len(names), path.resolve().name)
     return Dataset(row._replace(class_names=names, image_shape=train.images.shape[1:]), train, test)
+
+
+def _sample(images: np.ndarray | FolderImages) -> np.ndarray:
+    if isinstance(images, np.ndarray) or len(images) <= MEASURED:
+        return images[:]
+    return images[np.sort(np.random.default_rng(0).choice(len(images), MEASURED, replace=False))]

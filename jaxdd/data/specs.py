@@ -25,7 +25,8 @@ class Spec(NamedTuple):
         std: per channel, of pixels in [0, 1].
         num_classes: Y.
         image_shape: (H, W, C).
-        class_names: Y names in label order; None where they are known only once the data is read.
+        class_names: Y names in label order; None where they are known only once the data is read (a folder's, sorted:
+            a teacher trained elsewhere must count the classes in the same order).
         tfds: its name in TensorFlow Datasets; None for what is embedded or read from files.
         train_split: the split that is distilled.
         test_split: the split that students are tested on.
@@ -58,6 +59,7 @@ TABLE = {row.name: row for row in (
     Spec('imagenette', *IMAGENET, 10, (128, 128, 3), None, None, 'train', 'val', True),
     Spec('imagewoof', *IMAGENET, 10, (128, 128, 3), None, None, 'train', 'val', True),
     Spec('imagenet100', *IMAGENET, 100, (224, 224, 3), None, None, 'train', 'val', True),
+    Spec('imagenet', *IMAGENET, 1000, (224, 224, 3), None, None, 'train', 'val', True),
 )}
 
 
@@ -69,7 +71,7 @@ def spec(name: str) -> Spec:
 
     Args:
         name: a row of the table: digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-            tiny_imagenet, imagenette, imagewoof or imagenet100.
+            tiny_imagenet, imagenette, imagewoof, imagenet100 or imagenet (1k).
 
     Returns:
         The row.
