@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd import loop, parallel
-from jaxdd.fit import fit_seeds, set_batch
-from jaxdd.types import Accuracy, Array, Model, PRNGKey, Recipe, Source, Supervision, SyntheticSet, Variables
+from jaxdd import loop, parallel, relabel
+from jaxdd.fit import fit_seeds
+from jaxdd.types import Accuracy, Array, Batch, Model, PRNGKey, Recipe, Source, Supervision, SyntheticSet, Variables
 
 
 def evaluate(key: PRNGKey, synthetic: SyntheticSet, test: Source, students: Mapping[str, Model],
@@ -57,8 +57,9 @@ def evaluate(key: PRNGKey, synthetic: SyntheticSet, test: Source, students: Mapp
 
 
 def student_batches(synthetic: SyntheticSet, supervision: Supervision, *, batch_size: int) -> jax.tree_util.Partial:
-    """A sampler of a student's mini-batches: shuffled epochs of the synthetic set, the short last batch kept."""
-    return jax.tree_util.Partial(_student_draw(supervision, batch_size), parallel.replicate(synthetic))
+    """A sampler of a student's mini-batches, `(key, step) -> Batch`, over the arrays of the set and the supervision."""
+    arrays = parallel.replicate((relabel.with_arrays(supervision), synthetic))
+    return jax.tree_util.Partial(_student_draw(batch_size), *arrays)
 
 
 def accuracy(model: Model, variables: Variables, test: Source, *, preprocess: Callable[[Array], Array],
@@ -88,6 +89,9 @@ def _hits(model, preprocess, variables, images, labels):
     return model.apply(variables, parallel.split(preprocess(images))).logits.argmax(-1) == labels
 
 
-@functools.lru_cache(maxsize=32)  # one function object per recipe, so that it compiles once
-def _student_draw(supervision: Supervision, batch_size: int):
-    return functools.partial(set_batch, supervision, batch_size)
+@functools.lru_cache(maxsize=32)  # one function object per batch size, so that it compiles once
+def _student_draw(batch_size: int):
+    def draw(supervision: Supervision, synthetic: SyntheticSet, key: PRNGKey, step: Array) -> Batch:
+        return supervision(key, step, synthetic, batch_size)
+
+    return draw

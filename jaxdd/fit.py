@@ -8,10 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from jaxdd import loop, parallel
-from jaxdd.data import epoch_indices
 from jaxdd.models import update_batch_stats
-from jaxdd.types import (Array, Batch, Metrics, Model, PRNGKey, PyTree, Recipe, Supervision, SyntheticSet,
-                         Variables)
+from jaxdd.types import Array, Batch, Metrics, Model, PRNGKey, PyTree, Recipe, Variables
 
 Sample = Callable[[PRNGKey, Array], Batch]    # pure (key, step) -> batch; a `jax.tree_util.Partial` over its arrays
 
@@ -24,13 +22,13 @@ class FitState(NamedTuple):
     opt_state: PyTree
 
 
-def sgd(learning_rate: float, *, momentum: float = 0.0, weight_decay: float = 0.0,
+def sgd(learning_rate: float | optax.Schedule, *, momentum: float = 0.0, weight_decay: float = 0.0,
         drop_at: int | Sequence[int] = (), drop_factor: float = 0.1,
         restart: bool = True) -> optax.GradientTransformation:
     """SGD as torch counts it: g + wd * theta enters the momentum buffer, the learning rate multiplies last.
 
     Args:
-        learning_rate: of the first updates.
+        learning_rate: of the first updates; or a schedule, number of updates before -> rate (`optimizers.cosine`).
         momentum: of the buffer, which starts as the first gradient.
         weight_decay: on every parameter, biases and norms included.
         drop_at: numbers of updates after each of which the learning rate is multiplied by `drop_factor`.
@@ -44,7 +42,8 @@ def sgd(learning_rate: float, *, momentum: float = 0.0, weight_decay: float = 0.
     def update(grads, state, params):
         count, buffer = state
         fresh = restart & jnp.any(count == drops)
-        rate = learning_rate * drop_factor ** jnp.sum(count >= drops) if drops.size else learning_rate
+        rate = learning_rate(count) if callable(learning_rate) else learning_rate
+        rate = rate * drop_factor ** jnp.sum(count >= drops) if drops.size else rate
 
         def moved(g, p, b):
             return g + weight_decay * p + momentum * jnp.where(fresh, jnp.zeros_like(b), b)
@@ -90,23 +89,6 @@ def make_fit_step(model: Model, recipe: Recipe) -> Callable[[FitState, Batch], t
         return FitState(state.step + 1, state.key, variables, opt_state), metrics
 
     return step
-
-
-def set_batch(supervision: Supervision, batch_size: int, synthetic: SyntheticSet, key: PRNGKey, step: Array) -> Batch:
-    """Mini-batch number `step` of shuffled epochs of a synthetic set.
-
-    Args:
-        supervision: what a network sees of the set, e.g. `relabel.hard(augment)`.
-        batch_size: images; the last batch of an epoch is padded and its padding has weight 0.
-        synthetic: images `[K, n, H, W, C]`.
-        key: constant over the training.
-        step: int32, mini-batches drawn before.
-    """
-    k_order, k_view = jax.random.split(key)
-    size = synthetic.images.shape[0] * synthetic.images.shape[1]
-    index, weights = epoch_indices(k_order, step, size=size, batch_size=batch_size)
-    images, labels = supervision(jax.random.fold_in(k_view, step), synthetic, index)
-    return Batch(images, labels, weights)
 
 
 def fit(key: PRNGKey, model: Model, sample: Sample, recipe: Recipe) -> Variables:

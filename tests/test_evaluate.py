@@ -1,4 +1,6 @@
 """Evaluation: students learn, are counted exactly, and differ by their seed."""
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,6 +121,35 @@ def test_views_differ_between_steps():
     sample = student_batches(SMALL, relabel.hard(noisy), batch_size=100)
     sums = [float(sample(KEY, jnp.int32(step)).images.sum()) for step in range(3)]
     assert len({round(value, 2) for value in sums}) == 3
+
+
+def test_equal_configurations_compile_once_and_arrays_are_arguments():
+    traces = []
+
+    @jax.jit
+    def first(sample):
+        traces.append(1)
+        return sample(KEY, jnp.int32(0))
+    weights = [MODEL.init(jax.random.key(i)) for i in range(2)]
+    changed = SMALL._replace(images=SMALL.images + 1)
+    plain = [first(student_batches(s, HARD, batch_size=4)) for s in (SMALL, SMALL, changed)]
+    assert len(traces) == 1
+    taught = [first(student_batches(SMALL, relabel.dynamic(HARD, [MODEL], [w]), batch_size=4)) for w in weights]
+    assert len(traces) == 2
+    np.testing.assert_allclose(plain[2].images, plain[0].images + 1, rtol=1e-5)
+    np.testing.assert_array_equal(taught[0].images, plain[0].images)
+    for batch, w in zip(taught, weights):
+        np.testing.assert_allclose(batch.labels, MODEL.apply(w, batch.images).logits, rtol=1e-4, atol=1e-5)
+    arrays = jax.tree.leaves(student_batches(SMALL, relabel.dynamic(HARD, [MODEL], weights[:1]), batch_size=4))
+    assert len(arrays) == len(jax.tree.leaves((SMALL, weights[0])))
+
+
+def test_students_learn_from_a_teacher():
+    teacher = fit.fit(jax.random.key(3), MODEL, data.epochs(SET.train, SET.spec, batch_size=16), RECIPE)
+    recipe = RECIPE._replace(loss=functools.partial(losses.soft_label_kl, temperature=2.0))
+    found = evaluate(KEY, SMALL, SET.test, {'convnet': MODEL}, relabel.dynamic(HARD, [MODEL], [teacher]), recipe,
+                     num_seeds=2, preprocess=preprocess, vectorized=True, steps_per_call=10)
+    assert min(found['convnet'].per_seed) > 0.8
 
 
 def test_accuracy_counts_a_short_last_batch_exactly():
