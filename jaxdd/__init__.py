@@ -6,6 +6,7 @@ Names that a user calls live in the modules below; the records they exchange are
 from jaxdd import augment as augment
 from jaxdd import calibrate as calibrate
 from jaxdd import checkpoint as checkpoint
+from jaxdd import chunks as chunks
 from jaxdd import data as data
 from jaxdd import distill as distill
 from jaxdd import evaluate as evaluate
@@ -14,11 +15,16 @@ from jaxdd import losses as losses
 from jaxdd import methods as methods
 from jaxdd import models as models
 from jaxdd import networks as networks
+from jaxdd import optimizers as optimizers
 from jaxdd import parallel as parallel
 from jaxdd import parametrizations as parametrizations
 from jaxdd import pools as pools
+from jaxdd import rded as rded
+from jaxdd import recovery as recovery
 from jaxdd import regularizers as regularizers
 from jaxdd import relabel as relabel
+from jaxdd import replay as replay
 from jaxdd.representative import representative as representative
+from jaxdd import teachers as teachers
 from jaxdd import terms as terms
 from jaxdd import types as types

@@ -193,8 +193,7 @@ class Checkpoints:
         if keep < 1:
             raise ValueError(f'keep must be at least 1 checkpoint, got {keep}')
         self._directory = pathlib.Path(directory).resolve()
-        self._directory.mkdir(parents=True, exist_ok=True)
-        _claim(self._directory, plain(config, 'config'))
+        claim(self._directory, config)
         # Folders are made in the foreground: else a failing disk leaves Orbax's threads waiting for a signal.
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, cleanup_tmp_directories=True,
@@ -310,8 +309,19 @@ def _stored_steps(directory):
     return [int(child.name) for child in children if child.name.isdigit()]
 
 
-def _claim(directory, config):
-    """Makes the folder this configuration's, or refuses because it is another's."""
+def claim(directory: str | os.PathLike, config: Mapping[str, Any]) -> None:
+    """Makes a folder of numbered results this configuration's.
+
+    Args:
+        directory: made if missing.
+        config: what must stay the same; kept there as `config.json`.
+
+    Raises:
+        ValueError: the folder holds results (numbered folders) of another configuration (listed line by line), or
+            `config` is not JSON.
+    """
+    directory, config = pathlib.Path(directory).resolve(), plain(config, 'config')
+    directory.mkdir(parents=True, exist_ok=True)
     path = directory / 'config.json'
     if _stored_steps(directory):
         try:

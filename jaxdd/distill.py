@@ -15,8 +15,8 @@ from jaxdd import parallel
 from jaxdd.loop import Callback as Callback
 from jaxdd.loop import NonFiniteError as NonFiniteError
 from jaxdd.loop import run as run
-from jaxdd.types import (Array, DistillState, Inputs, Method, Metrics, Model, Observation, Outputs, PRNGKey, PyTree,
-                         Read, SyntheticSet, Variables)
+from jaxdd.types import (Array, Curriculum, DistillState, Inputs, Method, Metrics, Model, Observation, Outputs,
+                         PRNGKey, PyTree, Read, SyntheticSet, Variables)
 
 StepFn = Callable[[DistillState, Inputs], tuple[DistillState, Metrics]]
 
@@ -137,20 +137,21 @@ def observe(method: Method, networks: Mapping[str, Variables], synthetic: Synthe
     Args:
         networks: role -> weights.
         key: the step's augmentation key; class c uses `fold_in(key, c)` for real and synthetic alike, which is
-            what makes a shared transform Siamese.
+            what makes a shared transform Siamese. With `Method.draws` 'step' every class uses `key` itself.
         classes: `[K]` int32, which classes the batch holds.
 
     Raises:
         ValueError: a read whose network, architecture or images are missing.
     """
     reads = sorted(method.objective.reads)  # a frozenset's order differs between processes, and so would the program
-    keys = jax.vmap(lambda c: jax.random.fold_in(key, c))(classes)
+    keys = jax.vmap(lambda c: key if method.draws == 'step' else jax.random.fold_in(key, c))(classes)
+    augment = method.augment.at(step) if isinstance(method.augment, Curriculum) else method.augment
     sources = {'synthetic': synthetic.images, 'real': inputs.real}
     images = {}
     for data, view in sorted({(read.data, read.view) for read in reads}):
         _require_images(data, view, sources)
         raw = parallel.split(sources[data], 1)
-        images[data, view] = raw if view == 'raw' else parallel.split(parallel.each(method.augment, keys, raw), 1)
+        images[data, view] = raw if view == 'raw' else parallel.split(parallel.each(augment, keys, raw), 1)
     outputs = {read: _forward(method.models, networks, read, images[read.data, read.view])
                for read in reads if read.role}
     return Observation(outputs, images, synthetic, networks, inputs, step, classes)

@@ -29,8 +29,8 @@ def save_npz(path: str | os.PathLike, synthetic: SyntheticSet, *, mean: Sequence
         mean, std: per channel, the normalisation of the images.
         class_names: K names in label order.
         info: JSON-able facts: method, configuration, seed, protocol.
-        stored: `[K, ipc, H, W, C]` float32, what a parametrization keeps (IDM, IDC: mosaics) and decodes to the
-            images; left out where it has the images' shape.
+        stored: what a parametrization keeps and makes the images of: mosaics `[K, ipc, H, W, C]` float32 (IDM, IDC),
+            left out where they have the images' shape; or arrays by name (INFER), fields `stored_<name>`.
 
     Raises:
         ValueError: the number of names or channels does not fit the images, a pixel is not finite, or `info`
@@ -42,7 +42,9 @@ def save_npz(path: str | os.PathLike, synthetic: SyntheticSet, *, mean: Sequence
     fields = {'images': images, 'labels': labels, 'images_uint8': _bytes(images, mean, std),
               'mean': np.asarray(mean, np.float32), 'std': np.asarray(std, np.float32),
               'class_names': np.asarray(list(class_names), np.str_), 'info': np.asarray(_json(info))}
-    if stored is not None and np.shape(stored) != images.shape:
+    if isinstance(stored, Mapping):
+        fields |= {f'stored_{name}': np.asarray(array) for name, array in stored.items()}
+    elif stored is not None and np.shape(stored) != images.shape:
         fields['stored'] = np.asarray(stored, np.float32)
     if synthetic.learning_rate is not None:
         fields['learning_rate'] = np.asarray(synthetic.learning_rate, np.float32)
@@ -74,8 +76,15 @@ def load_npz(path: str | os.PathLike) -> tuple[SyntheticSet, dict[str, Any]]:
     synthetic = SyntheticSet(fields['images'], fields['labels'], fields.get('learning_rate'))
     rest = {'images_uint8': fields['images_uint8'], 'mean': fields['mean'], 'std': fields['std'],
             'class_names': tuple(map(str, fields['class_names'])),
-            **({'stored': fields['stored']} if 'stored' in fields else {}), 'info': json.loads(str(fields['info']))}
+            **_stored(fields), 'info': json.loads(str(fields['info']))}
     return synthetic, rest
+
+
+def _stored(fields):
+    """{'stored': array or arrays by name}, or nothing."""
+    named = {name.removeprefix('stored_'): array for name, array in fields.items() if name.startswith('stored_')}
+    kept = fields.get('stored', named or None)
+    return {} if kept is None else {'stored': kept}
 
 
 def stored_bytes(synthetic: SyntheticSet) -> dict[str, int]:

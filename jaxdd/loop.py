@@ -37,6 +37,55 @@ def feed_key(state: State) -> PRNGKey:
     return jax.random.fold_in(state.key, _FEED)
 
 
+class Stacked(NamedTuple):
+    """Several runs of the same kind as one state, for `together`."""
+    step: Array
+    key: PRNGKey      # not used by the runs, which have their own
+    states: State     # leaves [runs, ...]
+
+
+def stacked(states: State) -> Stacked:
+    """Joins runs that are at the same step.
+
+    Args:
+        states: a record with `step` and `key`, leaves `[runs, ...]`.
+    """
+    return Stacked(states.step[0], states.key[0], states)
+
+
+def together(step: Step) -> Step:
+    """The step of several independent runs at once: each draws from the same feed by its own key.
+
+    Args:
+        step: of one run.
+
+    Returns:
+        A step on `Stacked` states, whose input is the feed itself (see `whole`); metrics are means over the runs.
+    """
+    def one(state: State, feed: DeviceFeed) -> tuple[State, Metrics]:
+        return step(state, feed(feed_key(state), state.step))
+
+    def all_of_them(state: Stacked, feed: DeviceFeed) -> tuple[Stacked, Metrics]:
+        if state.states.step.shape[0] == 1:  # vmap over one would still make every convolution a grouped one
+            states, metrics = one(jax.tree.map(lambda x: x[0], state.states), feed)
+            states, metrics = jax.tree.map(lambda x: x[None], (states, metrics))
+        else:
+            states, metrics = jax.vmap(one, (0, None))(state.states, feed)
+        return state._replace(step=state.step + 1, states=states), jax.tree.map(lambda m: m.mean(), metrics)
+
+    return all_of_them
+
+
+def whole(feed: DeviceFeed) -> DeviceFeed:
+    """A feed whose input at every step is the given feed itself, for runs that draw their own."""
+    return jax.tree_util.Partial(_itself, feed)
+
+
+def _itself(feed: DeviceFeed, key: PRNGKey, step: Array) -> DeviceFeed:
+    del key, step
+    return feed
+
+
 def inputs(state: State, feed: Feed) -> Iterator[Any]:
     """What a feed gives from `state.step` on, one step at a time: for looking, not for speed."""
     key, first = feed_key(state), int(state.step)

@@ -38,11 +38,17 @@ def fresh(model: Model) -> Networks:
     return Networks(init, sample, update)
 
 
+def supplied() -> Networks:
+    """The network that the feed supplies as 'encoder': trained before, frozen (SRe2L, INFER)."""
+    return Networks(lambda key: (), lambda state, key, inputs: (None, inputs),
+                    lambda state, key, inputs, synthetic: state)
+
+
 def from_set(supervision: Supervision, batch_size: int) -> Draw:
-    """Mini-batches of the synthetic set itself, in shuffled epochs (DC, DSA): see `fit.set_batch`."""
+    """Mini-batches of the synthetic set itself, in shuffled epochs (DC, DSA)."""
     def draw(key: PRNGKey, step: Array, inputs: Inputs, synthetic: SyntheticSet) -> Batch:
         del inputs
-        return fit.set_batch(supervision, batch_size, synthetic, key, step)
+        return supervision(key, step, synthetic, batch_size)
 
     return draw
 

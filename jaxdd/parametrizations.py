@@ -2,6 +2,7 @@
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdd import tiles
 from jaxdd.checks import one_of
@@ -10,19 +11,58 @@ from jaxdd.types import Array, Parametrization, PRNGKey, PyTree, SyntheticSet
 ENCODERS = {'mean': tiles.encode_mean, 'nearest': tiles.encode_nearest}
 
 
-def pixels() -> Parametrization:
-    """Every pixel is a free parameter, labels are fixed, nothing is clamped (DC, DSA, DM).
+Box = tuple[Sequence[float], Sequence[float]]    # mean and std per channel that normalise a pixel in [0, 1]
+
+
+def pixels(box: Box | None = None) -> Parametrization:
+    """Every pixel is a free parameter, labels are fixed (DC, DSA, DM; with a box SRe2L).
+
+    Args:
+        box: (mean, std) of each channel; given, `project` clips the normalised pixels to those of [0, 1]. None:
+            nothing is clamped.
+
+    Raises:
+        ValueError: from `init`: a `box` of other channels.
 
     Note:
-        The papers optimise in normalised space without a pixel box, so `project` is the identity; values
-        outside [0, 1] are clamped only in pictures.
+        The matching papers optimise in normalised space without a pixel box: values outside [0, 1] are clamped
+        only in pictures. SRe2L clips after every step.
     """
     def init(key: PRNGKey, initial: SyntheticSet) -> tuple[PyTree, PyTree]:
         del key
+        if box:
+            _check_box(box, initial.images.shape[-1])
         return {'images': initial.images}, {'labels': initial.labels}
 
     def decode(params: PyTree, fixed: PyTree) -> SyntheticSet:
         return SyntheticSet(params['images'], fixed['labels'])
+
+    def project(params: PyTree, fixed: PyTree) -> PyTree:
+        del fixed
+        return {'images': clipped(params['images'], box)} if box else params
+
+    return Parametrization(init, decode, project)
+
+
+def compensated() -> Parametrization:
+    """Natural images are kept, and one additive image for all classes is learned (INFER's compensator).
+
+    s_{c,i} = x_{c,i} + u_i: image i of every class shares the compensator u_i, which costs 1/Y of an image per class.
+    Zhang et al., Breaking Class Barriers (INFER, ICLR 2025), https://arxiv.org/abs/2408.06927.
+
+    params: {'compensators': `[n, H, W, C]`, zero at the start}, fixed: {'images': `[K, n, H, W, C]`, 'labels'}.
+
+    Note:
+        Nothing is clipped while distilling, as in the authors' code, whose clip never reaches the compensator; clip
+        the decoded images once, when they are stored (`clipped`).
+    """
+    def init(key: PRNGKey, initial: SyntheticSet) -> tuple[PyTree, PyTree]:
+        del key
+        return ({'compensators': jnp.zeros_like(initial.images[0])},
+                {'images': initial.images, 'labels': initial.labels})
+
+    def decode(params: PyTree, fixed: PyTree) -> SyntheticSet:
+        return SyntheticSet(fixed['images'] + params['compensators'][None], fixed['labels'])
 
     def project(params: PyTree, fixed: PyTree) -> PyTree:
         del fixed
@@ -31,8 +71,14 @@ def pixels() -> Parametrization:
     return Parametrization(init, decode, project)
 
 
+def clipped(images: Array, box: Box) -> Array:
+    """Normalised images clipped to what pixels in [0, 1] can be: [-mean / std, (1 - mean) / std] per channel."""
+    mean, std = (np.asarray(values, np.float64) for values in box)    # in float32 the bounds would be an ulp off
+    return jnp.clip(images, _channels(-mean / std, images), _channels((1 - mean) / std, images))
+
+
 def partitioned(factor: int, *, order: str, shrink: str,
-                box: tuple[Sequence[float], Sequence[float]] | None = None) -> Parametrization:
+                box: Box | None = None) -> Parametrization:
     """Every stored image is a mosaic of factor x factor small ones, which decoding enlarges (IDM, IDC).
 
     n = factor**2 * ipc images from the memory of ipc: decoded image tile * ipc + i is tile number `tile` of
@@ -90,7 +136,7 @@ def partitioned(factor: int, *, order: str, shrink: str,
     return Parametrization(init, decode, project)
 
 
-def _check_box(box: tuple[Sequence[float], Sequence[float]], channels: int) -> None:
+def _check_box(box: Box, channels: int) -> None:
     """Refuses normalisation constants for another number of channels."""
     mean, std = box
     if (len(mean), len(std)) != (channels, channels):

@@ -129,7 +129,16 @@ class Networks(NamedTuple):
 
 
 Augment = Callable[[PRNGKey, Array], Array]                                      # (key, [m, H, W, C]) -> same
-Supervision = Callable[[PRNGKey, SyntheticSet, Array], tuple[Array, Array]]      # indices [b] -> images, labels
+
+
+class Curriculum(NamedTuple):
+    """An augmentation that changes in the course of a run."""
+    at: Callable[[Array], Augment]    # step -> the augmentation of that step
+
+
+# (key, step, synthetic, batch size) -> mini-batch number `step` of a training, whose key is constant. A function, or a
+# `jax.tree_util.Partial` over the arrays it needs: teachers' weights, recorded labels.
+Supervision = Callable[[PRNGKey, Array, SyntheticSet, int], Batch]
 
 
 class Method(NamedTuple):
@@ -138,8 +147,9 @@ class Method(NamedTuple):
     objective: Term
     networks: Networks
     models: Mapping[str, Model]                    # role -> architecture
-    augment: Augment
+    augment: Augment | Curriculum
     classes: Literal['joint', 'sequential'] = 'joint'
+    draws: Literal['class', 'step'] = 'class'      # an augmentation per class, or one for all images of a step
 
 
 class DistillState(NamedTuple):

@@ -6,14 +6,17 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = (('types', 'checks', 'identity', 'files'),
-          ('losses', 'augment', 'models', 'data', 'parallel', 'checkpoint', 'loop', 'tiles', 'clustering'),
-          ('networks', 'pools', 'fit', 'parametrizations', 'terms', 'relabel', 'matching', 'representative'),
+          ('losses', 'augment', 'models', 'data', 'parallel', 'checkpoint', 'loop', 'tiles', 'clustering',
+           'optimizers'),
+          ('networks', 'pools', 'fit', 'parametrizations', 'terms', 'relabel', 'matching', 'representative', 'rded',
+           'replay', 'recovery', 'teachers'),
           ('methods', 'regularizers'),
-          ('distill', 'evaluate', 'calibrate', 'scores'),
+          ('distill', 'evaluate', 'calibrate', 'scores', 'chunks'),
           ('report', 'export'))
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 SIDEWAYS = {('data', 'parallel'), ('models', 'parallel'), ('loop', 'parallel'), ('networks', 'fit'), ('pools', 'fit'),
-            ('calibrate', 'distill'), ('matching', 'terms'), ('representative', 'terms')}
+            ('calibrate', 'distill'), ('matching', 'terms'), ('representative', 'terms'),
+            ('replay', 'relabel'), ('recovery', 'terms'), ('teachers', 'fit'), ('chunks', 'distill')}
 DEVICES = {'devices', 'local_devices', 'device_count', 'local_device_count', 'Mesh', 'make_mesh', 'set_mesh'}
 FILES = sorted((ROOT / 'jaxdd').rglob('*.py'))
 SCRIPTS = sorted((ROOT / 'experiments').rglob('*.py'))

@@ -19,12 +19,13 @@ import pytest
 
 from jaxdd import augment, data, fit, loop, losses, models, parallel, pools, relabel
 from jaxdd.distill import init_state, make_gradient, make_step
-from jaxdd.methods import dc, dm, idc, idm
+from jaxdd.methods import dc, dm, idc, idm, infer, sre2l
 from jaxdd.regularizers import cc, cm, cmi
 from jaxdd.terms import regularize
 from jaxdd.types import Method, Recipe
 
 NET = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=1)
+TEACHER = models.by_name('convnet_bn', (8, 8, 3), 3, width=4, depth=1)
 DATASET = data.fake()
 OPTIMIZER = optax.sgd(0.1, momentum=0.5)
 REGULARIZERS = {'cc': (0.05, cc()), 'cm': (0.01, cm()), 'cmi': (10.0, cmi())}
@@ -38,10 +39,14 @@ METHODS = {
     'idm': lambda: idm(NET, TWICE, augment=SIAMESE, ce_weight=0.5, max_size=4, push_every=2),
     'idc': lambda: idc(NET, TWICE, augment=SIAMESE, box=(DATASET.spec.mean, DATASET.spec.std), every=2,
                        train_augment=EACH, mix=augment.cutmix, max_synthetic=5),
+    'sre2l': lambda: sre2l(TEACHER, augment=augment.recovery(jitter=1, crop=True),
+                           box=(DATASET.spec.mean, DATASET.spec.std)),
+    'infer': lambda: infer(TEACHER, augment=augment.recovery(jitter=1)),
 }
-STORED = {'idm': 4, 'idc': 4}                       # real images that fill one stored image; 1 elsewhere
+STORED = {'idm': 4, 'idc': 4, 'sre2l': 4, 'infer': 4}    # real images that fill one stored image; or enough to divide
 TERM = {'dsa': 'dc'}                                # the objective's name in the metrics, if not the method's
-EXTRA = {'idm': {'loss/cross_entropy'}}             # what it reports beside
+EXTRA = {'idm': {'loss/cross_entropy'}, 'sre2l': {'loss/ce', 'loss/bn'},    # what it reports beside
+         'infer': {'loss/ce', 'loss/bn'}}
 PLUGINS = [(), ('cc',), ('cm',), ('cmi',), ('cc', 'cm'), ('cc', 'cm', 'cmi')]
 
 
@@ -87,6 +92,7 @@ def prepared(name, plugins):
 def make_feed():
     real = data.stratified(DATASET.train, DATASET.spec, per_class=8)
     real = data.mixed(real, DATASET.train, DATASET.spec, num_batches=4, batch_size=4)
+    real = pools.attach(real, 'encoder', [TEACHER.init(jax.random.key(7))])    # others bring their own
     return pools.attach(real, 'proxy', [NET.init(jax.random.key(seed)) for seed in (5, 6)])
 
 
@@ -103,8 +109,14 @@ def run(step, state, num_steps, callbacks=()):
     return loop.run(step, state, feed(), num_steps=num_steps, callbacks=callbacks)
 
 
+def stored(params):
+    """What the optimiser moves: images, or compensators."""
+    leaf, = jax.tree.leaves(params)
+    return leaf
+
+
 def gradient_of_first_step(state):
-    return state.opt_state[0].trace['images']    # momentum begins as the gradient
+    return stored(state.opt_state[0].trace)    # momentum begins as the gradient
 
 
 def plain(state):
@@ -132,7 +144,7 @@ def close(actual, expected, tolerance):
 def test_steps_are_finite_report_every_term_and_move_every_image(name, plugins):
     history = []
     method, step, _ = prepared(name, plugins)
-    before = np.asarray(start(name, method).params['images'])
+    before = np.asarray(stored(start(name, method).params))
     after = run(step, start(name, method), 2, [loop.Callback(1, lambda state, done, metrics: history.append(metrics))])
     assert [set(metrics) for metrics in history] == 2 * [
         {'images/max_abs', *EXTRA.get(name, ()),
@@ -140,8 +152,8 @@ def test_steps_are_finite_report_every_term_and_move_every_image(name, plugins):
     for metrics in history:
         weighted = sum(REGULARIZERS[plugin][0] * metrics[f'loss/{plugin}'] for plugin in plugins)
         np.testing.assert_allclose(metrics['loss/total'], metrics[f'loss/{TERM.get(name, name)}'] + weighted, rtol=1e-5)
-    assert np.isfinite(after.params['images']).all()
-    assert np.abs(after.params['images'] - before).max(axis=(2, 3, 4)).min() > 1e-6
+    assert np.isfinite(stored(after.params)).all()
+    assert np.abs(stored(after.params) - before).max(axis=(-3, -2, -1)).min() > 1e-6
 
 
 @every_pair
@@ -176,7 +188,7 @@ def test_the_gradient_is_linear_in_the_weights(name, plugins):
     @functools.partial(jax.jit, static_argnums=0)
     def gradient(base, scale, state, feed):
         method = METHODS[name]() if base else plugged(name, plugins, scale=lambda step: scale)
-        return make_gradient(method)(state, feed(loop.feed_key(state), state.step), None)[0]['images']
+        return stored(make_gradient(method)(state, feed(loop.feed_key(state), state.step), None)[0])
     alone = gradient(True, 0., start(name), feed())
     none, one, three = (gradient(False, scale, start(name), feed()) for scale in (0., 1., 3.))
     close(none, alone, 1e-5)
@@ -193,10 +205,10 @@ def test_eight_devices_are_one(name, plugins):
         program = loop.advance.lower(make_step(method, OPTIMIZER), 1, state, inputs, jnp.int32(1)).compile()
         actual, _ = program(state, inputs, jnp.int32(1))
         assert 'all-reduce' in program.as_text()
-        assert actual.params['images'].sharding.is_fully_replicated
-        assert len(actual.params['images'].sharding.device_set) == 8
+        assert stored(actual.params).sharding.is_fully_replicated
+        assert len(stored(actual.params).sharding.device_set) == 8
     close(gradient_of_first_step(actual), gradient_of_first_step(expected), 1e-5)
-    np.testing.assert_allclose(actual.params['images'], expected.params['images'], atol=1e-5)
+    np.testing.assert_allclose(stored(actual.params), stored(expected.params), atol=1e-5)
 
 
 @every_pair

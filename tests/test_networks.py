@@ -120,7 +120,7 @@ def shifted(key, images):
 @pytest.mark.parametrize('draw, by_hand', [
     (from_feed(4), lambda key, i: at(INPUTS.mixed, i)),
     (from_set(relabel.hard(shifted), 4),
-     quick(lambda key, i: fit.set_batch(relabel.hard(shifted), 4, SYNTHETIC, key, i)))], ids=['feed', 'set'])
+     quick(lambda key, i: relabel.hard(shifted)(key, i, SYNTHETIC, 4)))], ids=['feed', 'set'])
 def test_a_network_is_trained_between_the_steps_and_replaced_after_every_third(draw, by_hand):
     policy, traces = compiled(resetting(MLP, RECIPE, every=3, draw=draw))
     rows, network = states(policy, 7), new_network(KEY)
