@@ -2,15 +2,17 @@
 import functools
 import math
 
+import jax
 import optax
 
-from experiments import students as recipes
 from experiments.configs import Config
-from experiments.configs.base import Augmentation, Evaluation, Network, Training
-from jaxdd import augment, data, fit, loop, losses, methods, models, regularizers, relabel, representative
+from experiments.configs.base import Augmentation, Network, Recover, Training
+from jaxdd import augment, data, fit, loop, losses, methods, models, regularizers, relabel, representative, teachers
 from jaxdd.checks import one_of
-from jaxdd.types import Augment, Method, Model, Recipe, Stream, Supervision, Term
+from jaxdd.types import Augment, Curriculum, Method, Model, Read, Recipe, Stream, Term
 
+
+instances = methods.instances
 
 # The engine compiles once per function: equal configurations must give the same function objects.
 once = functools.lru_cache(maxsize=64)
@@ -30,14 +32,29 @@ def strategy(name: str, spec: data.Spec) -> str:
     return augment.STRATEGY['default' if spec.flip else 'no_flip']
 
 
-def method(config: Config, dataset: data.Dataset) -> Method:
-    """The base method, without regularizers."""
-    one_of('method', config.method, METHODS)
-    made = METHODS[config.method](config, dataset.spec)
+def view(name: str, mode: str, spec: data.Spec) -> Augment:
+    """An augmentation per image: operations by name, or one of the two that networks are trained with.
+
+    'padded-crop-flip' pads 4 pixels at 32x32; no view flips where a mirror image changes the class.
+    """
+    if name == 'padded-crop-flip':
+        black = tuple(-m / s for m, s in zip(spec.mean, spec.std))
+        return augment.padded_crop_flip(padding=max(1, min(spec.image_shape[:2]) // 8), fill=black, flip=spec.flip)
+    if name == 'resized-crop-flip':
+        return augment.resized_crop_flip(flip=spec.flip)
+    return augment.independent(strategy(name, spec), mode=mode)
+
+
+def made(config: Config, dataset: data.Dataset) -> tuple[Method, ...]:
+    """The base methods, without regularizers: one, or one per teacher (INFER)."""
+    one_of('method', config.method, {**METHODS, **DECOUPLED})
+    if config.method in DECOUPLED:
+        return tuple(DECOUPLED[config.method](config, dataset.spec, name) for name in config.teachers.networks)
+    one = METHODS[config.method](config, dataset.spec)
     if config.data.sampling == 'random':
-        return made
-    return representative(made, num_classes=dataset.spec.num_classes, per_class=_per_class(config, dataset),
-                          preprocess=preprocess(dataset.spec), every=config.data.cluster_every)
+        return one,
+    return representative(one, num_classes=dataset.spec.num_classes, per_class=_per_class(config, dataset),
+                          preprocess=preprocess(dataset.spec), every=config.data.cluster_every),
 
 
 def _siamese(augmentation: Augmentation, spec: data.Spec) -> Augment:
@@ -76,6 +93,78 @@ def _idc(config: Config, spec: data.Spec) -> Method:
         training=model(config.encoder, spec, batch_statistics=True), classes=m.classes)
 
 
+def teacher(config: Config, name: str, spec: data.Spec, *, batch_statistics: bool = False) -> Model:
+    """A teacher's architecture; in test mode unless it is trained.
+
+    Raises:
+        ValueError: images are to be recovered from a network without batch norm.
+    """
+    made = model(Network(name=name, width=config.teachers.width), spec, batch_statistics=batch_statistics)
+    if config.method in DECOUPLED and not jax.eval_shape(made.init, jax.random.key(0)).batch_stats:
+        raise ValueError(f'teachers.networks must be networks with batch norm, whose moments {config.method} matches; '
+                         f'got {name}')
+    return made
+
+
+def _sre2l(config: Config, spec: data.Spec, name: str) -> Method:
+    return methods.sre2l(teacher(config, name, spec), augment=_recovery(config), box=(spec.mean, spec.std),
+                         **_moments(config.recover))
+
+
+def _infer(config: Config, spec: data.Spec, name: str) -> Method:
+    return methods.infer(teacher(config, name, spec), augment=_recovery(config), **_moments(config.recover))
+
+
+def _moments(r: Recover) -> dict[str, float]:
+    return {'bn_weight': r.bn_weight, 'first_bn_weight': r.first_bn_weight, 'tv_weight': r.tv_weight,
+            'norm_weight': r.norm_weight}
+
+
+def _recovery(config: Config) -> Augment | Curriculum:
+    r = config.recover
+    plain = functools.partial(augment.recovery, jitter=r.jitter, both_signs=r.both_signs, crop=r.crop != 'none')
+    if r.crop != 'curriculum':
+        return plain()
+    return Curriculum(lambda step: plain(scale=(augment.curriculum_scale(step, config.num_steps), 1.0)))
+
+
+def budget(config: Config, spec: data.Spec) -> methods.Budget:
+    """What INFER's set consists of."""
+    return methods.budget(spec.num_classes, len(config.teachers.networks), config.ipc)
+
+
+def require_affordable(config: Config, dataset: data.Dataset) -> None:
+    """Refuses more natural images per class than there are, and an ipc that holds none."""
+    spec, needed = dataset.spec, config.ipc
+    if config.method == 'infer':
+        needed = budget(config, spec).natural
+    if config.method == 'infer' or config.init != 'noise':
+        smallest = data.class_members(dataset.train, spec.num_classes, len(dataset.train.labels))[1]
+        if needed > smallest:
+            raise ValueError(f'ipc {config.ipc} needs {needed} real images per class, and the smallest class has '
+                             f'{smallest}')
+
+
+def teacher_feed(config: Config, dataset: data.Dataset):
+    """The augmented mini-batches that a teacher is squeezed on."""
+    t = config.teachers
+    return FEEDS_OF_TEACHERS[config.data.feed](config, dataset, view(t.strategy, 'S', dataset.spec))
+
+
+def _teacher_batches(config: Config, dataset: data.Dataset, augmentation: Augment):
+    sample = data.epochs(dataset.train, dataset.spec, batch_size=config.teachers.batch_size)
+    return teachers.augmented(sample, augmentation)
+
+
+def _teacher_stream(config: Config, dataset: data.Dataset, augmentation: Augment):
+    """Decoded, cropped and mirrored by the host, ahead of the steps."""
+    crop = 'resized' if config.teachers.strategy == 'resized-crop-flip' else None
+    made = data.epochs_stream(dataset.train, dataset.spec, batch_size=config.teachers.batch_size, crop=crop)
+    return made if crop else teachers.augmented(made, augmentation)
+
+
+FEEDS_OF_TEACHERS = {'device': _teacher_batches, 'stream': _teacher_stream}
+DECOUPLED = {'sre2l': _sre2l, 'infer': _infer}
 METHODS = {'dc': _dc, 'dsa': _dc, 'dm': _dm, 'idm': _idm, 'idc': _idc}
 DISTANCES = {'layerwise_cosine': losses.layerwise_cosine_distance, 'cosine': losses.cosine_distance,
              'squared': losses.squared_distance, 'l1': losses.layerwise_l1, 'l2': losses.layerwise_l2}
@@ -97,15 +186,20 @@ def images_per_class(config: Config) -> int:
 
 
 def terms(config: Config) -> dict[str, Term]:
-    """name -> term of every plug-in, in a fixed order."""
-    table = {'cc': functools.partial(regularizers.cc, form=config.regularizers.cc_form),
-             'cm': regularizers.cm, 'cmi': regularizers.cmi}
+    """name -> term of every plug-in, in a fixed order; SRe2L and INFER judge with the teacher they recover from."""
+    cc, cmi = functools.partial(regularizers.cc, form=config.regularizers.cc_form), regularizers.cmi
+    if config.method in DECOUPLED:
+        cc, cmi = (functools.partial(cc, Read('encoder', 'synthetic')),
+                   functools.partial(cmi, Read('encoder', 'synthetic', 'raw')))
+    table = {'cc': cc, 'cm': regularizers.cm, 'cmi': cmi}
     return {name: make() for name, make in table.items() if name in config.plugins}
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
     """What moves the synthetic set."""
-    return optax.sgd(config.optimizer.learning_rate, momentum=config.optimizer.momentum)
+    o = config.optimizer
+    rate = optax.cosine_decay_schedule(o.learning_rate, config.num_steps) if o.schedule == 'cosine' else o.learning_rate
+    return optax.adam(rate, b1=o.momentum, b2=o.b2) if o.name == 'adam' else optax.sgd(rate, momentum=o.momentum)
 
 
 def feed(config: Config, dataset: data.Dataset) -> loop.DeviceFeed | Stream:
@@ -133,48 +227,6 @@ def proxy_recipe(config: Config, train_size: int) -> Recipe:
     steps = max(1, math.ceil(p.epochs * data.steps_per_epoch(train_size, p.batch_size)))
     return Recipe(fit.sgd(p.learning_rate, momentum=p.momentum, weight_decay=p.weight_decay), steps, p.batch_size,
                   losses.soft_cross_entropy)
-
-
-def student_rate(evaluation: Evaluation, network: str) -> float:
-    """The learning rate of one architecture's students: as configured, else what it learns with."""
-    return evaluation.learning_rate or recipes.LEARNING_RATES.get(network, recipes.DEFAULT)
-
-
-@once
-def student_recipe(evaluation: Evaluation, set_size: int, network: str = 'convnet') -> Recipe:
-    """How students are trained on `set_size` images.
-
-    Schedule 'dsa': E + 1 epochs, one drop of the rate with a new optimiser; 'idc': E epochs, two drops.
-    """
-    per_epoch = data.steps_per_epoch(set_size, evaluation.batch_size)
-    rule = functools.partial(fit.sgd, student_rate(evaluation, network), momentum=evaluation.momentum,
-                             weight_decay=evaluation.weight_decay)
-    last = evaluation.epochs
-    if evaluation.schedule == 'idc':
-        drops = (2 * last // 3 * per_epoch, 5 * last // 6 * per_epoch)
-        optimizer = rule(drop_at=drops, drop_factor=0.2, restart=False)
-    else:
-        optimizer = rule(drop_at=(last // 2 + 2) * per_epoch)  # after epoch index E // 2 + 1
-    return Recipe(optimizer, num_epochs(evaluation) * per_epoch, evaluation.batch_size, losses.soft_cross_entropy)
-
-
-def num_epochs(evaluation: Evaluation) -> int:
-    """Epochs that a student runs in all: E of schedule 'idc' (at least 1), E + 1 of 'dsa'."""
-    return max(1, evaluation.epochs) if evaluation.schedule == 'idc' else evaluation.epochs + 1
-
-
-@once
-def supervision(evaluation: Evaluation, spec: data.Spec) -> Supervision:
-    """What students see of the distilled set."""
-    plain = relabel.hard(augment.independent(strategy(evaluation.strategy, spec), mode=evaluation.mode))
-    return relabel.mixed(plain, _cutmix(evaluation.cutmix)) if evaluation.cutmix else plain
-
-
-def students(evaluation: Evaluation, spec: data.Spec) -> tuple[dict[str, Model], dict[str, Model]]:
-    """name -> architecture, in training and in test mode."""
-    networks = {name: Network(name=name, width=evaluation.width) for name in evaluation.networks}
-    return ({name: model(n, spec, batch_statistics=True) for name, n in networks.items()},
-            {name: model(n, spec) for name, n in networks.items()})
 
 
 @once

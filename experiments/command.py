@@ -8,7 +8,7 @@ import tyro
 
 from experiments import ranges
 from experiments.configs import PRESETS, Config
-from experiments.configs.base import protocol, smoke
+from experiments.configs.presets import protocol, smoke
 from jaxdd.checks import one_of
 
 

@@ -16,8 +16,8 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import build, jobs, ranges, stages
-from experiments.configs import base
+from experiments import jobs, labelling, ranges, stages, students
+from experiments.configs import base, presets
 from experiments.progress import Terminated
 from jaxdd import checkpoint, data, export, parallel, report
 from jaxdd.distill import NonFiniteError
@@ -76,7 +76,7 @@ def parse(argv: Sequence[str]) -> tuple[Options, SyntheticSet, dict]:
     known = made.get('evaluation', {})
     default = base.Evaluation(**{field.name: known[field.name] for field in dataclasses.fields(base.Evaluation)
                                  if field.name in known})
-    default = base.protocol(protocol, default) if protocol else default
+    default = presets.protocol(protocol, default) if protocol else default
     default = dataclasses.replace(default, networks=CROSS)
     options = tyro.cli(Options, args=list(argv), prog='python -m experiments.evaluate', default=Options(
         distilled=argv[0], dataset=made.get('dataset', 'cifar10'), data_dir=made.get('data', {}).get('data_dir'),
@@ -93,12 +93,12 @@ def run(options: Options, synthetic: SyntheticSet, about: dict) -> int:
     with parallel.use(parallel.mesh(options.num_devices)):
         dataset = data.load(options.dataset, data_dir=options.data_dir, image_size=options.image_size)
         _require_same(dataset.spec, synthetic, about)
-        build.students(options.evaluation, dataset.spec)
-        sets = {'distilled': jax.tree.map(np.asarray, synthetic)}
+        students.architectures(options.evaluation, dataset.spec)
+        sets = {'distilled': _labelled(options, dataset.spec, synthetic)}
         if options.random:
-            stored = about.get('stored', synthetic.images)
-            sets['random'] = data.real_subset(jobs.key(options, jobs.RANDOM), dataset.train, dataset.spec,
-                                              ipc=stored.shape[1])
+            subset = data.real_subset(jobs.key(options, jobs.RANDOM), dataset.train, dataset.spec,
+                                      ipc=_images_per_class(synthetic, about))
+            sets['random'] = _labelled(options, dataset.spec, subset)
         accuracy = _known(path, options, synthetic)
         for name in options.evaluation.networks:
             alone = dataclasses.replace(options, evaluation=dataclasses.replace(options.evaluation, networks=(name,)))
@@ -112,6 +112,26 @@ def run(options: Options, synthetic: SyntheticSet, about: dict) -> int:
     print(f'\n{report.table(_results(options, synthetic, about, accuracy))}\n\n'
           f'{drop(accuracy["distilled"], options.evaluation.networks)}\n{path}')
     return 0
+
+
+def _labelled(options: Options, spec: data.Spec, synthetic: SyntheticSet) -> labelling.Labelled:
+    """The set with hard labels, or with the logits that its run left beside it."""
+    synthetic, evaluation = jax.tree.map(np.asarray, synthetic), options.evaluation
+    if evaluation.labels == 'hard':
+        return labelling.Labelled(synthetic, students.seen(evaluation, spec), 0)
+    path = pathlib.Path(options.distilled).parent / 'labels.npz'
+    logits = labelling.load_static(path, synthetic) if evaluation.labels == 'static' and not options.random else None
+    if logits is None:
+        raise ValueError(f'{evaluation.labels} labels need the teachers'
+                         f'{", for the random images too" if options.random else ""}; let experiments.run evaluate in '
+                         'the set\'s workdir (--evaluation.networks), or use --evaluation.protocol dsa for hard labels')
+    return labelling.Labelled(synthetic._replace(labels=logits), students.seen(evaluation, spec), 0)
+
+
+def _images_per_class(synthetic: SyntheticSet, about: dict) -> int:
+    """How many the set counts as: what its run was asked for, else what is stored."""
+    stored = about.get('stored', synthetic.images)
+    return about['info'].get('config', {}).get('ipc') or stored.shape[1]
 
 
 def drop(accuracy: dict[str, Accuracy], networks: Sequence[str]) -> str:
@@ -157,7 +177,7 @@ def _results(options: Options, synthetic: SyntheticSet, about: dict, accuracy: d
     return {'method': made.get('method', 'distilled'), 'plugins': made.get('plugins', []), 'dataset': options.dataset,
             'ipc': made.get('ipc'), 'identity': _identity(options, synthetic), 'hardware': parallel.hardware(),
             'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
-            'learning_rates': {name: build.student_rate(e, name) for name in accuracy['distilled']},
+            'learning_rates': {name: students.rate(e, name) for name in accuracy['distilled']},
             'set': about['info'], 'accuracy': accuracy}
 
 

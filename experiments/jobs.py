@@ -1,19 +1,17 @@
 """A configuration with everything built from it; what identifies its parts; what its stages say."""
 import dataclasses
 import pathlib
-import zlib
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
-from experiments import build
+from experiments import build, students
 from experiments.configs import Config
 from jaxdd import data, parallel
 from jaxdd.types import Method, Model, SyntheticSet
 
 
-INITIAL, RUN, STUDENTS, RANDOM = range(4)  # what the keys of a run are for
+INITIAL, RUN, STUDENTS, RANDOM, LABELS = range(5)  # what the keys of a run are for
 
 
 class Job(NamedTuple):
@@ -21,21 +19,42 @@ class Job(NamedTuple):
     config: Config
     spec: data.Spec
     dataset: data.Dataset
-    method: Method                   # without regularizers
+    methods: tuple[Method, ...]      # without regularizers: one, or one per teacher
     models: dict[str, Model]         # of the roles that regularizers add
-    initial: SyntheticSet
+    initial: SyntheticSet | None     # None: every chunk makes its own
     steps_per_call: int
+
+    @property
+    def method(self) -> Method:
+        """The only method, or the first teacher's."""
+        return self.methods[0]
 
 
 def load(config: Config) -> Job:
     """Reads the data and builds everything that can fail on wrong input, before any computation."""
-    dataset = data.load(config.dataset, data_dir=config.data.data_dir, image_size=config.data.image_size)
+    d = config.data
+    dataset = data.load(config.dataset, data_dir=d.data_dir, image_size=d.image_size, lazy=d.lazy, resize=d.resize)
+    dataset = dataset._replace(spec=_normalised(config, dataset.spec))
     spec = dataset.spec
-    method = build.method(config, dataset)
+    made = build.made(config, dataset)
     models = {'proxy': build.model(config.proxies.network, spec)} if needs_proxy(config) else {}
-    build.students(config.evaluation, spec)
-    initial = _initial(config, dataset, method)
-    return Job(config, spec, dataset, method, models, initial, steps_per_call(config))
+    students.architectures(config.evaluation, spec)
+    for name in config.teachers.networks:
+        build.teacher(config, name, spec)
+    decoupled = config.method in build.DECOUPLED
+    if decoupled:
+        build.require_affordable(config, dataset)
+    initial = None if decoupled else _initial(config, dataset, made[0])
+    return Job(config, spec, dataset, made, models, initial, steps_per_call(config))
+
+
+def _normalised(config: Config, spec: data.Spec) -> data.Spec:
+    """The data set's row with the normalisation that was asked for."""
+    chosen = {name: value for name in ('mean', 'std') if (value := getattr(config.data, name)) is not None}
+    for name, value in chosen.items():
+        if len(value) != spec.image_shape[-1]:
+            raise ValueError(f'data.{name} must be {spec.image_shape[-1]} numbers, one per channel, got {len(value)}')
+    return spec._replace(**chosen)
 
 
 def _initial(config: Config, dataset: data.Dataset, method: Method) -> SyntheticSet:
@@ -70,11 +89,15 @@ def needs_proxy(config: Config) -> bool:
 def identity(job: Job) -> dict:
     """What determines the distilled images: data and configuration, less paths, evaluation and how far to go."""
     config = job.config
-    fields = {**dataclasses.asdict(config), 'data_set': _data_identity(job), 'plugins': sorted(config.plugins)}
-    for name in ('workdir', 'cache_dir', 'num_steps', 'evaluation', 'checkpoint_every', 'keep', 'steps_per_call',
-                 'num_devices', 'smoke'):
+    fields = {**dataclasses.asdict(config), 'data_set': data_identity(job), 'plugins': sorted(config.plugins)}
+    decoupled = config.method in build.DECOUPLED
+    for name in ('workdir', 'cache_dir', 'evaluation', 'checkpoint_every', 'keep', 'steps_per_call', 'num_devices',
+                 'smoke', *(() if decoupled or config.optimizer.schedule == 'cosine' else ('num_steps',)),
+                 *(() if decoupled else ('teachers',))):
         del fields[name]
     del fields['data']['data_dir']
+    if decoupled:
+        del fields['teachers']['checkpoint_every'], fields['recover']['together'], fields['recover']['storage']
     if not needs_proxy(config):
         del fields['proxies']
     fields['regularizers'] = {name: fields['regularizers'][name] for name in sorted(fields['regularizers'])
@@ -86,21 +109,23 @@ def pool_identity(job: Job) -> dict:
     """What determines the proxies' weights: recipe, seed and data."""
     fields = dataclasses.asdict(job.config.proxies)
     del fields['count']
-    return {'recipe': fields, **_data_identity(job)}
+    return {'recipe': fields, **data_identity(job)}
 
 
 def baseline_identity(job: Job) -> dict:
     """What determines the accuracy of random real images: protocol, learning rates, size, seed and data."""
     c = job.config
-    rates = {name: build.student_rate(c.evaluation, name) for name in c.evaluation.networks}
+    rates = {name: students.rate(c.evaluation, name) for name in c.evaluation.networks}
+    taught = {} if c.evaluation.labels == 'hard' else {'teachers': dataclasses.asdict(c.teachers)}
     return {'evaluation': dataclasses.asdict(c.evaluation), 'learning_rates': rates, 'ipc': c.ipc, 'seed': c.seed,
-            'hardware': parallel.hardware(), **_data_identity(job)}
+            'hardware': parallel.hardware(), **taught, **data_identity(job)}
 
 
-def _data_identity(job: Job) -> dict:
+def data_identity(job: Job) -> dict:
+    """What determines the data: normalisation, images and labels."""
     train = job.dataset.train
-    return {'mean': job.spec.mean, 'std': job.spec.std, 'images': list(np.shape(train.images)),
-            'checksum': zlib.crc32(np.ascontiguousarray(train.labels), zlib.crc32(np.ascontiguousarray(train.images)))}
+    return {'mean': job.spec.mean, 'std': job.spec.std, 'images': list(train.images.shape),
+            'checksum': data.checksum(train)}
 
 
 def cache(config: Config) -> pathlib.Path:
@@ -110,25 +135,33 @@ def cache(config: Config) -> pathlib.Path:
 
 def prepare_message(job: Job) -> str:
     """What the second stage will do."""
-    p = job.config.proxies
-    if not job.models:
+    p, t = job.config.proxies, job.config.teachers
+    parts, images = [], len(job.dataset.train.labels)
+    if job.models:
+        parts.append(f'{p.count} proxies ({p.network.name}), {p.epochs:g} epochs of {images} images each')
+    if t.networks:
+        how = 'loaded' if t.weights else f'squeezed for {t.epochs:g} epochs of {images} images'
+        parts.append(f'{len(t.networks)} teacher{"s" if len(t.networks) > 1 else ""} ({", ".join(t.networks)}), {how}')
+    if not parts:
         return 'no plug-in reads a proxy: nothing to prepare'
-    return (f'{p.count} proxies ({p.network.name}), {p.epochs:g} epochs of {len(job.dataset.train.labels)} images '
-            f'each; cached in {job.config.cache_dir}')
+    return f'{"; ".join(parts)}; cached in {job.config.cache_dir}'
 
 
 def distil_message(job: Job) -> str:
     """What the third stage will do."""
     c = job.config
+    seen = (f'{c.data.per_class} real images per class and step' if c.method not in build.DECOUPLED
+            else 'in independent chunks')
     return (f'distilling {job.spec.num_classes * c.ipc} images with {" + ".join((c.method, *c.plugins))}: '
-            f'{c.num_steps} steps, {c.data.per_class} real images per class and step, on {parallel.hardware()}')
+            f'{c.num_steps} steps, {seen}, on {parallel.hardware()}')
 
 
 def evaluate_message(job: Job) -> str:
     """What the fourth stage will do."""
     e = job.config.evaluation
-    return (f'training {e.num_seeds} students x {", ".join(e.networks)} for {build.num_epochs(e)} epochs on the '
-            'distilled set, and as many on random real images')
+    labels = '' if e.labels == 'hard' else f' with {e.labels} labels'
+    return (f'training {e.num_seeds} students x {", ".join(e.networks)} for {students.num_epochs(e)} epochs on the '
+            f'distilled set{labels}, and as many on random real images')
 
 
 def key(config, purpose: int) -> jax.Array:

@@ -48,10 +48,14 @@ class History:
         with self.path.open('a') as file:
             file.write(json.dumps({'step': step, **values}) + '\n')
 
-    def callback(self, every: int) -> Callback:
-        """Writes the mean of each metric over the steps since the last dispatch, every `every` steps."""
+    def callback(self, every: int, *, offset: int = 0) -> Callback:
+        """Writes the mean of each metric over the steps since the last dispatch, every `every` steps.
+
+        Args:
+            offset: steps of the run before this part of it.
+        """
         return Callback(every, lambda state, step, metrics: self.add(
-            step, {name: float(np.mean(values)) for name, values in sorted(metrics.items())}))
+            offset + step, {name: float(np.mean(values)) for name, values in sorted(metrics.items())}))
 
 
 class Stages:

@@ -4,7 +4,7 @@ import functools
 import math
 
 from experiments.configs import Config
-from experiments.configs.base import Matching, Training
+from experiments.configs.base import Augmentation, Matching, Network, Recover, Training
 from experiments.configs.dc import LOOPS
 from jaxdd.checks import one_of
 from jaxdd.models import NAMES
@@ -17,31 +17,48 @@ AT_LEAST = {'ipc': 1, 'num_steps': 1, 'checkpoint_every': 1, 'keep': 1, 'steps_p
             'training.momentum': 0, 'training.weight_decay': 0, 'training.cutmix': 0, 'training.queue_size': 1,
             'training.train_count': 1, 'matching.ce_weight': 0, 'matching.factor': 1, 'matching.max_synthetic': 1,
             'evaluation.num_seeds': 1, 'evaluation.epochs': 0, 'evaluation.batch_size': 1, 'evaluation.every': 0,
-            'evaluation.width': 1, 'evaluation.weight_decay': 0, 'evaluation.cutmix': 0,
+            'evaluation.width': 1, 'evaluation.weight_decay': 0, 'evaluation.cutmix': 0, 'evaluation.mixup': 0,
+            'evaluation.warmup_epochs': 0, 'evaluation.label_top_k': 1, 'optimizer.b2': 0,
+            'recover.bn_weight': 0, 'recover.first_bn_weight': 0, 'recover.tv_weight': 0, 'recover.norm_weight': 0,
+            'recover.jitter': 0, 'recover.classes_per_chunk': 1, 'recover.images_per_chunk': 1, 'recover.together': 1,
+            'teachers.width': 1, 'teachers.batch_size': 1, 'teachers.weight_decay': 0, 'teachers.warmup_epochs': 0,
+            'teachers.checkpoint_every': 1, 'teachers.seed': 0,
             **{f'regularizers.{name}.{field}': 0 for name in ('cc', 'cm', 'cmi') for field in ('weight', 'ratio')}}
 ABOVE_ZERO = ('optimizer.learning_rate', 'proxies.learning_rate', 'proxies.epochs', 'evaluation.learning_rate',
-              'training.learning_rate')
-BELOW_ONE = ('optimizer.momentum', 'proxies.momentum', 'evaluation.momentum', 'training.momentum')
+              'training.learning_rate', 'teachers.learning_rate', 'teachers.epochs', 'evaluation.temperature')
+BELOW_ONE = ('optimizer.momentum', 'optimizer.b2', 'proxies.momentum', 'evaluation.momentum', 'training.momentum',
+             'teachers.momentum')
 AT_MOST_ONE = ('training.cutmix', 'evaluation.cutmix')
-SEEDS = ('seed', 'proxies.seed')
+SEEDS = ('seed', 'proxies.seed', 'teachers.seed')
+DECOUPLED = ('sre2l', 'infer')
 FORMS = ('squared', 'exp_hinge')
 
 # What each field may be called.
 DISTANCES = {'dc': ('layerwise_cosine', 'cosine', 'squared'), 'dsa': ('layerwise_cosine', 'cosine', 'squared'),
              'idc': ('l1', 'l2')}
-CHOICES = {'regularizers.cc_form': FORMS, 'data.feed': ('device', 'stream'),
-           'data.sampling': ('random', 'representative'), 'init': ('real', 'noise'),
-           'matching.classes': ('joint', 'sequential')}
-SCHEDULES = ('dsa', 'idc')
+CHOICES = {'regularizers.cc_form': FORMS, 'data.resize': ('square', 'stretched', 'margin'),
+           'data.feed': ('device', 'stream'),
+           'data.sampling': ('random', 'representative'), 'init': ('real', 'noise', 'rded'),
+           'matching.classes': ('joint', 'sequential'), 'optimizer.name': ('sgd', 'adam'),
+           'optimizer.schedule': ('constant', 'cosine'), 'recover.crop': ('none', 'resized', 'curriculum'),
+           'recover.storage': ('exact', 'uint8', 'jpeg'),
+           'teachers.strategy': ('none', 'padded-crop-flip', 'resized-crop-flip')}
+STUDENT_CHOICES = {'schedule': ('dsa', 'idc', 'cosine'), 'optimizer': ('sgd', 'adamw'),
+                   'labels': ('hard', 'static', 'dynamic', 'replayed'), 'label_dtype': ('float16', 'float32')}
 
-# Which fields of `matching` and `training` a method uses; the others stay None.
+# Which fields of `matching`, `training` and `recover` a method uses; the others stay None.
 _GROWN = ('batch_size', 'learning_rate', 'momentum', 'weight_decay')
 _GRADIENTS = ('matching.distance', *(f'training.{name}' for name in ('every', 'epochs', 'strategy', *_GROWN)))
+_RECOVERED = tuple(f'recover.{name}' for name in (
+    'bn_weight', 'first_bn_weight', 'tv_weight', 'norm_weight', 'jitter', 'both_signs', 'crop', 'images_per_chunk',
+    'together', 'storage'))
 USES = {'dm': (), 'dc': _GRADIENTS, 'dsa': _GRADIENTS,
         'idm': ('matching.ce_weight', 'matching.factor', 'matching.classes', *(f'training.{name}' for name in (
             'every', 'num_batches', 'queue_size', 'train_count', *_GROWN))),
         'idc': ('matching.distance', 'matching.factor', 'matching.max_synthetic', 'matching.classes', *(
-            f'training.{name}' for name in ('every', 'num_batches', 'strategy', 'cutmix', *_GROWN)))}
+            f'training.{name}' for name in ('every', 'num_batches', 'strategy', 'cutmix', *_GROWN))),
+        'sre2l': (*_RECOVERED, 'recover.classes_per_chunk'), 'infer': _RECOVERED}
+OPTIONAL = ('matching.max_synthetic', 'recover.together')    # None has a meaning there
 
 
 def require(config: Config) -> None:
@@ -69,8 +86,8 @@ def require_evaluation(options) -> None:
 def _applicable(config: Config) -> None:
     """Refuses settings that the method has no use for, and asks for those that it lacks."""
     uses = USES.get(config.method, ())
-    for record in ('matching', 'training'):
-        for field in dataclasses.fields({'matching': Matching, 'training': Training}[record]):
+    for record, kind in {'matching': Matching, 'training': Training, 'recover': Recover}.items():
+        for field in dataclasses.fields(kind):
             name = f'{record}.{field.name}'
             _refuse(name, _get(config, name), f'left alone: {config.method} has no use for it',
                     name not in uses and _get(config, name) is not None)
@@ -80,7 +97,33 @@ def _applicable(config: Config) -> None:
                          '(steps per network) and --training.epochs (of its training after each)')
     for name in uses:
         _refuse(name, None, f'given: {config.method} needs it',
-                _get(config, name) is None and name != 'matching.max_synthetic')
+                _get(config, name) is None and name not in OPTIONAL)
+    _decoupled(config) if config.method in DECOUPLED else _refuse(
+        'init', config.init, 'real or noise', config.init == 'rded')
+    _teachers(config)
+
+
+def _decoupled(config: Config) -> None:
+    """Rules of the methods that recover images from teachers."""
+    others = {'data.sampling': 'random', 'evaluation.every': 0, 'encoder': Network(), 'augmentation': Augmentation()}
+    for name, only in others.items():
+        _refuse(name, _get(config, name), f'left alone: {config.method} has no use for it', _get(config, name) != only)
+    count = len(config.teachers.networks)
+    _refuse('teachers.networks', count, 'one network with batch norm', config.method == 'sre2l' and count != 1)
+    _refuse('teachers.networks', 'none', 'at least one network with batch norm', not count)
+    _refuse('init', config.init, 'real: INFER keeps natural images',
+            config.method == 'infer' and config.init != 'real')
+
+
+def _teachers(config: Config) -> None:
+    t, e = config.teachers, config.evaluation
+    for name in t.networks:
+        one_of('teachers.networks', name, NAMES)
+    _refuse('teachers.networks', ' '.join(t.networks), 'names that differ', len(set(t.networks)) < len(t.networks))
+    _refuse('teachers.weights', f'{len(t.weights)} files', f'one per network ({len(t.networks)})',
+            bool(t.weights) and len(t.weights) != len(t.networks))
+    _refuse('teachers.networks', 'none', f'given: {e.labels} labels need teachers',
+            e.labels != 'hard' and not t.networks)
 
 
 def _numbers(options, prefixes: tuple[str, ...]) -> None:
@@ -113,7 +156,10 @@ def _student_names(options) -> None:
     names = options.evaluation.networks
     for name in names:
         one_of('evaluation.networks', name, NAMES)
-    one_of('evaluation.schedule', options.evaluation.schedule, SCHEDULES)
+    for field, valid in STUDENT_CHOICES.items():
+        one_of(f'evaluation.{field}', getattr(options.evaluation, field), valid)
+    _refuse('evaluation.temperature', None, 'given: soft labels need it',
+            options.evaluation.labels != 'hard' and options.evaluation.temperature is None)
     _refuse('evaluation.networks', ' '.join(names), 'names that differ', len(set(names)) < len(names))
     _refuse('evaluation.networks', 'none', 'at least one network', not names)
 

@@ -1,18 +1,23 @@
 """What a run leaves in its workdir: the distilled set, pictures, results.json and report.md."""
 import dataclasses
+import math
 import pathlib
 import subprocess
 import sys
 import tempfile
 from importlib import metadata
 
-from experiments import cells
+import numpy as np
+
+from experiments import build, cells, labelling
 from experiments.jobs import Job
 from experiments.stages import Distilled, Scores
 from jaxdd import data, export, parallel, report
 from jaxdd.files import write_whole
+from jaxdd.teachers import Teacher
 
 PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+SHOWN = 20    # classes of the picture
 PICTURES = {'The distilled set beside its initialisation': 'grid.png', 'Losses and accuracy': 'curves.png'}
 
 
@@ -38,11 +43,11 @@ def require_writable(folder: pathlib.Path, option: str) -> None:
 def distilled_set(job: Job, distilled: Distilled, workdir: pathlib.Path) -> None:
     """Writes distilled.npz: images, labels, normalisation, class names, and how they were made."""
     export.save_npz(workdir / 'distilled.npz', distilled.synthetic, mean=job.spec.mean, std=job.spec.std,
-                    class_names=_class_names(job), stored=distilled.stored, info={
+                    class_names=_class_names(job), stored=_kept(distilled), info={
                         'config': dataclasses.asdict(job.config), 'weights': distilled.weights, 'commit': commit()})
 
 
-def results(job: Job, distilled: Distilled, scores: Scores, seconds: dict[str, float]) -> dict:
+def results(job: Job, teachers: list[Teacher], distilled: Distilled, scores: Scores, seconds: dict[str, float]) -> dict:
     """Everything that a reader needs to believe and repeat a run, as JSON-able records."""
     config = job.config
     e = config.evaluation
@@ -58,9 +63,9 @@ def results(job: Job, distilled: Distilled, scores: Scores, seconds: dict[str, f
         'on_the_way': {str(step): accuracy for step, accuracy in distilled.accuracies.items()},
         'seconds': {**seconds, 'compile (within distil)': round(distilled.compile_seconds, 2)},
         'seconds_per_step': distilled.seconds_per_step,
-        'bytes': export.stored_bytes(distilled.synthetic._replace(images=distilled.stored)),
-        'images': {'stored per class': distilled.stored.shape[1],
-                   'trained on per class': distilled.synthetic.images.shape[1]},
+        'bytes': {'images': sum(array.nbytes for array in distilled.stored.values()),
+                  'labels': scores.label_bytes['distilled'], **_more_bytes(job, distilled, scores)},
+        'images': _counts(job, distilled), 'teachers': {t.name: t.accuracy for t in teachers},
         'published': cells.published(config), 'pictures': PICTURES,
     }
 
@@ -69,15 +74,47 @@ def everything(results: dict, job: Job, distilled: Distilled, scores: Scores, wo
     """Writes results.json, the pictures and report.md; returns what the terminal shows."""
     def pixels(images):
         return data.denormalise(job.spec, images)
-    first = job.method.parametrization.decode(*job.method.parametrization.init(None, job.initial))
-    export.save_grid_png(workdir / 'grid.png', pixels(first.images), pixels(distilled.synthetic.images),
-                         class_names=_class_names(job), titles=(f'{job.config.init} initialisation', 'distilled'))
+    natural = job.config.method == 'infer'
+    after = distilled.synthetic.images[:, distilled.before.shape[1]:] if natural else distilled.synthetic.images
+    export.save_grid_png(workdir / 'grid.png', pixels(distilled.before)[:SHOWN], pixels(after)[:SHOWN],
+                         class_names=_class_names(job)[:SHOWN],
+                         titles=('natural', 'compensated') if natural else (f'{job.config.init} initialisation',
+                                                                            'distilled'))
     ends = {**distilled.accuracies, job.config.num_steps: scores.distilled}
     report.curves_png(workdir / 'curves.png', distilled.history, ends, random=scores.random)
     report.write_results(workdir / 'results.json', results)
     write_whole(workdir / 'report.md', report.report(results).encode())
     return f'\n{report.table(results)}\n\nreport: {workdir / "report.md"}\npictures: {workdir / "grid.png"}, ' \
            f'{workdir / "curves.png"}\ndistilled set: {workdir / "distilled.npz"}'
+
+
+def _kept(distilled: Distilled):
+    """What a set's file holds beside the images: mosaics (IDM, IDC), or natural images and compensators (INFER)."""
+    if len(distilled.stored) > 1:
+        return distilled.stored
+    images = distilled.stored['images']
+    return images if images.dtype == np.float32 else None
+
+
+def _counts(job: Job, distilled: Distilled) -> dict:
+    """Images per class, as stored, as the paper counts them, and as trained on."""
+    trained = distilled.synthetic.images.shape[1]
+    if job.config.method != 'infer':
+        return {'stored per class': distilled.stored['images'].shape[1], 'trained on per class': trained}
+    spent = build.budget(job.config, job.spec)
+    return {'nominal per class': job.config.ipc, 'natural per class': spent.natural, 'compensators': spent.compensators,
+            'effective per class': round(spent.effective_ipc, 4), 'trained on per class': trained}
+
+
+def _more_bytes(job: Job, distilled: Distilled, scores: Scores) -> dict:
+    """What the random set takes; and what every soft label of a training would take, were it kept."""
+    e, spec = job.config.evaluation, job.spec
+    images = distilled.synthetic.images
+    more = {'random images': job.config.ipc * spec.num_classes * math.prod(spec.image_shape),
+            'random labels': scores.label_bytes['random']}
+    if e.labels in ('dynamic', 'replayed'):
+        more['labels, were all kept'] = labelling.storable_bytes(e, images.shape[0] * images.shape[1], spec.num_classes)
+    return more
 
 
 def commit() -> str:

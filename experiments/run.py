@@ -47,20 +47,20 @@ def run(config: Config) -> int:
         job = jobs.load(config)
         stages.require_continuable(job, workdir)
         progress.begin('prepare', jobs.prepare_message(job))
-        pool = stages.prepare(job, stop)
+        prepared = stages.prepare(job, stop)
         progress.begin('distil', jobs.distil_message(job))
-        distilled = None if stop() else stages.distil(job, pool, workdir, stop)
-        if stop():
-            print(f'stopped; the same command continues. Checkpoints: {workdir / "checkpoints"}')
+        distilled = None if stop() else stages.distil(job, prepared, workdir, stop)
+        if stop() or distilled is None:
+            print(f'stopped; the same command continues from what lies in {workdir}')
             return STOPPED
         record.distilled_set(job, distilled, workdir)
         progress.begin('evaluate', jobs.evaluate_message(job))
-        scores = stages.evaluate(job, distilled, stop)
+        scores = stages.evaluate(job, prepared, distilled, workdir, stop)
         if stop():
             print(f'stopped during evaluation; the same command evaluates again. {workdir / "distilled.npz"} is whole')
             return STOPPED
         progress.begin('report', 'writing the results')
-        results = record.results(job, distilled, scores, progress.seconds)
+        results = record.results(job, prepared.teachers, distilled, scores, progress.seconds)
         print(record.everything(results, job, distilled, scores, workdir))
     return 0
 

@@ -36,6 +36,17 @@ def test_a_set_comes_back_bitwise(tmp_path, learning_rate):
     assert [p.name for p in (tmp_path / 'deep').iterdir()] == ['distilled.npz']
 
 
+def test_what_is_kept_is_stored_where_it_differs_from_the_images(tmp_path):
+    one = synthetic()
+    kept = np.random.default_rng(1).normal(size=(2, 1, 8, 8, 3))
+    found, rest = export.load_npz(save(tmp_path / 'x.npz', one, stored=jnp.asarray(kept, jnp.float32)))
+    assert rest['stored'].dtype == np.float32
+    np.testing.assert_array_equal(rest['stored'], kept.astype(np.float32))
+    np.testing.assert_array_equal(found.images, one.images)
+    for same in (None, one.images):
+        assert 'stored' not in export.load_npz(save(tmp_path / 'x.npz', one, stored=same))[1]
+
+
 def test_bytes_are_denormalised_and_clipped(tmp_path):
     images = jnp.stack([jnp.full((1, 2, 2, 3), v) for v in (0.0, 100.0)])
     labels = jnp.eye(2)[:, None]

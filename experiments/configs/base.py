@@ -3,8 +3,6 @@ import dataclasses
 
 import tyro
 
-from jaxdd.checks import one_of
-
 frozen = dataclasses.dataclass(frozen=True, kw_only=True)
 
 
@@ -15,6 +13,14 @@ class Data:
     """Folder of the prepared data sets; default: TensorFlow Datasets' own."""
     image_size: int | None = None
     """Pixels; resizes an image folder's images, shorter side then centre crop."""
+    lazy: bool | None = None
+    """Leave an image folder on disk and decode what a step needs; default: where it takes more than 4 GiB decoded."""
+    resize: str = 'square'
+    """Of an image folder: 'square', the shorter side and a centre crop; 'stretched', both sides; 'margin', 256/224."""
+    mean: tuple[float, ...] | None = None
+    """Normalisation per channel, of pixels in [0, 1]; default: the data set's own. To use a teacher's."""
+    std: tuple[float, ...] | None = None
+    """As `mean`."""
     per_class: int = 256
     """Real images per class per step."""
     sampling: str = 'random'
@@ -37,10 +43,17 @@ class Network:
 
 
 @frozen
-class SGD:
-    """Stochastic gradient descent on the synthetic set."""
+class Optimizer:
+    """What moves the synthetic set."""
+    name: str = 'sgd'
+    """'sgd', or 'adam' (eps 1e-8)."""
     learning_rate: float = 1.0
     momentum: float = 0.5
+    """Of 'sgd'; b1 of 'adam'."""
+    b2: float = 0.9
+    """Of 'adam'."""
+    schedule: str = 'constant'
+    """'constant', or 'cosine': to 0 over the steps of a chunk."""
 
 
 @frozen
@@ -65,6 +78,60 @@ class Matching:
     """Most decoded images per class and step (IDC)."""
     classes: str | None = None
     """'sequential': one optimiser step per class, as in the authors' code; 'joint': one on the class sum (IDM, IDC)."""
+
+
+@frozen
+class Recover:
+    """How images are recovered from a teacher, in independent chunks (SRe2L, INFER); None: of no use to the method."""
+    bn_weight: float | None = None
+    """Of the batch-norm moments; INFER's alpha."""
+    first_bn_weight: float | None = None
+    """Of the first layer within them."""
+    tv_weight: float | None = None
+    """Of total variation."""
+    norm_weight: float | None = None
+    """Of the images' 2-norm."""
+    jitter: int | None = None
+    """Pixels; the batch is rolled by up to this much."""
+    both_signs: bool | None = None
+    """Roll in both directions (SRe2L on Tiny-ImageNet)."""
+    crop: str | None = None
+    """'none', 'resized': a random-resized crop and flip of the batch, or 'curriculum': from global to local (CDA)."""
+    classes_per_chunk: int | None = None
+    """Classes that are recovered together (SRe2L; INFER takes all)."""
+    images_per_chunk: int | None = None
+    """Images per class that are recovered together; CC and CMI compare these, so they need 2 or more."""
+    together: int | None = None
+    """Chunks as one program; default: 1 on CPUs, 8 on accelerators."""
+    storage: str | None = None
+    """'exact', 'uint8' (rounded down, as the authors'), or 'jpeg' (quality 75, as the authors' files). Of INFER
+    'exact' keeps natural images as uint8 and compensators as float16; the others are the authors' copies of all."""
+
+
+@frozen
+class Teachers:
+    """Networks that are squeezed from the real set, recovered from, and label (SRe2L, INFER)."""
+    networks: tuple[str, ...] = ()
+    """Names of jaxdd.models with batch norm; SRe2L takes one."""
+    width: int | None = None
+    """Channels of the first block; default: the architecture's own."""
+    epochs: float = 200
+    """Passes over the training set; longer squeezing makes recovery harder."""
+    batch_size: int = 128
+    """Images."""
+    learning_rate: float = 0.1
+    """Falls to 0 along a cosine, stepped per epoch."""
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup_epochs: int = 0
+    strategy: str = 'padded-crop-flip'
+    """Augmentation: 'padded-crop-flip' or 'resized-crop-flip'."""
+    weights: tuple[str, ...] = ()
+    """One file (.pth, .safetensors; torchvision's names) or teacher folder per network, instead of squeezing."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints of a squeeze."""
+    seed: int = 0
+    """Of the teachers; runs with another `seed` share them."""
 
 
 @frozen
@@ -136,7 +203,9 @@ class Proxies:
 class Evaluation:
     """Students trained from scratch on the distilled set."""
     protocol: str = 'dsa'
-    """Sets the fields below: 'dsa' (DSA, DM, IDM, IID), 'dc' (300 epochs, no augmentation), 'idc' or 'quick'."""
+    """Sets the fields below: 'dsa' (DSA, DM, IDM, IID), 'dc' (300 epochs, no augmentation), 'idc', 'quick', or one of
+    the soft-label protocols: sre2l, sre2l-tiny, sre2l-imagenet, infer, infer-tiny, infer-imagenet; the last three
+    also with -dynamic."""
     networks: tuple[str, ...] = ('convnet',)
     """Architectures of the students."""
     width: int | None = None
@@ -144,21 +213,42 @@ class Evaluation:
     num_seeds: int = 5
     """Students per architecture."""
     epochs: int = 1000
-    """E, the last epoch index: E + 1 epochs in all, as in the papers' code (schedule 'idc': E)."""
+    """E, the last epoch index: E + 1 epochs in all, as in the papers' code (schedules 'idc' and 'cosine': E)."""
     batch_size: int = 256
     """Images."""
+    labels: str = 'hard'
+    """'hard'; 'static': teachers' logits on the clean images; 'dynamic': on every mixed batch; 'replayed': dynamic ones
+    that were recorded once, with their key (FKD)."""
+    temperature: float | None = None
+    """Of the teachers' and the students' softmax; soft labels need it."""
+    squared_temperature: bool = False
+    """Multiply the soft-label loss by temperature^2."""
+    label_dtype: str = 'float16'
+    """Of stored logits: 'float16' or 'float32'."""
+    label_top_k: int | None = None
+    """Logits kept per recorded label; default: all."""
+    optimizer: str = 'sgd'
+    """'sgd' or 'adamw'."""
     learning_rate: float | None = None
     """Default: 0.01, or what the architecture learns with (experiments/students.py)."""
     schedule: str = 'dsa'
-    """'dsa': x 0.1 with a new optimiser after epoch E // 2 + 1. 'idc': E epochs in all, x 0.2 at 2/3 and at 5/6."""
+    """'dsa': x 0.1 with a new optimiser after epoch E // 2 + 1. 'idc': E epochs in all, x 0.2 at 2/3 and at 5/6.
+    'cosine': E epochs in all, to 0, stepped per epoch."""
+    warmup_epochs: int = 0
+    """Of 'cosine'."""
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    decay_all: bool = True
+    """Of 'adamw': decay biases and norms too."""
     strategy: str = 'default'
-    """Augmentation of the students' batches, parameters per image: operations, 'none', or the data set's 'default'."""
+    """Augmentation of the students' batches, parameters per image: operations, 'none', the data set's 'default',
+    'padded-crop-flip' or 'resized-crop-flip'."""
     mode: str = 'S'
     """As in `augmentation.mode`."""
     cutmix: float = 0.0
     """Probability of mixing a mini-batch."""
+    mixup: float = 0.0
+    """alpha of mixup; 0: none."""
     every: int = 0
     """Synthetic-set updates between evaluations on the way; 0: only at the end."""
 
@@ -185,10 +275,12 @@ class Config:
     """Synthetic-set updates; an update is one optimiser step, or one per class where classes go one by one."""
     init: str = 'real'
     """The first synthetic images: 'real' ones at random, or 'noise'."""
-    optimizer: SGD = SGD()
+    optimizer: Optimizer = Optimizer()
     data: Data = Data()
     encoder: Network = Network()
     training: Training = Training()
+    teachers: Teachers = Teachers()
+    recover: Recover = Recover()
     matching: Matching = Matching()
     augmentation: Augmentation = Augmentation()
     regularizers: Regularizers = Regularizers()
@@ -202,47 +294,3 @@ class Config:
     """Steps per dispatch; default: 1 on CPUs, 50 on accelerators."""
     num_devices: int | None = None
     """Devices to use; default: all, one per core on a CPU host."""
-
-
-# What a protocol's name sets; a name is printed with its epochs, so that a changed budget is seen. 'quick' is for smoke
-# runs and first looks: its numbers compare with nothing published.
-_DSA = {'epochs': 1000, 'num_seeds': 5, 'batch_size': 256, 'schedule': 'dsa', 'strategy': 'default', 'mode': 'S',
-        'cutmix': 0.0}
-PROTOCOLS = {'dsa': _DSA,
-             'dc': {**_DSA, 'epochs': 300, 'strategy': 'none'},
-             'idc': {**_DSA, 'batch_size': 64, 'schedule': 'idc', 'strategy': 'flip_color_crop_scale_rotate',
-                     'mode': 'IDC', 'cutmix': 0.5},
-             'quick': {**_DSA, 'epochs': 100, 'num_seeds': 3}}
-
-
-def protocol(name: str, evaluation: Evaluation = Evaluation()) -> Evaluation:
-    """The evaluation with everything that a protocol's name sets.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    one_of('evaluation.protocol', name, PROTOCOLS)
-    return dataclasses.replace(evaluation, protocol=name, **PROTOCOLS[name])
-
-
-def smoke(config: Config) -> Config:
-    """The same run, as small as it can be: it shows that everything works, not that it learns."""
-    def small(network: Network) -> Network:
-        return dataclasses.replace(network, width=8)
-    shrunk = {'epochs': 1, 'num_batches': 2, 'batch_size': 8, 'queue_size': 4}
-    return dataclasses.replace(
-        config, smoke=True, num_steps=2, encoder=small(config.encoder),
-        training=dataclasses.replace(config.training, **{
-            name: value for name, value in shrunk.items() if getattr(config.training, name) is not None}),
-        data=dataclasses.replace(config.data, per_class=4),
-        proxies=dataclasses.replace(config.proxies, network=small(config.proxies.network), count=1, epochs=0.02,
-                                    batch_size=16),
-        evaluation=dataclasses.replace(protocol('quick', config.evaluation), epochs=1, num_seeds=2, width=8))
-
-
-def digits(config: Config) -> Config:
-    """The embedded 8x8 digits within a minute on two CPU cores: narrow networks, few steps, few proxies."""
-    return dataclasses.replace(
-        config, num_steps=300, data=Data(per_class=64), encoder=Network(name='convnet', width=64),
-        proxies=Proxies(network=Network(name='convnet', width=32), count=3, epochs=15, batch_size=64),
-        evaluation=protocol('quick', Evaluation(width=64)), checkpoint_every=100)

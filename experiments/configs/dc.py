@@ -7,7 +7,7 @@ Expect:    DSA, CIFAR-10, IPC 10: 52.1 +- 0.5 % published (1,000 networks x 10 s
 """
 import dataclasses
 
-from experiments.configs import base, weights
+from experiments.configs import base, presets, weights
 
 NETWORKS = 1000    # initialisations that the papers' recipe goes through
 
@@ -23,7 +23,7 @@ def config(dataset: str = 'cifar10', ipc: int = 10, plugins: tuple[str, ...] = (
     made = dsa(dataset, ipc, plugins)
     return dataclasses.replace(
         made, method='dc', init='noise', training=dataclasses.replace(made.training, strategy='none'),
-        augmentation=base.Augmentation(strategy='none'), evaluation=base.protocol('dc', made.evaluation),
+        augmentation=base.Augmentation(strategy='none'), evaluation=presets.protocol('dc', made.evaluation),
         regularizers=weights.published('dc', dataset, ipc, plugins))
 
 
@@ -36,12 +36,12 @@ def dsa(dataset: str = 'cifar10', ipc: int = 10, plugins: tuple[str, ...] = ()) 
     every, epochs = LOOPS.get(ipc, (None, None))
     published = base.Config(
         method='dsa', dataset=dataset, ipc=ipc, plugins=plugins, num_steps=NETWORKS * (every or 1),
-        optimizer=base.SGD(learning_rate=0.1, momentum=0.5), data=base.Data(per_class=256),
+        optimizer=base.Optimizer(learning_rate=0.1, momentum=0.5), data=base.Data(per_class=256),
         encoder=base.Network(name='convnet'), matching=base.Matching(distance='layerwise_cosine'),
         training=base.Training(every=every, epochs=epochs, batch_size=256, learning_rate=0.01, momentum=0.0,
                                weight_decay=0.0, strategy='default'),
         regularizers=weights.published('dsa', dataset, ipc, plugins))
     if dataset != 'digits':
         return published
-    small = base.digits(published)
+    small = presets.digits(published)
     return dataclasses.replace(small, num_steps=100, training=dataclasses.replace(small.training, epochs=5))

@@ -6,7 +6,7 @@ Expect:    IDC, CIFAR-10, IPC 10: 67.5 % published (IDC-I, --matching.factor 1: 
 """
 import dataclasses
 
-from experiments.configs import base, weights
+from experiments.configs import base, presets, weights
 from jaxdd import data
 
 NETWORKS, EVERY = 2000, 100                    # networks, and steps that each serves
@@ -29,7 +29,7 @@ def config(dataset: str = 'cifar10', ipc: int = 10, plugins: tuple[str, ...] = (
     plain = dataset == 'mnist' or (dataset == 'svhn_cropped' and ipc == 1)    # no CutMix
     published = base.Config(
         method='idc', dataset=dataset, ipc=ipc, plugins=plugins, num_steps=NETWORKS * EVERY,
-        optimizer=base.SGD(learning_rate=rate, momentum=0.5), data=base.Data(per_class=64),
+        optimizer=base.Optimizer(learning_rate=rate, momentum=0.5), data=base.Data(per_class=64),
         encoder=base.Network(name='convnet', depth=4 if dataset == 'tiny_imagenet' else None),
         matching=base.Matching(distance='l1' if grey else 'l2', factor=2, max_synthetic=128, classes='sequential'),
         training=base.Training(every=EVERY, num_batches=-(-SAMPLES.get(dataset, 2000) // 64), batch_size=64,
@@ -39,15 +39,15 @@ def config(dataset: str = 'cifar10', ipc: int = 10, plugins: tuple[str, ...] = (
         evaluation=_evaluation(dataset, plain), regularizers=weights.published('idc', dataset, ipc, plugins))
     if dataset != 'digits':
         return published
-    small = base.digits(published)
+    small = presets.digits(published)
     return dataclasses.replace(
-        small, num_steps=200, optimizer=base.SGD(learning_rate=0.05, momentum=0.5),
+        small, num_steps=200, optimizer=base.Optimizer(learning_rate=0.05, momentum=0.5),
         matching=dataclasses.replace(small.matching, factor=1),  # tiles of 4x4 pixels lose too much
         training=dataclasses.replace(small.training, every=50, num_batches=5))
 
 
 def _evaluation(dataset: str, plain: bool) -> base.Evaluation:
-    made = base.protocol('idc')
+    made = presets.protocol('idc')
     mirrored = dataset not in ('svhn_cropped', 'mnist', 'digits')
     return dataclasses.replace(made, strategy=made.strategy if mirrored else 'color_crop_scale_rotate',
                                cutmix=0.0 if plain else made.cutmix)

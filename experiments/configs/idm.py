@@ -8,7 +8,7 @@ The published commands' flags are the method: with the authors' script's own def
 """
 import dataclasses
 
-from experiments.configs import base, weights
+from experiments.configs import base, presets, weights
 
 # (data set, images per class) -> (ce_weight, real images per class, steps between new networks, mini-batches)
 PUBLISHED = {('cifar10', 1): (0.5, 5000, 5, 10), ('cifar10', 10): (0.5, 256, 30, 10),
@@ -25,7 +25,7 @@ def config(dataset: str = 'cifar10', ipc: int = 10, plugins: tuple[str, ...] = (
     ce_weight, per_class, every, num_batches = PUBLISHED.get((dataset, ipc), ELSEWHERE)
     published = base.Config(
         method='idm', dataset=dataset, ipc=ipc, plugins=plugins, num_steps=20_000,
-        optimizer=base.SGD(learning_rate=0.2, momentum=0.5), data=base.Data(per_class=per_class),
+        optimizer=base.Optimizer(learning_rate=0.2, momentum=0.5), data=base.Data(per_class=per_class),
         encoder=base.Network(name='convnet'),
         matching=base.Matching(ce_weight=ce_weight, factor=2, classes='sequential'),
         training=base.Training(every=every, num_batches=num_batches, batch_size=256, learning_rate=0.01, momentum=0.9,
@@ -33,7 +33,7 @@ def config(dataset: str = 'cifar10', ipc: int = 10, plugins: tuple[str, ...] = (
         regularizers=weights.published('idm', dataset, ipc, plugins))
     if dataset != 'digits':
         return published
-    small = base.digits(published)
+    small = presets.digits(published)
     # tiles of 4x4 pixels lose more than four times as many images bring
     return dataclasses.replace(
         small, num_steps=200, matching=dataclasses.replace(small.matching, factor=1),

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import build, command, ranges
-from experiments.configs import base
+from experiments import build, command, jobs, ranges, students
+from experiments.configs import base, presets
 from jaxdd import augment, data, losses
 from jaxdd.types import Observation, Outputs, Read
 
@@ -48,8 +48,8 @@ def test_the_form_of_class_centralization_reaches_its_loss(form):
 
 
 def test_an_unknown_method():
-    with pytest.raises(ValueError, match="unknown method 'mtt'; valid: dc, dm, dsa, idc, idm"):
-        build.method(dataclasses.replace(config(), method='mtt'), data.fake())
+    with pytest.raises(ValueError, match="unknown method 'mtt'; valid: dc, dm, dsa, idc, idm, infer, sre2l"):
+        build.made(dataclasses.replace(config(), method='mtt'), data.fake())
 
 
 def test_the_optimizer_is_gradient_descent_with_momentum():
@@ -62,7 +62,7 @@ def test_the_optimizer_is_gradient_descent_with_momentum():
 
 
 def test_students_run_one_epoch_more_and_drop_the_rate_once():
-    recipe = build.student_recipe(base.Evaluation(epochs=4, batch_size=8, momentum=0.0, weight_decay=0.0), 20)
+    recipe = students.recipe(base.Evaluation(epochs=4, batch_size=8, momentum=0.0, weight_decay=0.0), 20)
     assert recipe.num_steps == 5 * 3
     state, rates = recipe.optimizer.init(0.0), []
     for _ in range(recipe.num_steps):
@@ -72,15 +72,15 @@ def test_students_run_one_epoch_more_and_drop_the_rate_once():
 
 
 def test_an_architecture_has_its_own_rate_unless_given():
-    assert [build.student_rate(base.Evaluation(), name) for name in ('convnet', 'alexnet', 'resnet18')] == [
+    assert [students.rate(base.Evaluation(), name) for name in ('convnet', 'alexnet', 'resnet18')] == [
         0.01, 0.03, 0.1]
-    assert build.student_rate(base.Evaluation(learning_rate=0.5), 'alexnet') == 0.5
-    one = build.student_recipe(base.Evaluation(momentum=0.0, weight_decay=0.0), 10, 'alexnet').optimizer
+    assert students.rate(base.Evaluation(learning_rate=0.5), 'alexnet') == 0.5
+    one = students.recipe(base.Evaluation(momentum=0.0, weight_decay=0.0), 10, 'alexnet').optimizer
     np.testing.assert_allclose(one.update(1.0, one.init(0.0), 0.0)[0], -0.03, rtol=1e-6)
 
 
 def test_idcs_schedule_runs_as_many_epochs_and_drops_twice():
-    recipe = build.student_recipe(base.protocol('idc', base.Evaluation(momentum=0.0, weight_decay=0.0)), 64)
+    recipe = students.recipe(dataclasses.replace(presets.protocol('idc'), momentum=0.0, weight_decay=0.0), 64)
     assert (recipe.num_steps, recipe.batch_size) == (1000, 64)
     state, rates = recipe.optimizer.init(0.0), {}
     for step in range(recipe.num_steps):
@@ -89,6 +89,35 @@ def test_idcs_schedule_runs_as_many_epochs_and_drops_twice():
         rates[step] = move and -float(move)
     np.testing.assert_allclose([rates[i] for i in (0, 665, 666, 832, 833, 999)],
                                [0.01, 0.01, 0.002, 0.002, 0.0004, 0.0004], rtol=1e-5)
+
+
+@pytest.mark.parametrize('protocol, epochs, expected', [('dsa', 1000, 1001), ('dc', 300, 301), ('idc', 1000, 1000),
+                                                        ('idc', 7, 7), ('dsa', 0, 1), ('idc', 0, 1)])
+def test_a_schedule_says_how_many_epochs_its_students_run(protocol, epochs, expected):
+    evaluation = dataclasses.replace(presets.protocol(protocol), epochs=epochs, batch_size=8)
+    assert students.num_epochs(evaluation) == expected
+    assert students.recipe(evaluation, 20).num_steps == expected * 3
+
+
+def smoke_job(words=''):
+    return jobs.load(config(f'--ipc 1 --smoke {words}'))
+
+
+def test_the_message_names_the_epochs_that_are_run():
+    assert ' for 2 epochs ' in jobs.evaluate_message(smoke_job())    # smoke: epoch indices 0 and 1
+    assert ' for 1 epochs ' in jobs.evaluate_message(smoke_job('--evaluation.schedule idc'))
+
+
+def test_the_random_baseline_is_known_by_its_students_learning_rates(monkeypatch):
+    job = smoke_job('--evaluation.networks convnet alexnet')
+    before = jobs.baseline_identity(job)
+    assert before['learning_rates'] == {'convnet': 0.01, 'alexnet': 0.03}
+    given = jobs.baseline_identity(smoke_job('--evaluation.networks convnet alexnet --evaluation.learning-rate 0.5'))
+    assert given['learning_rates'] == {'convnet': 0.5, 'alexnet': 0.5}
+    monkeypatch.setitem(students.LEARNING_RATES, 'alexnet', 0.04)
+    after = jobs.baseline_identity(job)
+    assert after['learning_rates'] == {'convnet': 0.01, 'alexnet': 0.04}
+    assert {**after, 'learning_rates': None} == {**before, 'learning_rates': None}
 
 
 def test_proxies_run_at_least_one_step():
@@ -100,18 +129,20 @@ def test_proxies_run_at_least_one_step():
 def test_students_without_augmentation_see_the_images_themselves():
     fake = data.fake()
     synthetic = data.real_subset(jax.random.key(0), fake.train, fake.spec, ipc=2)
-    index = np.arange(6)
     none = config('--evaluation.strategy none').evaluation
-    plain, _ = build.supervision(none, fake.spec)(jax.random.key(1), synthetic, index)
-    moved, labels = build.supervision(config().evaluation, fake.spec)(jax.random.key(1), synthetic, index)
-    flat = synthetic.images.reshape(6, 8, 8, 3)
-    assert np.array_equal(plain, flat) and not np.array_equal(moved, flat)
-    assert labels.argmax(1).tolist() == [0, 0, 1, 1, 2, 2]
+    plain = students.seen(none, fake.spec)(jax.random.key(1), 0, synthetic, 6)
+    moved = students.seen(config().evaluation, fake.spec)(jax.random.key(1), 0, synthetic, 6)
+    order = np.argsort(plain.labels.argmax(1), kind='stable')
+    shown, flat = np.asarray(plain.images)[order], np.asarray(synthetic.images.reshape(6, 8, 8, 3))
+    for pair in (slice(0, 2), slice(2, 4), slice(4, 6)):
+        assert {image.tobytes() for image in shown[pair]} == {image.tobytes() for image in flat[pair]}
+    assert not np.array_equal(plain.images, moved.images)
+    assert np.array_equal(plain.labels, moved.labels)
 
 
 def test_students_train_by_the_batch_and_are_tested_by_running_moments():
     spec = data.spec('digits')
-    training, testing = build.students(base.Evaluation(networks=('convnet_bn',), width=4), spec)
+    training, testing = students.architectures(base.Evaluation(networks=('convnet_bn',), width=4), spec)
     images = jax.random.normal(jax.random.key(0), (6, *spec.image_shape))
     variables = training['convnet_bn'].init(jax.random.key(1))
     assert not np.allclose(training['convnet_bn'].apply(variables, images).logits,
@@ -122,6 +153,6 @@ def test_equal_configurations_give_the_same_functions_so_that_they_compile_once(
     config = command.parse('dm --dataset digits --smoke'.split())
     spec = data.spec('digits')
     assert build.model(config.encoder, spec) is build.model(dataclasses.replace(config.encoder), spec)
-    assert build.supervision(config.evaluation, spec) is build.supervision(dataclasses.replace(config.evaluation), spec)
-    assert build.student_recipe(config.evaluation, 10) is build.student_recipe(config.evaluation, 10)
-    assert build.student_recipe(config.evaluation, 10) is not build.student_recipe(config.evaluation, 300)
+    assert students.seen(config.evaluation, spec) is students.seen(dataclasses.replace(config.evaluation), spec)
+    assert students.recipe(config.evaluation, 10) is students.recipe(config.evaluation, 10)
+    assert students.recipe(config.evaluation, 10) is not students.recipe(config.evaluation, 300)

@@ -70,7 +70,7 @@ def test_an_unknown_option_is_refused_with_the_nearest(option, near, capsys):
 @pytest.mark.parametrize('words, message', [
     ('', 'the first argument is the method; valid: dc, dsa, dm, idm, idc'),
     ('--dataset digits', 'the first argument is the method; valid: dc, dsa, dm, idm, idc'),
-    ('dn --dataset digits', "unknown method 'dn'; valid: dc, dm, dsa, idc, idm."),
+    ('dn --dataset digits', "unknown method 'dn'; valid: dc, dm, dsa, idc, idm, infer, sre2l."),
     ('dm --plugins cmj', "unknown plug-in 'cmj'; valid: cc, cm, cmi. Did you mean 'cm'?"),
     ('dm --plugins cc --plugins cm', '--plugins was given more than once'),
     ('dm --plugins cc cc', 'plugins must be names that differ, got cc cc'),
@@ -139,7 +139,7 @@ def test_a_protocols_fields_may_be_changed():
 
 
 def test_an_unknown_protocol_is_refused():
-    with pytest.raises(ValueError, match="evaluation.protocol 'das'; valid: dc, dsa, idc, quick. Did you mean 'dsa'"):
+    with pytest.raises(ValueError, match="protocol 'das'; valid: dc, dsa, idc, infer, .* Did you mean 'dsa'"):
         command.parse('dm --evaluation.protocol das'.split())
 
 
@@ -157,8 +157,23 @@ def test_a_weight_of_ones_own_is_not_called_published():
     ('idm --matching.classes both', "unknown matching.classes 'both'; valid: joint, sequential"),
     ('idm --matching.ce-weight None', 'matching.ce_weight must be given: idm needs it, got None'),
     ('idm --data.sampling kmeans', "unknown data.sampling 'kmeans'; valid: random, representative"),
-    ('dc --init zeros', "unknown init 'zeros'; valid: noise, real"),
-    ('dc --evaluation.schedule cosine', "unknown evaluation.schedule 'cosine'; valid: dsa, idc")])
+    ('dc --init zeros', "unknown init 'zeros'; valid: noise, rded, real"),
+    ('dc --evaluation.schedule cosin', "unknown evaluation.schedule 'cosin'; valid: cosine, dsa, idc"),
+    ('dm --init rded', 'init must be real or noise, got rded'),
+    ('dm --recover.jitter 4', 'recover.jitter must be left alone: dm has no use for it'),
+    ('dm --evaluation.labels static --evaluation.temperature 4', 'static labels need teachers'),
+    ('sre2l --evaluation.temperature None', 'evaluation.temperature must be given: soft labels need it'),
+    ('sre2l --encoder.width 8', 'encoder must be left alone: sre2l has no use for it'),
+    ('sre2l --evaluation.every 5', 'evaluation.every must be left alone'),
+    ('sre2l --teachers.networks resnet18_stem3 convnet_bn', 'teachers.networks must be one network'),
+    ('sre2l --teachers.networks', 'teachers.networks must be one network'),
+    ('infer --teachers.networks', 'teachers.networks must be at least one network'),
+    ('infer --teachers.networks convnet_bn convnet_bn', 'names that differ'),
+    ('infer --teachers.weights a.pth', r'one per network \(4\), got 1 files'),
+    ('infer --init noise', 'init must be real: INFER keeps natural images, got noise'),
+    ('infer --recover.classes-per-chunk 5', 'recover.classes_per_chunk must be left alone'),
+    ('infer --recover.storage png', "unknown recover.storage 'png'; valid: exact, jpeg, uint8"),
+    ('infer --evaluation.labels soft', "unknown evaluation.labels 'soft'; valid: dynamic, hard")])
 def test_settings_that_the_method_cannot_use_are_refused(words, message):
     with pytest.raises(ValueError, match=message):
         command.parse(words.split())

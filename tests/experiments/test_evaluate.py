@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import evaluate
-from experiments.configs import base
+from experiments.configs import presets
 from jaxdd import export, parallel
 from jaxdd.types import Accuracy, SyntheticSet
 
@@ -30,7 +30,7 @@ def write(path, dataset='fake', mean=(0.3056,), std=(0.376,), num_classes=10, si
     images = np.random.default_rng(0).normal(size=(num_classes, 4, side, side, 1)).astype(np.float32)
     labels = np.tile(np.eye(num_classes, dtype=np.float32)[:, None], (1, 4, 1))
     info = {'config': {'method': 'idm', 'plugins': ['cc'], 'dataset': 'digits', 'ipc': 1, 'data': {'data_dir': None},
-                       'evaluation': dataclasses.asdict(base.protocol('quick'))}}
+                       'evaluation': dataclasses.asdict(presets.protocol('quick'))}}
     export.save_npz(path, SyntheticSet(images, labels), mean=mean, std=std, info=info, stored=images[:, :1],
                     class_names=list('0123456789')[:num_classes])
     return path
@@ -94,6 +94,14 @@ def test_a_set_of_other_data_is_refused(call, tmp_path, made, message):
 def test_wrong_input_is_refused_in_one_line(call, distilled, words, message):
     code, _, error = call(distilled, words)
     assert code == 2 and message in error and 'Traceback' not in error
+
+
+def test_a_student_that_diverges_is_reported_in_one_line(call, distilled):
+    words = WORDS.replace('mlp lenet', 'mlp').replace('epochs 1', 'epochs 5')
+    code, _, error = call(distilled, f'{words} --evaluation.learning-rate 1e30')
+    assert code == 2 and error.splitlines()[-1].startswith('error: ') and 'Traceback' not in error
+    assert 'loss/train is nan at step' in error
+    assert not (distilled.parent / 'evaluation.json').exists()
 
 
 def test_a_missing_file(call, tmp_path):

@@ -45,7 +45,8 @@ def test_results_say_what_is_needed_to_repeat_them(results):
     assert results['commit'] and results['hardware'].endswith(' x cpu')
     assert (results['method'], results['plugins'], results['dataset'], results['ipc'], results['steps']) == (
         'dm', ['cc', 'cm', 'cmi'], 'digits', 1, 2)
-    assert results['config']['optimizer'] == {'learning_rate': 1.0, 'momentum': 0.5}
+    assert results['config']['optimizer'] == {'name': 'sgd', 'learning_rate': 1.0, 'momentum': 0.5, 'b2': 0.9,
+                                              'schedule': 'constant'}
     assert results['protocol']['name'] == 'quick-1'
     assert results['published'] is None
 

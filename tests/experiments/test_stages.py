@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from experiments import command, jobs, progress, stages
+from experiments import command, jobs, progress, stages, weighing
 from jaxdd import data
 
 
@@ -42,7 +42,7 @@ def test_who_needs_a_proxy(plugins, needed):
 
 def test_configured_weights_are_taken_as_they_are(capsys):
     made = job('--plugins cc cm --regularizers.cc.weight 0.5 --regularizers.cm.weight 0')
-    assert stages._weights(made, None, None) == {'cc': 0.5, 'cm': 0.0}
+    assert weighing.weigh(made, made.method, None, None) == {'cc': 0.5, 'cm': 0.0}
     assert 'weight of cc: 0.5 (' in capsys.readouterr().out
 
 
@@ -86,8 +86,8 @@ def test_stages_are_counted_and_timed(capsys):
 
 
 def test_a_plugin_without_a_gradient_is_said_to_change_nothing(monkeypatch, capsys):
-    monkeypatch.setattr(stages.calibrate, 'automatic_weights', lambda *args, **knobs: {'cc': 0.0, 'cm': 2.0})
+    monkeypatch.setattr(weighing.calibrate, 'automatic_weights', lambda *args, **knobs: {'cc': 0.0, 'cm': 2.0})
     made = job('--plugins cc cm --regularizers.cm.ratio 0.5')
-    assert stages._weights(made, None, None) == {'cc': 0.0, 'cm': 1.0}
+    assert weighing.weigh(made, made.method, None, None) == {'cc': 0.0, 'cm': 1.0}
     cc, cm = capsys.readouterr().out.splitlines()
     assert cc.endswith('no gradient at the start: it changes nothing)') and 'no gradient' not in cm

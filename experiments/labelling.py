@@ -1,0 +1,92 @@
+"""Labels for a distilled set: hard, static, dynamic, or dynamic ones that are recorded and replayed."""
+import io
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from experiments import students
+from experiments.configs.base import Evaluation
+from jaxdd import data, relabel, replay
+from jaxdd.files import write_whole
+from jaxdd.teachers import Teacher
+from jaxdd.types import Supervision, SyntheticSet
+
+
+class Labelled(NamedTuple):
+    """A set with what its students are shown."""
+    synthetic: SyntheticSet       # labels: teachers' logits where they are static
+    supervision: Supervision
+    label_bytes: int              # that must be kept with the images
+    recorded: replay.Replay | None = None
+
+
+def label(key: jax.Array, evaluation: Evaluation, spec: data.Spec, synthetic: SyntheticSet,
+          teachers: Sequence[Teacher], *, path: pathlib.Path | None = None) -> Labelled:
+    """Attaches the labels that a protocol asks for.
+
+    Args:
+        key: of recorded labels.
+        teachers: for soft labels, at least one.
+        path: where recorded labels are kept; those that lie there are used again if they fit.
+    """
+    view = students.seen(evaluation, spec)
+    models, variables = [t.model for t in teachers], [t.variables for t in teachers]
+    if evaluation.labels == 'hard':
+        return Labelled(synthetic, view, 0)
+    if evaluation.labels == 'static':
+        taught = relabel.static(models, variables, synthetic)
+        kept = np.asarray(taught.labels).astype(evaluation.label_dtype)
+        if path is not None:
+            save_static(path, kept)
+        return Labelled(taught._replace(labels=jax.numpy.asarray(kept, 'float32')), view, kept.nbytes)
+    taught = relabel.dynamic(view, models, variables)
+    if evaluation.labels == 'dynamic':
+        return Labelled(synthetic, taught, 0)
+    return _replayed(key, evaluation, synthetic, view, taught, path)
+
+
+def _replayed(key, evaluation: Evaluation, synthetic: SyntheticSet, view: Supervision, taught: Supervision,
+              path: pathlib.Path | None) -> Labelled:
+    num_images = synthetic.images.shape[0] * synthetic.images.shape[1]
+    num_steps = students.recipe(evaluation, num_images).num_steps
+    if path is not None and path.exists():
+        recorded = replay.load(path)
+        replay.check(recorded, view, synthetic, num_steps=num_steps)
+    else:
+        recorded = replay.record(key, taught, synthetic, evaluation.batch_size, num_steps,
+                                 dtype=evaluation.label_dtype, top_k=evaluation.label_top_k)
+        if path is not None:
+            replay.save(path, recorded)
+    return Labelled(synthetic, replay.supervision(recorded, view), replay.num_bytes(recorded), recorded)
+
+
+def save_static(path: pathlib.Path, logits: np.ndarray) -> None:
+    """Writes a set's logits `[K, n, Y]`, one vector per image."""
+    content = io.BytesIO()
+    np.savez(content, static=logits)
+    write_whole(path, content.getvalue())
+
+
+def load_static(path: pathlib.Path, synthetic: SyntheticSet) -> np.ndarray:
+    """Reads what `save_static` wrote for a set.
+
+    Raises:
+        ValueError: no such file, or logits of another set.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            logits = file['static'].astype(np.float32)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f'{path} holds no static labels ({error}); run the set\'s own command again') from error
+    if logits.shape != synthetic.labels.shape:
+        raise ValueError(f'{path} holds labels {logits.shape}, the set has {synthetic.labels.shape}')
+    return logits
+
+
+def storable_bytes(evaluation: Evaluation, num_images: int, num_classes: int) -> int:
+    """Bytes of every label that a student sees in a training: one vector per image and epoch, FKD's cost."""
+    itemsize = np.dtype(evaluation.label_dtype).itemsize
+    return students.num_epochs(evaluation) * num_images * num_classes * itemsize

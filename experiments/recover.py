@@ -1,0 +1,211 @@
+"""The distillation stage of SRe2L and INFER: images recovered from teachers, chunk by chunk."""
+import functools
+import io
+import json
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from experiments import build, jobs
+from experiments.progress import Clock, History, bar
+from experiments.weighing import regularized, weigh
+from jaxdd import chunks, data, distill, loop, pools, rded
+from jaxdd.files import write_whole
+from jaxdd.teachers import Teacher
+from jaxdd.types import Inputs, Stream, SyntheticSet
+
+JPEG_QUALITY = 75    # the library's default, which the authors' scripts use
+
+
+def distil(job: jobs.Job, teachers: Sequence[Teacher], workdir: pathlib.Path, stop) -> dict | None:
+    """Recovers every chunk from its teacher, from wherever the workdir stands; None when stopped.
+
+    Returns:
+        The fields of `stages.Distilled`.
+    """
+    natural = _natural(job) if job.config.method == 'infer' else None
+    folders = [workdir / 'chunks' / f'{m}-{teacher.name}' for m, teacher in enumerate(teachers)][:len(job.methods)]
+    done = sum(chunks.finished(folder) for folder in folders) * job.config.num_steps
+    clock, history, weights, parts = Clock((0.0, 0.0)), History(workdir / 'history.jsonl', up_to=done), None, []
+    for m, (teacher, method, folder) in enumerate(zip(teachers, job.methods, folders)):
+        made = _chunks(job, teacher, natural)
+        weights = weights or _weights(job, method, made[0], workdir / 'chunks' / 'weights.json')
+        found = _run(job, method, weights, made, folder, m, clock, history, stop)
+        if len(found) < len(made):
+            return None
+        parts.append(found)
+    synthetic, stored = _assembled(job, parts, natural)
+    return {'synthetic': synthetic, 'stored': stored, 'weights': weights, 'history': history.rows(),
+            'before': _before(job, natural), 'accuracies': {},
+            **dict(zip(('seconds_per_step', 'compile_seconds'), clock.summary(job.steps_per_call)))}
+
+
+def _run(job, method, weights, made, folder, m: int, clock: Clock, history: History, stop) -> list:
+    config = job.config
+    total = config.num_steps * len(made)
+    shown, move = bar(f'recover {folder.name}', total)
+    first = m * total
+
+    def callbacks(chunk: int) -> list[loop.Callback]:
+        at = first + chunk * config.num_steps
+        every = job.steps_per_call * max(1, total // (200 * job.steps_per_call))
+        return [loop.Callback(job.steps_per_call, clock.tick), move._replace(
+                    call=lambda state, step, metrics: move.call(state, at - first + step, metrics)),
+                history.callback(every, offset=at)]
+    with shown:
+        return chunks.run(
+            jax.random.fold_in(jobs.key(config, jobs.RUN), m), regularized(job, method, weights),
+            build.optimizer(config), made, num_steps=config.num_steps, folder=folder, identity=jobs.identity(job),
+            together=together(config, job), steps_per_call=job.steps_per_call, checkpoint_every=config.checkpoint_every,
+            callbacks=callbacks, should_stop=stop)
+
+
+def together(config, job: jobs.Job) -> int:
+    """Chunks that run as one program."""
+    return config.recover.together or (8 if job.steps_per_call > 1 else 1)
+
+
+def _weights(job: jobs.Job, method, chunk: chunks.Chunk, path: pathlib.Path) -> dict[str, float]:
+    """lambda of every plug-in, measured on the first chunk where nobody published one; then kept for all."""
+    if not job.config.plugins:
+        return {}
+    if path.exists():
+        return json.loads(path.read_text())
+    state = distill.init_state(jobs.key(job.config, jobs.RUN), method, build.optimizer(job.config), chunk.start())
+    weights = weigh(job, method, state, chunk.feed)
+    write_whole(path, json.dumps(weights).encode())
+    return weights
+
+
+def _chunks(job: jobs.Job, teacher: Teacher, natural) -> list[chunks.Chunk]:
+    """The parts of the set that this teacher recovers."""
+    config, spec = job.config, job.spec
+    bare = pools.attach(jax.tree_util.Partial(_nothing), 'encoder', [teacher.variables])
+    real = pools.attach(build.feed(config, job.dataset), 'encoder', [teacher.variables]) if _reads_real(job) else None
+    images = natural.images.shape[1] if natural is not None else config.ipc
+    start = _source(job, teacher, natural)
+    made = []
+    for classes, numbers in chunks.cut(spec.num_classes, images, classes=config.recover.classes_per_chunk
+                                       or spec.num_classes, images=config.recover.images_per_chunk):
+        feed = bare if real is None else _of(real, classes, spec.num_classes)
+        shape = (classes.stop - classes.start, numbers.stop - numbers.start, *spec.image_shape)
+        made.append(chunks.Chunk(functools.partial(start, classes, numbers, len(made)), feed, shape))
+    return made
+
+
+def _source(job: jobs.Job, teacher: Teacher, natural):
+    """What a part starts from: (classes, images, number) -> set."""
+    config, spec = job.config, job.spec
+    if natural is None and config.init == 'rded':
+        natural = rded.realistic_subset(jobs.key(config, jobs.INITIAL), job.dataset.train, spec, teacher.model,
+                                        teacher.variables, ipc=config.ipc)
+    if natural is None and config.init == 'real':
+        natural = _natural(job)
+
+    def start(classes: slice, numbers: slice, number: int) -> SyntheticSet:
+        labels = jnp.repeat(jnp.eye(spec.num_classes)[classes, None], numbers.stop - numbers.start, axis=1)
+        if natural is not None:
+            return SyntheticSet(jnp.asarray(natural.images[classes, numbers]), labels)
+        shape = (*labels.shape[:2], *spec.image_shape)
+        own = jax.random.fold_in(jobs.key(config, jobs.INITIAL), number)
+        return SyntheticSet(jax.random.normal(own, shape), labels)
+    return start
+
+
+def _natural(job: jobs.Job) -> SyntheticSet:
+    """Random real images: those that INFER keeps, or that SRe2L starts from if told so."""
+    config, spec = job.config, job.spec
+    count = config.ipc
+    if config.method == 'infer':
+        count = build.budget(config, spec).natural
+    return data.real_subset(jobs.key(config, jobs.INITIAL), job.dataset.train, spec, ipc=count)
+
+
+def _reads_real(job: jobs.Job) -> bool:
+    return any(read.data == 'real' for term in build.terms(job.config).values() for read in term.reads)
+
+
+def _nothing(key, step) -> Inputs:
+    del key, step
+    return Inputs()
+
+
+def _of(feed, classes: slice, num_classes: int):
+    """A feed whose real images are those of a part's classes."""
+    if classes.stop - classes.start == num_classes:
+        return feed
+    if isinstance(feed, Stream):
+        return Stream(lambda key, step: (all_of_them._replace(real=all_of_them.real[classes])
+                                         for all_of_them in feed.start(key, step)))
+    return jax.tree_util.Partial(_some, feed, jnp.arange(classes.start, classes.stop))
+
+
+def _some(feed, classes, key, step) -> Inputs:
+    inputs = feed(key, step)
+    return inputs._replace(real=inputs.real[classes])
+
+
+def _assembled(job: jobs.Job, parts, natural) -> tuple[SyntheticSet, dict[str, np.ndarray]]:
+    """The whole set as students see it, and what of it is stored."""
+    config, spec = job.config, job.spec
+    box = (spec.mean, spec.std)
+    if natural is None:
+        rows = chunks.cut(spec.num_classes, config.ipc, classes=config.recover.classes_per_chunk,
+                          images=config.recover.images_per_chunk)
+        images = np.zeros((spec.num_classes, config.ipc, *spec.image_shape),
+                          np.float32 if config.recover.storage == 'exact' else np.uint8)
+        for where, params in zip(rows, parts[0]):
+            images[where] = as_stored(params['images'], spec, config.recover.storage)
+        return _labelled(job, as_seen(images, spec)), {'images': images}
+    compensators = np.stack([np.concatenate([np.asarray(p['compensators']) for p in part]) for part in parts])
+    if config.recover.storage == 'exact':
+        kept = {'natural': np.asarray((data.denormalise(spec, natural.images) * 255).round(), np.uint8),
+                'compensators': compensators.astype(np.float16)}
+        made = build.instances(as_seen(kept['natural'], spec), jnp.asarray(kept['compensators'], jnp.float32), box)
+        return _labelled(job, made), kept
+    images = as_stored(build.instances(natural.images, jnp.asarray(compensators), box), spec, config.recover.storage)
+    return _labelled(job, as_seen(images, spec)), {'images': images}
+
+
+def _labelled(job: jobs.Job, images) -> SyntheticSet:
+    labels = jnp.repeat(jnp.eye(job.spec.num_classes)[:, None], images.shape[1], axis=1)
+    return SyntheticSet(images, labels)
+
+
+def as_seen(images: np.ndarray, spec: data.Spec) -> jax.Array:
+    """Stored images as a student receives them: normalised float32."""
+    return jnp.asarray(images) if images.dtype == np.float32 else data.normalise(spec, jnp.asarray(images))
+
+
+def as_stored(images, spec: data.Spec, storage: str) -> np.ndarray:
+    """Normalised images as they are kept: float32, uint8 rounded down, or uint8 after a JPEG file.
+
+    Args:
+        images: `[K, n, H, W, C]`.
+        storage: 'exact', 'uint8' or 'jpeg'.
+    """
+    if storage == 'exact':
+        return np.asarray(images, np.float32)
+    levels = np.floor(np.clip(np.asarray(data.denormalise(spec, images)), 0, 1) * 255).astype(np.uint8)
+    if storage == 'uint8':
+        return levels
+    flat = levels.reshape(-1, *levels.shape[2:])
+    return np.stack([_through_jpeg(image) for image in flat]).reshape(levels.shape)
+
+
+def _through_jpeg(image: np.ndarray) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(image.squeeze()).save(file, 'jpeg', quality=JPEG_QUALITY)
+    return np.asarray(Image.open(file)).reshape(image.shape)
+
+
+def _before(job: jobs.Job, natural):
+    """What the picture shows at the left: natural images, or the start of the first chunk."""
+    if natural is not None:
+        return natural.images
+    part = slice(0, job.spec.num_classes), slice(0, min(job.config.ipc, 2))
+    return _source(job, None, None)(*part, 0).images if job.config.init == 'noise' else _natural(job).images

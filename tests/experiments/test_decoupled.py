@@ -1,0 +1,156 @@
+"""SRe2L and INFER from one command: squeeze, recover, relabel, validate; again, continued, and on wrong input."""
+import json
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import command, evaluate, jobs, labelling, recover
+from jaxdd import data, export, methods, parallel, replay
+
+TEACHER = '--teachers.networks convnet_bn'
+INFER = f'infer --dataset digits --ipc 3 --smoke {TEACHER}'
+SRE2L = (f'sre2l --dataset digits --ipc 3 --smoke {TEACHER} --plugins cc cm cmi --recover.images-per-chunk 2 '
+         '--evaluation.labels replayed --evaluation.label-top-k 4')
+SPEC = data.spec('digits')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp('decoupled')
+
+
+@pytest.fixture(scope='module')
+def infer(main, folder):
+    assert main(INFER, folder / 'infer') == 0
+    return folder / 'infer'
+
+
+@pytest.fixture(scope='module')
+def sre2l(main, folder):
+    assert main(SRE2L, folder / 'sre2l') == 0
+    return folder / 'sre2l'
+
+
+def results(workdir):
+    return json.loads((workdir / 'results.json').read_text())
+
+
+def test_infer_stores_natural_images_and_compensators_and_counts_them_as_the_paper(infer):
+    found, (synthetic, about) = results(infer), export.load_npz(infer / 'distilled.npz')
+    assert found['images'] == {'nominal per class': 3, 'natural per class': 2, 'compensators': 2,
+                               'effective per class': 2.2, 'trained on per class': 4}
+    natural, compensators = about['stored']['natural'], about['stored']['compensators']
+    assert (natural.dtype, natural.shape, compensators.dtype, compensators.shape) == (
+        np.uint8, (10, 2, 8, 8, 1), np.float16, (1, 2, 8, 8, 1))
+    assert found['bytes']['images'] == natural.nbytes + compensators.nbytes == 10 * 2 * 64 + 2 * 64 * 2
+    rebuilt = methods.instances(data.normalise(SPEC, natural), jnp.asarray(compensators, jnp.float32),
+                                (SPEC.mean, SPEC.std))
+    np.testing.assert_allclose(synthetic.images, rebuilt, atol=1e-6)
+    assert np.abs(compensators).max() > 0.01
+
+
+def test_static_labels_are_kept_beside_the_set_and_counted(infer):
+    logits = np.load(infer / 'labels.npz')['static']
+    assert logits.shape == (10, 4, 10) and logits.dtype == np.float16
+    sizes = results(infer)['bytes']
+    assert sizes['labels'] == logits.nbytes and sizes['random labels'] == 10 * 3 * 10 * 2
+    assert f'labels {logits.nbytes:,}' in (infer / 'report.md').read_text()
+
+
+def test_another_architecture_is_scored_with_the_kept_labels(infer, folder, capsys, monkeypatch):
+    monkeypatch.setattr(parallel, 'start', lambda: None)
+    words = f'{infer / "distilled.npz"} --evaluation.networks mlp --num-devices 1 --evaluation.epochs 1'
+    assert evaluate.main([*words.split(), '--output', str(folder / 'other.json')]) == 0
+    assert results(infer)['protocol']['labels'] == 'static'
+    assert 'mlp' in json.loads((folder / 'other.json').read_text())['accuracy']['distilled']
+    assert evaluate.main([*words.split(), '--evaluation.labels', 'dynamic', '--output', str(folder / 'no.json')]) == 2
+    assert 'dynamic labels need the teachers' in capsys.readouterr().err
+
+
+def test_sre2ls_chunks_become_one_set_of_pixels(sre2l):
+    found, (synthetic, about) = results(sre2l), export.load_npz(sre2l / 'distilled.npz')
+    assert synthetic.images.shape == (10, 3, 8, 8, 1) and 'stored' not in about
+    levels = synthetic.images * np.float32(SPEC.std[0]) + np.float32(SPEC.mean[0])
+    np.testing.assert_allclose(levels * 255, about['images_uint8'], atol=1e-3)
+    assert about['images_uint8'].std() > 10 and found['bytes']['images'] == 10 * 3 * 64
+    # 10 classes in parts of 4, 3 images in parts of 2
+    assert sorted(int(path.name) for path in (sre2l / 'chunks' / '0-convnet_bn').iterdir() if path.name.isdigit()) == [
+        *range(6)]
+
+
+def test_every_plugin_acts_through_the_teacher(sre2l):
+    rows = [json.loads(line) for line in (sre2l / 'history.jsonl').read_text().splitlines()]
+    assert all({'loss/cc', 'loss/cm', 'loss/cmi', 'loss/bn', 'loss/ce'} <= set(row) for row in rows)
+    assert [row['step'] for row in rows] == sorted(row['step'] for row in rows)
+    weights = results(sre2l)['weights']
+    assert all(weights[name]['value'] > 0 for name in ('cc', 'cm', 'cmi'))
+
+
+def test_recorded_labels_are_kept_counted_and_used_again(sre2l, main, capsys):
+    recorded = replay.load(sre2l / 'labels.npz')
+    assert recorded.logits.shape == (1, 30, 4) and results(sre2l)['bytes']['labels'] == replay.num_bytes(recorded)
+    assert results(sre2l)['bytes']['labels, were all kept'] == 30 * 10 * 2
+    before = (sre2l / 'labels.npz').read_bytes()
+    assert main(SRE2L, sre2l) == 0
+    assert (sre2l / 'labels.npz').read_bytes() == before
+
+
+def test_labels_of_another_jax_are_refused(sre2l, folder, main, capsys):
+    shutil.copytree(sre2l, folder / 'old')
+    recorded = replay.load(sre2l / 'labels.npz')
+    replay.save(folder / 'old' / 'labels.npz', recorded._replace(made_with=recorded.made_with._replace(jax='0.1.0')))
+    assert main(SRE2L, folder / 'old') == 2
+    assert '0.1.0' in capsys.readouterr().err
+
+
+def test_a_finished_run_repeats_nothing(infer, main, capsys):
+    stamp = {path: path.stat().st_mtime_ns for path in (infer / 'chunks').rglob('*') if path.is_file()}
+    accuracy = results(infer)['accuracy']
+    assert main(INFER, infer) == 0
+    assert {path: path.stat().st_mtime_ns for path in stamp} == stamp
+    assert results(infer)['accuracy'] == accuracy
+
+
+def test_chunks_of_another_configuration_are_refused(infer, refused, main, capsys):
+    assert main(f'{INFER} --recover.bn-weight 3', infer) == 2
+    assert 'recover.bn_weight: stored 1.0, now 3.0' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('words, message', [
+    ('infer --dataset digits --ipc 1 --smoke', 'the smallest ipc is 2'),
+    ('infer --dataset digits --ipc 900 --smoke', 'and the smallest class has'),
+    ('sre2l --dataset digits --smoke --teachers.networks convnet', 'networks with batch norm'),
+    ('sre2l --dataset digits --smoke --data.mean 0.1 0.2', 'data.mean must be 1 numbers, one per channel, got 2'),
+    ('sre2l --dataset digits --smoke --teachers.weights nowhere.pth', 'no file of weights at nowhere.pth')])
+def test_what_is_refused(words, message, refused, tmp_path):
+    assert message in refused(words, tmp_path / 'work')
+
+
+def test_storing_rounds_down_as_the_authors_do():
+    images = data.normalise(SPEC, np.arange(64, dtype=np.uint8).reshape(1, 1, 8, 8, 1))
+    levels = recover.as_stored(images + 0.9 / 255 / SPEC.std[0], SPEC, 'uint8')
+    np.testing.assert_array_equal(levels.ravel(), np.arange(64))
+    np.testing.assert_array_equal(recover.as_stored(images, SPEC, 'exact'), images)
+    through = recover.as_stored(images, SPEC, 'jpeg')
+    assert through.dtype == np.uint8 and 0 < np.abs(through.astype(int).ravel() - np.arange(64)).max() < 40
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('words', [
+    f'{INFER} --evaluation.protocol infer-dynamic --evaluation.epochs 1 --recover.storage jpeg',
+    f'{INFER} --plugins cc cm cmi --recover.images-per-chunk 2 --evaluation.labels hard',
+    f'sre2l --dataset digits --ipc 2 --smoke {TEACHER} --init real --recover.crop curriculum',
+    f'sre2l --dataset digits --ipc 2 --smoke {TEACHER} --init rded --recover.together 2 --steps-per-call 2',
+    f'dm --dataset digits --ipc 2 --smoke {TEACHER} --evaluation.labels static --evaluation.temperature 4',
+    f'infer --dataset digits --ipc 3 --smoke {TEACHER} --data.feed stream'])
+def test_every_option_runs(words, main, tmp_path):
+    assert main(words, tmp_path / 'work') == 0
+
+
+def test_labels_of_another_set_are_refused(tmp_path):
+    labelling.save_static(tmp_path / 'labels.npz', np.zeros((10, 2, 10), np.float16))
+    made = jobs.load(command.parse('dm --dataset digits --ipc 3 --smoke'.split())).initial
+    with pytest.raises(ValueError, match=r'labels \(10, 2, 10\), the set has \(10, 3, 10\)'):
+        labelling.load_static(tmp_path / 'labels.npz', made)
