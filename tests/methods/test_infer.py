@@ -19,7 +19,8 @@ from jaxdd.types import Curriculum, Inputs, SyntheticSet
 SPEC = data.spec('cifar10')
 BOX = (SPEC.mean, SPEC.std)
 MODULES = {'resnet18': lambda: models.ResNet(10, norm='batch', pooling='global'),
-           'mobilenetv2': lambda: models.MobileNetV2(10), 'shufflenetg2': lambda: models.ShuffleNet(10), 'efficientnetb0': lambda: models.EfficientNet(10)}
+           'mobilenetv2': lambda: models.MobileNetV2(10), 'shufflenetg2': lambda: models.ShuffleNet(10),
+           'efficientnetb0': lambda: models.EfficientNet(10)}
 # of EfficientNet's first block, which the code builds and never uses
 UNUSED = {'efficientnetb0': {'layers.0.conv1.weight': (32, 32, 1, 1), 'layers.0.bn1.weight': (32,),
                              'layers.0.bn1.bias': (32,)}}
