@@ -1,10 +1,12 @@
 """The papers' table cells: which command makes one, and what was published. None: not published, or not found.
 
-Published numbers are test top-1 accuracies of a ConvNet-3 (ConvNet-4 on Tiny-ImageNet in some papers) trained on the
-distilled set for 1,000 epochs (DC: 300); fractions here, mean and standard deviation where it is known.
+Published numbers are test top-1 accuracies; of the matching methods those of a ConvNet-3 (ConvNet-4 on Tiny-ImageNet in
+some papers) trained on the distilled set for 1,000 epochs (DC: 300). Here they are fractions, mean and standard
+deviation where it is known.
 """
 from typing import NamedTuple
 
+from experiments import soft_cells
 from experiments.configs import Config
 
 PAD = '{} row of PAD (2024), table 1'
@@ -25,12 +27,22 @@ class Cell(NamedTuple):
     value: float | None     # accuracy, fraction in [0, 1]
     std: float | None
     source: str
+    labels: str = 'hard'       # 'hard', 'static' or 'dynamic'
+    student: str = 'convnet'
 
     @property
     def command(self) -> str:
         """The command that reproduces the cell, without paths."""
-        plugins = f' --plugins {" ".join(self.plugins)}' if self.plugins else ''
-        return f'python -m experiments.run {self.method} --dataset {self.dataset} --ipc {self.ipc}{plugins}'
+        words = f'python -m experiments.run {self.method} --dataset {self.dataset} --ipc {self.ipc}'
+        if self.plugins:
+            words += f' --plugins {" ".join(self.plugins)}'
+        if self.labels == 'hard':
+            return words
+        if named := soft_cells.protocol(self.method, self.labels, self.dataset):
+            words += f' --evaluation.protocol {named}'
+        if self.student != soft_cells.STUDENTS.get(self.dataset, 'resnet18_stem3'):
+            words += f' --evaluation.networks {self.student}'
+        return words
 
 
 DATASETS = ('svhn_cropped', 'cifar10', 'cifar100', 'tiny_imagenet')
@@ -80,16 +92,24 @@ METHODS = ('dc', 'dsa', 'dm', 'idm', 'idc')
 CELLS = [cell for method in METHODS for cell in _cells(method, (), NOT_FOUND)]
 CELLS += _cells('dm', ('cc', 'cm'), IID_TABLE, (10, 50)) + _cells('idm', ('cc', 'cm'), IID_TABLE)
 CELLS += [cell for method in METHODS for cell in _cells(method, ('cmi',), CMI_TABLE, (10, 50))]
+CELLS += [Cell(method, (), dataset, ipc, _fraction(mean), _fraction(std), source, labels, student)
+          for (method, labels, dataset, student), (source, row) in soft_cells.PUBLISHED.items()
+          for ipc, (mean, std) in row.items()]
+CELLS += [Cell(method, plugins, 'cifar10', 10, None, None, soft_cells.NO_PLUGINS, labels, 'resnet18_stem3')
+          for method, labels in (('sre2l', 'dynamic'), ('infer', 'static')) for plugins in soft_cells.PLUGINS]
 
 
 def published(config: Config) -> dict | None:
     """What was published for a configuration's cell, as `report` takes it; None if nothing was.
 
-    A configuration belongs to a cell by method, plug-ins, data set and images per class, whatever its budget:
-    the report prints both, so that a smaller budget is seen.
+    A configuration belongs to a cell by method, plug-ins, data set, images per class, kind of labels and (first)
+    student, whatever its budget: the report prints both, so that a smaller budget is seen.
     """
+    e = config.evaluation
+    labels = 'dynamic' if e.labels == 'replayed' else e.labels
     for cell in CELLS:
-        if (cell.method, cell.plugins, cell.dataset, cell.ipc) == (
-                config.method, tuple(sorted(config.plugins)), config.dataset, config.ipc) and cell.value is not None:
+        if (cell.method, cell.plugins, cell.dataset, cell.ipc, cell.labels, cell.student) == (
+                config.method, tuple(sorted(config.plugins)), config.dataset, config.ipc, labels, e.networks[0]
+        ) and cell.value is not None:
             return {'value': cell.value, 'std': cell.std, 'source': cell.source}
     return None
