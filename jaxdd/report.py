@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from jaxdd.files import write_whole
 from jaxdd.identity import plain
 
+COUNTED = ('image bytes', 'label bytes')
 _BLUE, _GREY = '#1f5fa8', '#8a8a8a'
 
 
@@ -43,7 +44,8 @@ def report(results: Mapping[str, Any]) -> str:
         results: any of
             'method', 'plugins' [names], 'dataset', 'ipc', 'seed', 'steps', 'commit', 'command', 'hardware',
             'accuracy' {'random' | 'distilled' | other: {student: {'mean', 'std', 'per_seed'}}} in fractions,
-            'protocol' {'name', 'epochs', 'num_seeds', ...}, 'bytes' {'images', 'labels'},
+            'protocol' {'name', 'epochs', 'num_seeds', ...},
+            'bytes' {'images', 'labels'} of the distilled set, and {'random images', 'random labels'},
             'published' {'value', 'std', 'source'} in fractions, for the first student, or None,
             'weights' {plug-in: {'value', 'source'}}, 'config' (nested), 'versions' {package: version},
             'seconds' {stage: s}, 'seconds_per_step', and 'pictures' {title: path relative to the page}.
@@ -136,17 +138,26 @@ def _rows(results):
     order = sorted(accuracy, key=lambda key: (key != 'random', key == 'distilled', key))
     names = {'random': 'random real images', 'distilled': _name(results)}
     fixed = [str(protocol.get('name', '-')), str(protocol.get('epochs', '-'))]
-    rows = [[names.get(key, key), student, _percent(score), str(_seeds(score, protocol)), *fixed]
+    sizes = results.get('bytes') or {}
+    rows = [[names.get(key, key), student, _percent(score), str(_seeds(score, protocol)), *fixed, *_sizes(key, sizes)]
             for key in order for student, score in accuracy[key].items()]
     published, ours = results.get('published'), accuracy.get('distilled') or {}
+    blank = ['-' for _ in sizes and COUNTED]
     if published:
         source = published.get('source', 'no source given')
-        rows.append([f'published ({source})', '-', _percent(published), '-', '-', '-'])
+        rows.append([f'published ({source})', '-', _percent(published), '-', '-', '-', *blank])
     if published and ours:
         student, score = next(iter(ours.items()))
         points = 100 * (_mean_std(score)[0] - _mean_std(published)[0])
-        rows.append(['ours - published', student, f'{points:+.2f} points', '-', '-', '-'])
-    return ['training set', 'student', 'accuracy, %', 'seeds', 'protocol', 'epochs'], rows
+        rows.append(['ours - published', student, f'{points:+.2f} points', '-', '-', '-', *blank])
+    header = ['training set', 'student', 'accuracy, %', 'seeds', 'protocol', 'epochs', *(COUNTED if sizes else ())]
+    return header, rows
+
+
+def _sizes(key, sizes):
+    """The bytes of one training set's images and labels, if any are known."""
+    keys = {'distilled': ('images', 'labels'), 'random': ('random images', 'random labels')}.get(key, ('', ''))
+    return [f'{sizes[name]:,}' if name in sizes else '-' for name in keys] if sizes else []
 
 
 def _mean_std(score):

@@ -20,7 +20,7 @@ RESULTS = {
                                'vgg': Accuracy(0.7, 0.0, (0.7, 0.7))},
                  'random': {'convnet': {'mean': 0.628, 'std': 0.053, 'per_seed': [0.575, 0.681]}}},
     'seconds': {'prepare': 1.0, 'compile': 12.25, 'distil': 1234.5, 'evaluate': 30},
-    'seconds_per_step': 0.0123, 'bytes': {'images': 2560, 'labels': 400},
+    'seconds_per_step': 0.0123, 'bytes': {'images': 2560, 'labels': 400, 'random images': 1280, 'random labels': 0},
     'published': {'value': 0.8, 'std': 0.01, 'source': 'A, table 1'},
     'pictures': {'initial and distilled': 'grid.png', 'curves': 'curves.png'},
 }
@@ -29,8 +29,8 @@ RESULTS = {
 def test_the_page_holds_every_value():
     page = report.report(RESULTS)
     assert page.startswith('# DM + CC + CM on digits, 1 image per class\n')
-    for text in ('| random real images | convnet | 62.80 ± 5.30 | 2 | dc-hard | 300 |',
-                 '| DM + CC + CM | convnet | 81.25 ± 1.25 | 2 | dc-hard | 300 |',
+    for text in ('| random real images | convnet | 62.80 ± 5.30 | 2 | dc-hard | 300 | 1,280 | 0 |',
+                 '| DM + CC + CM | convnet | 81.25 ± 1.25 | 2 | dc-hard | 300 | 2,560 | 400 |',
                  '| DM + CC + CM | vgg | 70.00 ± 0.00 | 2 |',
                  '| published (A, table 1) | - | 80.00 ± 1.00 |',
                  '| ours - published | convnet | +1.25 points |', '2,960 bytes (images 2,560, labels 400)',

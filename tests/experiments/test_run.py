@@ -60,7 +60,7 @@ def test_results_say_what_it_cost(results):
     assert results['seconds_per_step'] > 0
     assert set(results['seconds']) >= {'data', 'prepare', 'distil', 'evaluate'}
     assert all(seconds >= 0 for seconds in results['seconds'].values())
-    assert results['bytes'] == {'images': 10 * 8 * 8 * 4, 'labels': 0}
+    assert results['bytes'] == {'images': 10 * 8 * 8 * 4, 'labels': 0, 'random images': 10 * 8 * 8, 'random labels': 0}
 
 
 def test_weights_come_with_their_source(results):
