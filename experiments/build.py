@@ -107,12 +107,17 @@ def teacher(config: Config, name: str, spec: data.Spec, *, batch_statistics: boo
 
 
 def _sre2l(config: Config, spec: data.Spec, name: str) -> Method:
-    return methods.sre2l(teacher(config, name, spec), augment=_recovery(config), box=(spec.mean, spec.std),
+    return methods.sre2l(_encoder(config, name, spec), augment=_recovery(config), box=(spec.mean, spec.std),
                          **_moments(config.recover))
 
 
 def _infer(config: Config, spec: data.Spec, name: str) -> Method:
-    return methods.infer(teacher(config, name, spec), augment=_recovery(config), **_moments(config.recover))
+    return methods.infer(_encoder(config, name, spec), augment=_recovery(config), **_moments(config.recover))
+
+
+def _encoder(config: Config, name: str, spec: data.Spec) -> Model:
+    made = teacher(config, name, spec)
+    return models.in_parts(made, config.recover.part) if config.recover.part else made
 
 
 def _moments(r: Recover) -> dict[str, float]:

@@ -97,7 +97,9 @@ def identity(job: Job) -> dict:
         del fields[name]
     del fields['data']['data_dir']
     if decoupled:
-        del fields['teachers']['checkpoint_every'], fields['recover']['together'], fields['recover']['storage']
+        del fields['teachers']['checkpoint_every']
+        for name in ('together', 'part', 'storage'):
+            del fields['recover'][name]
     if not needs_proxy(config):
         del fields['proxies']
     fields['regularizers'] = {name: fields['regularizers'][name] for name in sorted(fields['regularizers'])

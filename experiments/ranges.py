@@ -20,7 +20,7 @@ AT_LEAST = {'ipc': 1, 'num_steps': 1, 'checkpoint_every': 1, 'keep': 1, 'steps_p
             'evaluation.width': 1, 'evaluation.weight_decay': 0, 'evaluation.cutmix': 0, 'evaluation.mixup': 0,
             'evaluation.warmup_epochs': 0, 'evaluation.label_top_k': 1, 'optimizer.b2': 0,
             'recover.bn_weight': 0, 'recover.first_bn_weight': 0, 'recover.tv_weight': 0, 'recover.norm_weight': 0,
-            'recover.jitter': 0, 'recover.classes_per_chunk': 1, 'recover.images_per_chunk': 1, 'recover.together': 1,
+            'recover.jitter': 0, 'recover.classes_per_chunk': 1, 'recover.images_per_chunk': 1, 'recover.together': 1, 'recover.part': 1,
             'teachers.width': 1, 'teachers.batch_size': 1, 'teachers.weight_decay': 0, 'teachers.warmup_epochs': 0,
             'teachers.checkpoint_every': 1, 'teachers.seed': 0,
             **{f'regularizers.{name}.{field}': 0 for name in ('cc', 'cm', 'cmi') for field in ('weight', 'ratio')}}
@@ -51,14 +51,14 @@ _GROWN = ('batch_size', 'learning_rate', 'momentum', 'weight_decay')
 _GRADIENTS = ('matching.distance', *(f'training.{name}' for name in ('every', 'epochs', 'strategy', *_GROWN)))
 _RECOVERED = tuple(f'recover.{name}' for name in (
     'bn_weight', 'first_bn_weight', 'tv_weight', 'norm_weight', 'jitter', 'both_signs', 'crop', 'images_per_chunk',
-    'together', 'storage'))
+    'together', 'part', 'storage'))
 USES = {'dm': (), 'dc': _GRADIENTS, 'dsa': _GRADIENTS,
         'idm': ('matching.ce_weight', 'matching.factor', 'matching.classes', *(f'training.{name}' for name in (
             'every', 'num_batches', 'queue_size', 'train_count', *_GROWN))),
         'idc': ('matching.distance', 'matching.factor', 'matching.max_synthetic', 'matching.classes', *(
             f'training.{name}' for name in ('every', 'num_batches', 'strategy', 'cutmix', *_GROWN))),
         'sre2l': (*_RECOVERED, 'recover.classes_per_chunk'), 'infer': _RECOVERED}
-OPTIONAL = ('matching.max_synthetic', 'recover.together')    # None has a meaning there
+OPTIONAL = ('matching.max_synthetic', 'recover.together', 'recover.part')    # None has a meaning there
 
 
 def require(config: Config) -> None:

@@ -66,7 +66,8 @@ def _run(job, method, weights, made, folder, m: int, clock: Clock, history: Hist
 
 def together(config, job: jobs.Job) -> int:
     """Chunks that run as one program."""
-    return config.recover.together or (8 if job.steps_per_call > 1 else 1)
+    small = max(job.spec.image_shape[:2]) <= 64
+    return config.recover.together or (8 if job.steps_per_call > 1 and small else 1)
 
 
 def _weights(job: jobs.Job, method, chunk: chunks.Chunk, path: pathlib.Path) -> dict[str, float]:

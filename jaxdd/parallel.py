@@ -153,10 +153,30 @@ def in_chunks(function: Callable[[Array], PyTree], batch: Array, *, per_device: 
     size, chunk = batch.shape[0], _chunk(batch.shape[0], per_device)
     if chunk is None:
         return function(batch)
-    out = jax.lax.map(function, _rows(batch, chunk))
-    count = size // (_ambient_size() * chunk)
-    return jax.tree.map(lambda x: x.reshape(count, _ambient_size(), chunk, *x.shape[2:]).swapaxes(0, 1).reshape(
-        size, *x.shape[2:]), out)
+    return jax.tree.map(_joined, jax.lax.map(function, _rows(batch, chunk)))
+
+
+def in_parts(function: Callable[[Array], tuple[PyTree, PyTree]], batch: Array, *, per_device: int
+             ) -> tuple[PyTree, PyTree]:
+    """Applies a function to a large batch a part at a time, and again in the backward pass, for memory.
+
+    Args:
+        function: `[m, ...]` -> (tree of arrays `[m, ...]`, each row from its own image alone; another tree).
+        batch: `[N, ...]`, may be split among the devices.
+        per_device: images per part and device.
+
+    Returns:
+        The first tree, rows in the order of the batch; the second with the parts stacked in front.
+
+    Raises:
+        ValueError: a batch that does not divide into such parts.
+    """
+    whole = _ambient_size() * per_device
+    if per_device < 1 or batch.shape[0] % whole:
+        raise ValueError(f'a batch of {batch.shape[0]} images does not divide into parts of {per_device} on '
+                         f'{_ambient_size()} devices; the part must divide {max(1, batch.shape[0] // _ambient_size())}')
+    rows, others = jax.lax.map(jax.checkpoint(function), _rows(batch, per_device))
+    return jax.tree.map(_joined, rows), others
 
 
 def sum_in_chunks(function: Callable[..., PyTree], *batch: Array, per_device: int = 8) -> PyTree:
@@ -193,6 +213,13 @@ def _rows(x: Array, chunk: int) -> Array:
     count = x.shape[0] // (devices * chunk)
     rows = x.reshape(devices, count, chunk, *x.shape[1:]).swapaxes(0, 1)
     return split(rows.reshape(count, devices * chunk, *x.shape[1:]), 1)
+
+
+def _joined(x: Array) -> Array:
+    """Undoes `_rows` on what was computed from it: `[chunks, devices * chunk, ...]` -> `[N, ...]`."""
+    count, rows = x.shape[:2]
+    devices = _ambient_size()
+    return x.reshape(count, devices, rows // devices, *x.shape[2:]).swapaxes(0, 1).reshape(count * rows, *x.shape[2:])
 
 
 def on_cpu() -> bool:

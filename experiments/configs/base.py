@@ -101,8 +101,10 @@ class Recover:
     """Classes that are recovered together (SRe2L; INFER takes all)."""
     images_per_chunk: int | None = None
     """Images per class that are recovered together; CC and CMI compare these, so they need 2 or more."""
+    part: int | None = None
+    """Images of a chunk that are in memory at a time, per device: exact, slower; default: all."""
     together: int | None = None
-    """Chunks as one program; default: 1 on CPUs, 8 on accelerators."""
+    """Chunks as one program; default: 8 on accelerators, 1 on CPUs and for images above 64 pixels."""
     storage: str | None = None
     """'exact', 'uint8' (rounded down, as the authors'), or 'jpeg' (quality 75, as the authors' files). Of INFER
     'exact' keeps natural images as uint8 and compensators as float16; the others are the authors' copies of all."""

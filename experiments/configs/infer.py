@@ -28,7 +28,8 @@ def config(dataset: str = 'cifar10', ipc: int = 10, plugins: tuple[str, ...] = (
     size = sre2l.size_of(dataset)
     common = sre2l.SIZES[size]
     recover = dataclasses.replace(common.recover, bn_weight=ALPHA[size], both_signs=False, classes_per_chunk=None,
-                                  images_per_chunk=10 if plugins else 1, storage='exact')
+                                  images_per_chunk=10 if plugins else 1, storage='exact',
+                                  part=125 if size == 'imagenet' else None)
     published = base.Config(
         method='infer', dataset=dataset, ipc=ipc, plugins=plugins, num_steps=STEPS[size],
         optimizer=base.Optimizer(name='adam', learning_rate=RATE[size], momentum=0.5, b2=0.9, schedule='cosine'),

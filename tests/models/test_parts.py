@@ -1,0 +1,58 @@
+"""A batch through a network part by part is the batch at once: outputs, moments, gradients."""
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdd import models, parallel
+from jaxdd.losses import batch_moment_distance
+
+NET = models.by_name('resnet18_stem3', (8, 8, 3), 5, width=4)
+IMAGES = jax.random.normal(jax.random.key(1), (16, 8, 8, 3))
+
+
+@pytest.fixture(scope='module')
+def variables():
+    made = NET.init(jax.random.key(0))
+    return made._replace(batch_stats=jax.tree.map(lambda x: x + 0.1, made.batch_stats))
+
+
+def objective(model, variables, images):
+    out = model.apply(variables, images)
+    return out.logits[:, 0].sum() + batch_moment_distance(out.moments, variables.batch_stats), out
+
+
+@pytest.mark.parametrize('size', [1, 4, 16])
+def test_value_moments_and_gradient_are_those_of_the_whole_batch(size, variables):
+    run = lambda model: jax.jit(jax.value_and_grad(lambda x: objective(model, variables, x), has_aux=True))(IMAGES)
+    (value, whole), gradient = run(NET)
+    (parted, out), parts = run(models.in_parts(NET, size))
+    np.testing.assert_allclose(parted, value, rtol=1e-5)
+    for one, other in zip(jax.tree.leaves(out), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(parts, gradient, atol=1e-4 * np.abs(gradient).max())
+
+
+def test_eight_devices_take_their_own_rows(variables):
+    expected = NET.apply(variables, IMAGES)
+    with parallel.use(parallel.mesh(8)):
+        out = jax.jit(models.in_parts(NET, 1).apply)(variables, parallel.split(IMAGES))
+    np.testing.assert_allclose(out.logits, expected.logits, atol=1e-5)
+    for path, moments in expected.moments.items():
+        np.testing.assert_allclose(out.moments[path].var, moments.var, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('size', [0, 3, 32])
+def test_a_part_that_does_not_divide_the_batch_is_refused(size, variables):
+    with pytest.raises(ValueError, match='the part must divide 16'):
+        models.in_parts(NET, size).apply(variables, IMAGES)
+
+
+def test_the_backward_pass_keeps_one_part():
+    wide = models.by_name('convnet_bn', (32, 32, 3), 5, width=16)
+    variables, images = wide.init(jax.random.key(0)), jnp.zeros((64, 32, 32, 3))
+
+    def needed(model):
+        gradient = jax.grad(lambda x: objective(model, variables, x)[0])
+        return jax.jit(gradient).lower(images).compile().memory_analysis().temp_size_in_bytes
+    assert needed(models.in_parts(wide, 8)) < needed(wide) / 2
