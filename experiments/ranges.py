@@ -20,7 +20,8 @@ AT_LEAST = {'ipc': 1, 'num_steps': 1, 'checkpoint_every': 1, 'keep': 1, 'steps_p
             'evaluation.width': 1, 'evaluation.weight_decay': 0, 'evaluation.cutmix': 0, 'evaluation.mixup': 0,
             'evaluation.warmup_epochs': 0, 'evaluation.label_top_k': 1, 'optimizer.b2': 0,
             'recover.bn_weight': 0, 'recover.first_bn_weight': 0, 'recover.tv_weight': 0, 'recover.norm_weight': 0,
-            'recover.jitter': 0, 'recover.classes_per_chunk': 1, 'recover.images_per_chunk': 1, 'recover.together': 1, 'recover.part': 1,
+            'recover.jitter': 0, 'recover.classes_per_chunk': 1, 'recover.images_per_chunk': 1, 'recover.together': 1,
+            'recover.part': 1,
             'teachers.width': 1, 'teachers.batch_size': 1, 'teachers.weight_decay': 0, 'teachers.warmup_epochs': 0,
             'teachers.checkpoint_every': 1, 'teachers.seed': 0,
             **{f'regularizers.{name}.{field}': 0 for name in ('cc', 'cm', 'cmi') for field in ('weight', 'ratio')}}

@@ -9,7 +9,7 @@ from importlib import metadata
 
 import numpy as np
 
-from experiments import build, cells, labelling
+from experiments import build, cells, labelling, students
 from experiments.jobs import Job
 from experiments.stages import Distilled, Scores
 from jaxdd import data, export, parallel, report
@@ -65,7 +65,8 @@ def results(job: Job, teachers: list[Teacher], distilled: Distilled, scores: Sco
         'seconds_per_step': distilled.seconds_per_step,
         'bytes': {'images': sum(array.nbytes for array in distilled.stored.values()),
                   'labels': scores.label_bytes['distilled'], **_more_bytes(job, distilled, scores)},
-        'images': _counts(job, distilled), 'teachers': {t.name: t.accuracy for t in teachers},
+        'student_updates': _updates(job, distilled), 'images': _counts(job, distilled),
+        'teachers': {t.name: t.accuracy for t in teachers},
         'published': cells.published(config), 'pictures': PICTURES,
     }
 
@@ -104,6 +105,14 @@ def _counts(job: Job, distilled: Distilled) -> dict:
     spent = build.budget(job.config, job.spec)
     return {'nominal per class': job.config.ipc, 'natural per class': spent.natural, 'compensators': spent.compensators,
             'effective per class': round(spent.effective_ipc, 4), 'trained on per class': trained}
+
+
+def _updates(job: Job, distilled: Distilled) -> dict[str, int]:
+    """Optimiser updates of one student of either set: sets of another size train longer under the same epochs."""
+    sizes = {'distilled': distilled.synthetic.images.shape[1], 'random': job.config.ipc}
+    e = job.config.evaluation
+    return {name: students.recipe(e, size * job.spec.num_classes, e.networks[0]).num_steps
+            for name, size in sizes.items()}
 
 
 def _more_bytes(job: Job, distilled: Distilled, scores: Scores) -> dict:

@@ -150,7 +150,7 @@ def in_chunks(function: Callable[[Array], PyTree], batch: Array, *, per_device: 
         batch: `[N, ...]`, may be split among the devices.
         per_device: most images per chunk and device.
     """
-    size, chunk = batch.shape[0], _chunk(batch.shape[0], per_device)
+    chunk = _chunk(batch.shape[0], per_device)
     if chunk is None:
         return function(batch)
     return jax.tree.map(_joined, jax.lax.map(function, _rows(batch, chunk)))

@@ -55,6 +55,7 @@ def test_static_labels_are_kept_beside_the_set_and_counted(infer):
     logits = np.load(infer / 'labels.npz')['static']
     assert logits.shape == (10, 4, 10) and logits.dtype == np.float16
     sizes = results(infer)['bytes']
+    assert results(infer)['student_updates'] == {'distilled': 1, 'random': 1}    # 40 and 30 images, one epoch
     assert sizes['labels'] == logits.nbytes and sizes['random labels'] == 10 * 3 * 10 * 2
     assert f'labels {logits.nbytes:,}' in (infer / 'report.md').read_text()
 
