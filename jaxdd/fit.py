@@ -129,41 +129,15 @@ def fit_seeds(keys: Sequence[PRNGKey], model: Model, sample: Sample, recipe: Rec
     groups = [list(keys)] if vectorized else [[key] for key in keys]
     done: list[Variables] = []
     for group in groups:
-        state = _Seeds(jnp.zeros((), jnp.int32), group[0],
-                       jax.jit(jax.vmap(lambda k: init_fit(k, model, recipe)))(jnp.stack(group)))
-        state = loop.run(step, state, jax.tree_util.Partial(_whole, sample), num_steps=recipe.num_steps,
+        state = loop.stacked(jax.jit(jax.vmap(lambda k: init_fit(k, model, recipe)))(jnp.stack(group)))
+        state = loop.run(step, state, loop.whole(sample), num_steps=recipe.num_steps,
                          steps_per_call=steps_per_call, callbacks=callbacks, should_stop=should_stop)
         if int(state.step) < recipe.num_steps:
             break
-        done += [jax.tree.map(lambda x: x[i], state.fits.variables) for i in range(len(group))]
+        done += [jax.tree.map(lambda x: x[i], state.states.variables) for i in range(len(group))]
     return done
-
-
-class _Seeds(NamedTuple):
-    step: Array
-    key: PRNGKey
-    fits: FitState      # leaves [seeds, ...]
 
 
 @functools.lru_cache(maxsize=32)  # the loop compiles once per function: the same recipe must give the same one
 def _step_of_all(model: Model, recipe: Recipe) -> loop.Step:
-    step = make_fit_step(model, recipe)
-
-    def one(state: FitState, sample: Sample) -> tuple[FitState, Metrics]:
-        return step(state, sample(loop.feed_key(state), state.step))
-
-    def together(state: _Seeds, sample: Sample) -> tuple[_Seeds, Metrics]:
-        if state.fits.step.shape[0] == 1:  # vmap over one would still make every convolution a grouped one
-            fits, metrics = one(jax.tree.map(lambda x: x[0], state.fits), sample)
-            fits, metrics = jax.tree.map(lambda x: x[None], (fits, metrics))
-        else:
-            fits, metrics = jax.vmap(one, (0, None))(state.fits, sample)
-        return state._replace(step=state.step + 1, fits=fits), jax.tree.map(lambda m: m.mean(), metrics)
-
-    return together
-
-
-def _whole(sample: Sample, key: PRNGKey, step: Array) -> Sample:
-    """A feed whose input is the sampler itself: every seed draws its own batches from it."""
-    del key, step
-    return sample
+    return loop.together(make_fit_step(model, recipe))

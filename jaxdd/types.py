@@ -53,7 +53,7 @@ class Model(NamedTuple):
 class SyntheticSet(NamedTuple):
     """What a student, a checkpoint and a reader see."""
     images: Array                        # [K, n, H, W, C] float32, normalised by data.specs
-    labels: Array                        # [K, n, Y] probabilities
+    labels: Array                        # [K, n, Y] probabilities, or teachers' logits (relabel.static)
     learning_rate: Array | None = None   # scalar, MTT only
 
 
@@ -66,7 +66,7 @@ class Expert(NamedTuple):
 class Batch(NamedTuple):
     """One mini-batch for training a classifier."""
     images: Array     # [b, H, W, C] normalised
-    labels: Array     # [b, Y] probabilities
+    labels: Array     # [b, Y] probabilities, or teachers' logits
     weights: Array    # [b] 1 for an image, 0 for the padding of a short last batch
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdd import augment, chunks, data, loop, models, pools
+from jaxdd import augment, chunks, data, loop, models, parallel, pools
 from jaxdd.methods import sre2l
 from jaxdd.types import Inputs, SyntheticSet
 
@@ -15,7 +15,13 @@ DATASET = data.fake()
 NET = models.by_name('convnet_bn', (8, 8, 3), 3, width=4, depth=1)
 METHOD = sre2l(NET, augment=augment.recovery(jitter=1), box=(DATASET.spec.mean, DATASET.spec.std))
 OPTIMIZER = optax.adam(0.1, b1=0.5, b2=0.9)
-FEED = pools.attach(jax.tree_util.Partial(lambda key, step: Inputs()), 'encoder', [NET.init(jax.random.key(7))])
+
+
+def nothing(key, step):
+    return Inputs()
+
+
+FEED = pools.attach(jax.tree_util.Partial(nothing), 'encoder', [NET.init(jax.random.key(7))])
 NUM_STEPS = 4
 
 
@@ -61,6 +67,15 @@ def test_chunks_are_independent_alone_and_together(tmp_path):
     for one, other in zip(fewer, alone):
         np.testing.assert_array_equal(one, other)
     assert all(np.abs(one - np.asarray(beginning(i).images)).max() > 0.1 for i, one in enumerate(alone))
+
+
+def test_several_devices_are_one(tmp_path):
+    alone = images(run(tmp_path / 'alone'))
+    with parallel.use(parallel.mesh(8)):
+        feed = pools.attach(jax.tree_util.Partial(nothing), 'encoder', [NET.init(jax.random.key(7))])
+        divided = run(tmp_path / 'divided', [part._replace(feed=feed) for part in parts()], together=2)
+    for one, other in zip(alone, images(divided), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
 
 
 def test_images_stay_in_their_box(tmp_path):
