@@ -54,9 +54,15 @@ def test_the_method_in_one_file_moves_the_images():
     assert np.abs(state.params['images'] - initial.images).max() > 0
 
 
-@pytest.mark.parametrize('line', re.findall(r'-m experiments\.run (\w+ .*)', README))
+def commands():
+    """Every command with the shared words (`C="..."`) that stand above it."""
+    for match in re.finditer(r'-m experiments\.run (\w+ .*)', README):
+        shared = re.findall(r'C="(.*)"', README[:match.start()])
+        yield match[1].replace('$C', shared[-1] if shared else '')
+
+
+@pytest.mark.parametrize('line', commands())
 def test_every_command_parses(line):
-    shared, = re.findall(r'C="(.*)"', README)
-    line, optional = re.fullmatch(r'(.*?)(?: \[(.*)\])?', line.replace('$C', shared)).groups()
+    line, optional = re.fullmatch(r'(.*?)(?: \[(.*)\])?', line).groups()
     for words in (line, f'{line} {optional or ""}'):
         assert command.parse(words.split()).method == line.split()[0]
