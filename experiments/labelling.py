@@ -30,7 +30,8 @@ def label(key: jax.Array, evaluation: Evaluation, spec: data.Spec, synthetic: Sy
     Args:
         key: of recorded labels.
         teachers: for soft labels, at least one.
-        path: where recorded labels are kept; those that lie there are used again if they fit.
+        path: where static labels are kept, recorded ones in `replay.npz` beside it; recorded ones that lie there are
+            used again if they fit.
     """
     view = students.seen(evaluation, spec)
     models, variables = [t.model for t in teachers], [t.variables for t in teachers]
@@ -52,15 +53,24 @@ def _replayed(key, evaluation: Evaluation, synthetic: SyntheticSet, view: Superv
               path: pathlib.Path | None) -> Labelled:
     num_images = synthetic.images.shape[0] * synthetic.images.shape[1]
     num_steps = students.recipe(evaluation, num_images).num_steps
+    path = path and path.with_name('replay.npz')
     if path is not None and path.exists():
-        recorded = replay.load(path)
-        replay.check(recorded, view, synthetic, num_steps=num_steps)
+        recorded = _checked(path, view, synthetic, num_steps)
     else:
         recorded = replay.record(key, taught, synthetic, evaluation.batch_size, num_steps,
                                  dtype=evaluation.label_dtype, top_k=evaluation.label_top_k)
         if path is not None:
             replay.save(path, recorded)
     return Labelled(synthetic, replay.supervision(recorded, view), replay.num_bytes(recorded), recorded)
+
+
+def _checked(path: pathlib.Path, view: Supervision, synthetic: SyntheticSet, num_steps: int) -> replay.Replay:
+    try:
+        recorded = replay.load(path)
+        replay.check(recorded, view, synthetic, num_steps=num_steps)
+        return recorded
+    except ValueError as error:
+        raise ValueError(f'{path}: {error} (delete the file, and the same command records new labels)') from error
 
 
 def save_static(path: pathlib.Path, logits: np.ndarray) -> None:

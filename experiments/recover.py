@@ -40,7 +40,7 @@ def distil(job: jobs.Job, teachers: Sequence[Teacher], workdir: pathlib.Path, st
         parts.append(found)
     synthetic, stored = _assembled(job, parts, natural)
     return {'synthetic': synthetic, 'stored': stored, 'weights': weights, 'history': history.rows(),
-            'before': _before(job, natural), 'accuracies': {},
+            'before': _before(job, teachers[0], natural), 'accuracies': {},
             **dict(zip(('seconds_per_step', 'compile_seconds'), clock.summary(job.steps_per_call)))}
 
 
@@ -204,9 +204,8 @@ def _through_jpeg(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.open(file)).reshape(image.shape)
 
 
-def _before(job: jobs.Job, natural):
-    """What the picture shows at the left: natural images, or the start of the first chunk."""
+def _before(job: jobs.Job, teacher: Teacher, natural):
+    """What the picture shows at the left: natural images, or what recovery starts from."""
     if natural is not None:
         return natural.images
-    part = slice(0, job.spec.num_classes), slice(0, min(job.config.ipc, 2))
-    return _source(job, None, None)(*part, 0).images if job.config.init == 'noise' else _natural(job).images
+    return _source(job, teacher, None)(slice(0, job.spec.num_classes), slice(0, min(job.config.ipc, 10)), 0).images

@@ -90,20 +90,21 @@ def test_every_plugin_acts_through_the_teacher(sre2l):
 
 
 def test_recorded_labels_are_kept_counted_and_used_again(sre2l, main, capsys):
-    recorded = replay.load(sre2l / 'labels.npz')
+    recorded = replay.load(sre2l / 'replay.npz')
     assert recorded.logits.shape == (1, 30, 4) and results(sre2l)['bytes']['labels'] == replay.num_bytes(recorded)
     assert results(sre2l)['bytes']['labels, were all kept'] == 30 * 10 * 2
-    before = (sre2l / 'labels.npz').read_bytes()
+    before = (sre2l / 'replay.npz').read_bytes()
     assert main(SRE2L, sre2l) == 0
-    assert (sre2l / 'labels.npz').read_bytes() == before
+    assert (sre2l / 'replay.npz').read_bytes() == before
 
 
 def test_labels_of_another_jax_are_refused(sre2l, folder, main, capsys):
     shutil.copytree(sre2l, folder / 'old')
-    recorded = replay.load(sre2l / 'labels.npz')
-    replay.save(folder / 'old' / 'labels.npz', recorded._replace(made_with=recorded.made_with._replace(jax='0.1.0')))
+    recorded = replay.load(sre2l / 'replay.npz')
+    replay.save(folder / 'old' / 'replay.npz', recorded._replace(made_with=recorded.made_with._replace(jax='0.1.0')))
     assert main(SRE2L, folder / 'old') == 2
-    assert '0.1.0' in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert '0.1.0' in message and 'replay.npz' in message and 'delete the file' in message
 
 
 def test_a_finished_run_repeats_nothing(infer, main, capsys):
