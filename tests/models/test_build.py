@@ -45,7 +45,14 @@ def test_names_too_deep_for_digits_say_what_fits(name):
         small(name)
 
 
-@pytest.mark.parametrize('name', sorted(NAMES))
+def by_cost():
+    """Every name; the deep networks, and ImageNet's forms of others, in the long tests."""
+    deep = ('resnet34', 'resnet50', 'resnet101')
+    return [pytest.param(name, marks=pytest.mark.long if name.startswith(deep) or name.endswith('imagenet') else ())
+            for name in sorted(NAMES)]
+
+
+@pytest.mark.parametrize('name', by_cost())
 def test_every_name_runs_at_32x32(name, weights):
     net = by_name(name, (32, 32, 3), 5, width=4, batch_statistics=True)
     variables = weights(net)

@@ -35,7 +35,14 @@ def test_the_margin_counts():
         check_side('net', (28, 28, 3), 32)
 
 
-@pytest.mark.parametrize('name', sorted(NAMES))
+def by_cost():
+    """Every name; the deep networks, and ImageNet's forms of others, in the long tests."""
+    deep = ('resnet34', 'resnet50', 'resnet101')
+    return [pytest.param(name, marks=pytest.mark.long if name.startswith(deep) or name.endswith('imagenet') else ())
+            for name in sorted(NAMES)]
+
+
+@pytest.mark.parametrize('name', by_cost())
 def test_smallest_sides_are_true(name, weights):
     side = SMALLEST_SIDES[next(family for family in SMALLEST_SIDES if name.startswith(family.rstrip('0123456789')))]
     net = by_name(name, (side, side, 3), 3, width=4, batch_statistics=True)
