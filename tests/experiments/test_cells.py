@@ -1,4 +1,6 @@
 """The papers' cells: each command parses, builds for its data set and distils."""
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +31,12 @@ def marked(cell):
     return pytest.param(cell, id=name(cell), marks=() if quick else pytest.mark.long)
 
 
+@functools.cache
+def parsed(words):
+    """A command's configuration; parsing takes most of a second."""
+    return command.parse(words.removeprefix('python -m experiments.run ').split())
+
+
 @pytest.fixture
 def job_of(monkeypatch, tmp_path):
     """A cell's job at smoke size: its own spec with at most four classes, and images made up."""
@@ -48,7 +56,7 @@ def job_of(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize('cell', cells.CELLS, ids=name)
 def test_the_command_is_the_cell(cell):
-    config = command.parse(cell.command.removeprefix('python -m experiments.run ').split())
+    config = parsed(cell.command)
     assert (config.method, config.dataset, config.ipc, config.plugins) == (
         cell.method, cell.dataset, cell.ipc, cell.plugins)
     assert not config.smoke and config.num_steps >= 1_000
@@ -111,7 +119,7 @@ def test_the_cells_are_all_different():
 
 @pytest.mark.parametrize('cell', cells.CELLS, ids=name)
 def test_published_values_are_fractions_with_a_source(cell):
-    config = command.parse(cell.command.removeprefix('python -m experiments.run ').split())
+    config = parsed(cell.command)
     published = cells.published(config)
     assert cell.source
     if cell.value is None:
