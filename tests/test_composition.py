@@ -41,7 +41,7 @@ METHODS = {
                        train_augment=EACH, mix=augment.cutmix, max_synthetic=5),
     'sre2l': lambda: sre2l(TEACHER, augment=augment.recovery(jitter=1, crop=True),
                            box=(DATASET.spec.mean, DATASET.spec.std)),
-    'infer': lambda: infer(TEACHER, augment=augment.recovery(jitter=1)),
+    'infer': lambda: infer(TEACHER, augment=augment.recovery(jitter=1), bn_weight=0.01),    # else nothing else is seen
 }
 STORED = {'idm': 4, 'idc': 4, 'sre2l': 4, 'infer': 4}    # real images that fill one stored image; or enough to divide
 TERM = {'dsa': 'dc'}                                # the objective's name in the metrics, if not the method's
