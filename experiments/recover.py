@@ -30,11 +30,14 @@ def distil(job: jobs.Job, teachers: Sequence[Teacher], workdir: pathlib.Path, st
     natural = _natural(job) if job.config.method == 'infer' else None
     folders = [workdir / 'chunks' / f'{m}-{teacher.name}' for m, teacher in enumerate(teachers)][:len(job.methods)]
     done = sum(chunks.finished(folder) for folder in folders) * job.config.num_steps
-    clock, history, weights, parts = Clock((0.0, 0.0)), History(workdir / 'history.jsonl', up_to=done), None, []
+    timing = workdir / 'chunks' / 'timing.json'    # of an earlier process, where this one has too little left to time
+    clock = Clock(tuple(json.loads(timing.read_text())) if timing.exists() else (0.0, 0.0))
+    history, weights, parts = History(workdir / 'history.jsonl', up_to=done), None, []
     for m, (teacher, method, folder) in enumerate(zip(teachers, job.methods, folders)):
         made = _chunks(job, teacher, natural)
         weights = weights or _weights(job, method, made[0], workdir / 'chunks' / 'weights.json')
         found = _run(job, method, weights, made, folder, m, clock, history, stop)
+        write_whole(timing, json.dumps(clock.summary(job.steps_per_call)).encode())
         if len(found) < len(made):
             return None
         parts.append(found)

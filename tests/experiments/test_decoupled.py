@@ -108,9 +108,11 @@ def test_labels_of_another_jax_are_refused(sre2l, folder, main, capsys):
 
 
 def test_a_finished_run_repeats_nothing(infer, main, capsys):
-    stamp = {path: path.stat().st_mtime_ns for path in (infer / 'chunks').rglob('*') if path.is_file()}
-    accuracy = results(infer)['accuracy']
+    stamp = {path: path.stat().st_mtime_ns for path in (infer / 'chunks').rglob('*') if path.is_file()
+             and path.name != 'timing.json'}
+    accuracy, seconds = results(infer)['accuracy'], results(infer)['seconds_per_step']
     assert main(INFER, infer) == 0
+    assert results(infer)['seconds_per_step'] == seconds > 0
     assert {path: path.stat().st_mtime_ns for path in stamp} == stamp
     assert results(infer)['accuracy'] == accuracy
 
