@@ -34,10 +34,16 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
-def run(config: Config) -> int:
-    """Runs one configuration from wherever its workdir stands."""
-    stop = Terminated()
-    parallel.start()
+def run(config: Config, stop: stages.Stop | None = None) -> int:
+    """Runs one configuration from wherever its workdir stands.
+
+    Args:
+        stop: becomes true when the run shall save and end, in a process whose devices are set up; None: a process of
+            the run's own, ended by SIGTERM or SIGINT.
+    """
+    if stop is None:
+        stop = Terminated()
+        parallel.start()
     workdir = pathlib.Path(config.workdir).expanduser()
     record.require_writable(workdir, 'workdir')
     record.require_writable(jobs.cache(config), 'cache_dir')

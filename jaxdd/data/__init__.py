@@ -8,6 +8,7 @@ from .lazy import checksum as checksum
 from .prepare import prepare as prepare
 from .sources import Dataset as Dataset
 from .sources import load as load
+from .sources import save_npz as save_npz
 from .specs import Spec as Spec
 from .specs import denormalise as denormalise
 from .specs import for_arrays as for_arrays

@@ -18,6 +18,7 @@ from jaxdd import checks
 from jaxdd.data import specs
 from jaxdd.data.folder import read_folder
 from jaxdd.data.lazy import FolderImages
+from jaxdd.files import write_whole
 from jaxdd.types import Source
 
 DATA_DIR = '~/tensorflow_datasets'
@@ -44,7 +45,8 @@ def load(name: str | os.PathLike, *, data_dir: str | os.PathLike | None = None, 
             train_labels, test_images and test_labels (uint8 `[N, H, W, C]` or `[N, H, W]`; integers
             `[N]`), or to an image folder (see `read_folder`).
         data_dir: where prepared data sets lie; None is ~/tensorflow_datasets. tiny_imagenet and the
-            ImageNet subsets are image folders `<data_dir>/<name>`.
+            ImageNet subsets are image folders `<data_dir>/<name>`; for the others a file
+            `<data_dir>/<name>.npz` (see `save_npz`) is read before anything else there.
         seed: decides which 360 of the 1,797 digits are the test set; nothing else.
         image_size: pixels, for image folders only; None keeps the images as they are, except that a
             named subset gets the size in its row.
@@ -81,7 +83,7 @@ def load(name: str | os.PathLike, *, data_dir: str | os.PathLike | None = None, 
     elif row is None:
         dataset = _npz(path)
     else:
-        dataset = _digits(row, seed) if name == 'digits' else _tfds(row, data_dir)
+        dataset = _digits(row, seed) if name == 'digits' else _prepared(row, data_dir)
     return _checked(dataset, name)
 
 
@@ -147,6 +149,32 @@ def _stratified(labels: np.ndarray, num_test: int, rng: np.random.Generator
     return np.setdiff1d(np.arange(len(labels)), test), np.sort(test)
 
 
+def save_npz(path: str | os.PathLike, dataset: Dataset) -> None:
+    """Writes a data set as one file that `load` reads without TensorFlow Datasets.
+
+    Args:
+        path: the file; `<data_dir>/<name>.npz` is read in place of the data set of that name, with the row of the
+            table. It holds the arrays that `load` names, class_names, and for other readers mean and std.
+        dataset: in memory.
+
+    Raises:
+        OSError: the disk refused; an older file is untouched.
+    """
+    spec, content = dataset.spec, io.BytesIO()
+    names = {} if spec.class_names is None else {'class_names': np.array(spec.class_names)}
+    np.savez_compressed(content, **dict(zip(KEYS, (*dataset.train, *dataset.test), strict=True)), **names,
+                        mean=np.array(spec.mean), std=np.array(spec.std))
+    write_whole(path, content.getvalue())
+
+
+def _prepared(row: specs.Spec, data_dir: pathlib.Path) -> Dataset:
+    path = data_dir / f'{row.name}.npz'
+    if not path.exists():
+        return _tfds(row, data_dir)
+    train, test = _npz_halves(path)
+    return Dataset(row._replace(class_names=row.class_names or _npz_names(path)), train, test)
+
+
 def _tfds(row: specs.Spec, data_dir: pathlib.Path) -> Dataset:
     folder = prepared_folder(row.tfds, data_dir)
     command = f"pip install -e '.[prepare]' && python -m experiments.prepare {row.name} --data-dir"
@@ -200,12 +228,22 @@ def _quiet_group_size():
 
 
 def _npz(path: pathlib.Path) -> Dataset:
-    arrays = _npz_arrays(path)
-    train, test = (Source(_with_channel(arrays[f'{half}_images']), arrays[f'{half}_labels'])
-                   for half in ('train', 'test'))
+    train, test = _npz_halves(path)
     num_classes = _count_classes(train.labels, f'{path} (train)')
     checks.labelled_images(*train, num_classes, where=f'{path} (train)')
     return Dataset(specs.for_arrays(train.images, num_classes, path.stem), train, test)
+
+
+def _npz_halves(path: pathlib.Path) -> tuple[Source, Source]:
+    arrays = _npz_arrays(path)
+    train, test = (Source(_with_channel(arrays[f'{half}_images']), arrays[f'{half}_labels'])
+                   for half in ('train', 'test'))
+    return train, test
+
+
+def _npz_names(path: pathlib.Path) -> tuple[str, ...] | None:
+    with np.load(path, allow_pickle=False) as file:
+        return tuple(map(str, _npz_array(file, 'class_names', path))) if 'class_names' in file.files else None
 
 
 def _npz_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 import importlib.util
 import types
 
+import numpy as np
 import pytest
 import requests
 from tensorflow_datasets.core.download import downloader
@@ -36,6 +37,10 @@ def builder(monkeypatch, tensorflow):
         monkeypatch.setattr(tfds, 'builder', build)
         return calls
     return install
+
+
+def np_equal(one, other):
+    return one.spec == other.spec and all(map(np.array_equal, (*one.train, *one.test), (*other.train, *other.test)))
 
 
 def write_info(tmp_path, content):
@@ -101,6 +106,18 @@ def test_command_prints_where_the_data_is(tiny_cifar10, capsys):
     assert command.main(['cifar10', '--data-dir', str(tiny_cifar10[0])]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[-1] == f'cifar10 is ready in {tiny_cifar10[0]}/cifar10/3.0.2' and err == ''
+
+
+def test_command_exports_one_file_that_stands_for_the_data_set(tiny_cifar10, tmp_path, capsys):
+    assert command.main(['cifar10', '--data-dir', str(tiny_cifar10[0]), '--export', str(tmp_path / 'out')]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(f' and as {tmp_path}/out/cifar10.npz')
+    assert np_equal(data.load('cifar10', data_dir=tmp_path / 'out'), data.load('cifar10', data_dir=tiny_cifar10[0]))
+
+
+def test_an_export_that_cannot_be_written_is_one_line(tiny_cifar10, tmp_path, capsys):
+    (tmp_path / 'file').write_text('')
+    assert command.main(['cifar10', '--data-dir', str(tiny_cifar10[0]), '--export', str(tmp_path / 'file')]) == 2
+    assert capsys.readouterr().err.startswith('error: ')
 
 
 def test_command_reports_errors_in_one_line(tensorflow, tmp_path, capsys):

@@ -147,6 +147,48 @@ def test_npz_reads_back_with_measured_constants(npz):
     assert read.train.labels.dtype == read.test.labels.dtype == np.int32
 
 
+def exported(tmp_path, name, classes, **changes):
+    """A file that stands for a data set of the table, with two 32x32 images per class in either half."""
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(classes), 2)
+    images = rng.integers(0, 256, (2 * classes, 32, 32, 3), dtype=np.uint8)
+    made = {'train_images': images, 'train_labels': labels, 'test_images': images[::-1], 'test_labels': labels[::-1]}
+    np.savez(tmp_path / f'{name}.npz', **made | changes)
+    return images
+
+
+def test_npz_in_place_of_a_named_data_set_keeps_its_row(tmp_path, no_network):
+    images = exported(tmp_path, 'cifar10', 10)
+    read = data.load('cifar10', data_dir=tmp_path)
+    assert read.spec == data.spec('cifar10') and no_network == []
+    np.testing.assert_array_equal(read.train.images, images)
+    np.testing.assert_array_equal(read.test.images, images[::-1])
+
+
+def test_npz_brings_the_class_names_that_the_row_has_not(tmp_path):
+    names = tuple(f'class {i}' for i in range(100))
+    exported(tmp_path, 'cifar100', 100, class_names=np.array(names))
+    assert data.load('cifar100', data_dir=tmp_path).spec == data.spec('cifar100')._replace(class_names=names)
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'train_images': np.zeros((20, 16, 16, 3), np.uint8)}, r'cifar10 .train.: images are \(16, 16, 3\), expected'),
+    ({'train_labels': np.arange(20)}, r'cifar10 .train.: labels must lie in 0..9, got 0..19'),
+])
+def test_npz_that_is_not_the_named_data_set_is_refused(changes, message, tmp_path):
+    exported(tmp_path, 'cifar10', 10, **changes)
+    with pytest.raises(ValueError, match=message):
+        data.load('cifar10', data_dir=tmp_path)
+
+
+def test_saved_and_read_again_is_the_same(tmp_path, npz):
+    whole = data.load(npz(**arrays()))
+    data.sources.save_npz(tmp_path / 'deeper' / 'mine.npz', whole)
+    again = data.load(tmp_path / 'deeper' / 'mine.npz')
+    assert again.spec == whole.spec
+    for one, other in zip((*again.train, *again.test), (*whole.train, *whole.test)):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_npz_without_a_channel_axis_gets_one(npz):
     made = arrays()
     made |= {k: made[k][..., 0] for k in ('train_images', 'test_images')}
