@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _export(options: argparse.Namespace) -> pathlib.Path:
     path = pathlib.Path(options.export).expanduser() / f'{options.name}.npz'
-    data.save_npz(path, data.load(options.name, data_dir=options.data_dir))
+    data.save_npz(path, options.name, options.data_dir)
     return path
 
 

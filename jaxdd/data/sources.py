@@ -9,6 +9,7 @@ import re
 import shlex
 import zipfile
 import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -149,21 +150,30 @@ def _stratified(labels: np.ndarray, num_test: int, rng: np.random.Generator
     return np.setdiff1d(np.arange(len(labels)), test), np.sort(test)
 
 
-def save_npz(path: str | os.PathLike, dataset: Dataset) -> None:
-    """Writes a data set as one file that `load` reads without TensorFlow Datasets.
+def save_npz(path: str | os.PathLike, name: str, data_dir: str | os.PathLike | None = None) -> None:
+    """Writes a prepared data set as one file that `load` reads in its place, without TensorFlow Datasets.
+
+    The images stay encoded (PNG, JPEG) as they were prepared, so that the file is about as large as the folder.
 
     Args:
-        path: the file; `<data_dir>/<name>.npz` is read in place of the data set of that name, with the row of the
-            table. It holds the arrays that `load` names, class_names, and for other readers mean and std.
-        dataset: in memory.
+        path: the file; `<data_dir>/<name>.npz` stands for the data set of that name, with its row of the table. Arrays:
+            train_encoded, uint8, one encoded image after the other; train_sizes `[N]`, bytes of each; train_labels
+            `[N]`; the same for test; class_names; for other readers mean and std.
+        name: a data set that TensorFlow Datasets provides.
+        data_dir: where it was prepared; None is ~/tensorflow_datasets.
 
     Raises:
+        ValueError: it is not there or cannot be read.
         OSError: the disk refused; an older file is untouched.
     """
-    spec, content = dataset.spec, io.BytesIO()
-    names = {} if spec.class_names is None else {'class_names': np.array(spec.class_names)}
-    np.savez_compressed(content, **dict(zip(KEYS, (*dataset.train, *dataset.test), strict=True)), **names,
-                        mean=np.array(spec.mean), std=np.array(spec.std))
+    row, builder, folder = _opened(specs.spec(name), pathlib.Path(data_dir or DATA_DIR).expanduser())
+    arrays = {'class_names': np.array(row.class_names), 'mean': np.array(row.mean), 'std': np.array(row.std)}
+    for half, split in (('train', row.train_split), ('test', row.test_split)):
+        encoded, labels = _read_split(builder, folder, split, bytes)
+        arrays |= {f'{half}_encoded': np.frombuffer(b''.join(encoded), np.uint8),
+                   f'{half}_sizes': np.array(list(map(len, encoded))), f'{half}_labels': labels}
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
     write_whole(path, content.getvalue())
 
 
@@ -176,6 +186,12 @@ def _prepared(row: specs.Spec, data_dir: pathlib.Path) -> Dataset:
 
 
 def _tfds(row: specs.Spec, data_dir: pathlib.Path) -> Dataset:
+    row, builder, folder = _opened(row, data_dir)
+    halves = (_read_split(builder, folder, split, _decoded) for split in (row.train_split, row.test_split))
+    return Dataset(row, *(Source(np.stack(images), labels) for images, labels in halves))
+
+
+def _opened(row: specs.Spec, data_dir: pathlib.Path) -> tuple[specs.Spec, Any, pathlib.Path]:
     folder = prepared_folder(row.tfds, data_dir)
     command = f"pip install -e '.[prepare]' && python -m experiments.prepare {row.name} --data-dir"
     if folder is None:
@@ -187,11 +203,12 @@ def _tfds(row: specs.Spec, data_dir: pathlib.Path) -> Dataset:
     import tensorflow_datasets as tfds
     builder = tfds.builder_from_directory(folder)
     names = row.class_names or tuple(builder.info.features['label'].names)
-    train, test = (_read_split(builder, folder, split) for split in (row.train_split, row.test_split))
-    return Dataset(row._replace(class_names=names), train, test)
+    return row._replace(class_names=names), builder, folder
 
 
-def _read_split(builder: Any, folder: pathlib.Path, split: str) -> Source:
+def _read_split(builder: Any, folder: pathlib.Path, split: str, read: Callable[[bytes], Any]
+                ) -> tuple[list, np.ndarray]:
+    """What `read` makes of every encoded image, and the labels."""
     import tensorflow_datasets as tfds
     images, labels = [], []
     with _quiet_group_size():
@@ -201,12 +218,12 @@ def _read_split(builder: Any, folder: pathlib.Path, split: str) -> Source:
             for start in range(0, len(records), READ_AT_ONCE):
                 ids = list(range(start, min(start + READ_AT_ONCE, len(records))))
                 for example in records.__getitems__(ids):
-                    images.append(_decoded(example['image']))
+                    images.append(read(example['image']))
                     labels.append(example['label'])
         except (OSError, RuntimeError, ValueError, IndexError, KeyError) as error:
             raise ValueError(f'{folder}: split {split!r} cannot be read ({error}); '
                              'delete the folder and prepare it again') from error
-    return Source(np.stack(images), np.array(labels, np.int32))
+    return images, np.array(labels, np.int32)
 
 
 def _decoded(encoded: bytes) -> np.ndarray:
@@ -252,6 +269,8 @@ def _npz_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
         raise ValueError(f'{path}: not an .npz file; write it with numpy.savez, arrays: {", ".join(KEYS)}')
     with np.load(path, allow_pickle=False) as file:
+        if 'train_encoded' in file.files:
+            return {key: array for half in ('train', 'test') for key, array in _npz_encoded(file, half, path).items()}
         missing = [key for key in KEYS if key not in file.files]
         if missing:
             raise ValueError(f'{path}: no array named {", ".join(missing)}; found: '
@@ -259,10 +278,20 @@ def _npz_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
         return {key: _npz_array(file, key, path) for key in KEYS}
 
 
+def _npz_encoded(file: Any, half: str, path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The two arrays of one half of what `save_npz` wrote."""
+    encoded, sizes, labels = (_npz_array(file, f'{half}_{kind}', path) for kind in ('encoded', 'sizes', 'labels'))
+    try:
+        images = [_decoded(one.tobytes()) for one in np.split(encoded, np.cumsum(sizes)[:-1])]
+        return {f'{half}_images': np.stack(images), f'{half}_labels': labels}
+    except (OSError, ValueError) as error:
+        raise ValueError(f'{path}: {half}_encoded cannot be read ({error})') from error
+
+
 def _npz_array(file: Any, key: str, path: pathlib.Path) -> np.ndarray:
     try:
         return file[key]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f'{path}: {key} cannot be read ({error})') from error
 
 

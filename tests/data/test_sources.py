@@ -180,13 +180,28 @@ def test_npz_that_is_not_the_named_data_set_is_refused(changes, message, tmp_pat
         data.load('cifar10', data_dir=tmp_path)
 
 
-def test_saved_and_read_again_is_the_same(tmp_path, npz):
-    whole = data.load(npz(**arrays()))
-    data.sources.save_npz(tmp_path / 'deeper' / 'mine.npz', whole)
-    again = data.load(tmp_path / 'deeper' / 'mine.npz')
-    assert again.spec == whole.spec
-    for one, other in zip((*again.train, *again.test), (*whole.train, *whole.test)):
+def test_saved_as_one_file_it_is_the_same_data_set(tiny_cifar10, tmp_path):
+    data.save_npz(tmp_path / 'deeper' / 'cifar10.npz', 'cifar10', tiny_cifar10[0])
+    (tmp_path / 'deeper' / 'cifar10').mkdir()
+    read, whole = (data.load('cifar10', data_dir=folder) for folder in (tmp_path / 'deeper', tiny_cifar10[0]))
+    assert read.spec == whole.spec
+    for one, other in zip((*read.train, *read.test), (*whole.train, *whole.test), strict=True):
         np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+    own = data.load(tmp_path / 'deeper' / 'cifar10.npz')
+    np.testing.assert_array_equal(own.train.images, whole.train.images)
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'test_sizes': np.full(10, 7)}, 'test_encoded cannot be read'), ({'train_labels': None}, 'train_labels cannot')])
+def test_a_damaged_saved_file_names_the_array(change, message, tiny_cifar10, tmp_path):
+    path = tmp_path / 'cifar10.npz'
+    data.save_npz(path, 'cifar10', tiny_cifar10[0])
+    with np.load(path) as file:
+        made = dict(file) | change
+    np.savez(path, **{name: array for name, array in made.items() if array is not None})
+    with pytest.raises(ValueError, match=f'{path}: {message}'):
+        data.load('cifar10', data_dir=tmp_path)
 
 
 def test_npz_without_a_channel_axis_gets_one(npz):

@@ -1,0 +1,193 @@
+"""Reproduces the papers' cells, a few minutes at a time, on whatever machine there is.
+
+    python -m experiments.reproduce --cells 'cifar10/*' --minutes 8 --out DIR
+
+runs the next unfinished cells until the minutes are over and saves where it stands; the same command continues, on
+another machine too if it has a copy of DIR. DIR/results holds one record per finished cell, DIR/cache the networks that
+cells share. `--list` shows what is done, `--reduced` takes the small budget of experiments/agenda.py instead of the
+papers'.
+Machines without the prepared data set read the file of `experiments.prepare --export`: --npz cifar10.npz.
+
+A stop is acted on between dispatches of the compiled program, so a call takes somewhat longer than its minutes. What
+goes on in the middle: the synthetic set, chunks of images, teachers. What starts anew: the proxy that was being trained
+(finished ones stay), and a cell's students, so that the minutes must be enough for either.
+"""
+import argparse
+import contextlib
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+
+from experiments import agenda, command, jobs, ledger, record, run, stages
+from experiments.agenda import Task
+from experiments.configs import Config
+from experiments.ledger import Ledger
+from experiments.progress import Stages, Terminated
+from jaxdd import parallel
+from jaxdd.distill import NonFiniteError
+
+STOPPED = run.STOPPED
+
+
+def main(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) -> int:
+    """Runs one command line; exit code 0 all chosen cells are done, 2 wrong input or a failed cell, 3 there is more.
+
+    Args:
+        clock: tells seconds.
+    """
+    began = clock()
+    try:
+        options = parse(argv)
+        where = Ledger(pathlib.Path(options.out).expanduser(), 'reduced' if options.reduced else 'published')
+        chosen = agenda.choose(options.cells, where.budget)
+        if options.list:
+            print(ledger.table(where, chosen))
+            return 0
+        data_dir = _data_dir(options, chosen)
+        record.require_writable(where.folder, 'out')
+        asked = Terminated()
+        parallel.start()
+        return work(chosen, where, lambda: asked() or clock() - began >= 60 * options.minutes, data_dir=data_dir)
+    except (ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted; the same command continues from the last checkpoint', file=sys.stderr)
+        return 130
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options of a command line.
+
+    Raises:
+        ValueError: no time.
+        SystemExit: an unknown or malformed option (code 2), or `--help` (0).
+    """
+    parser = argparse.ArgumentParser(prog='python -m experiments.reproduce', allow_abbrev=False,
+                                     description='Reproduces the papers\' cells, a few minutes at a time.')
+    parser.add_argument('--cells', nargs='+', default=['cifar10/*'], metavar='NAME',
+                        help='<dataset>/<method>[+plugins]/<ipc>[/<labels>-<student>], <dataset>/proxies or '
+                             '<dataset>/teachers, with wildcards (default: cifar10/*)')
+    parser.add_argument('--minutes', type=float, default=float('inf'), help='when to stop (default: when all is done)')
+    parser.add_argument('--out', required=True, help='folder of everything that is kept')
+    parser.add_argument('--data-dir', help='folder of the prepared data sets')
+    parser.add_argument('--npz', help='<dataset>.npz, as written by experiments.prepare --export')
+    parser.add_argument('--reduced', action='store_true', help='a small budget, kept apart from the papers\' own')
+    parser.add_argument('--list', action='store_true', help='show what is done, and do nothing')
+    options = parser.parse_args(argv)
+    if not options.minutes > 0:
+        raise ValueError(f'--minutes must be above 0, got {options.minutes:g}')
+    return options
+
+
+def _data_dir(options: argparse.Namespace, chosen: Sequence[Task]) -> str | None:
+    """Where the data lies: the folder of an exported file, or of the prepared data sets."""
+    if options.npz is None:
+        return options.data_dir
+    path = pathlib.Path(options.npz).expanduser()
+    if options.data_dir is not None:
+        raise ValueError('give either --data-dir or --npz')
+    others = sorted({task.dataset for task in chosen} - {path.stem})
+    if others or path.suffix != '.npz':
+        raise ValueError(f'--npz {path} must be called <dataset>.npz and hold the only data set of the chosen cells; '
+                         f'they also need {", ".join(others) or path.stem}')
+    if not path.is_file():
+        raise ValueError(f'{path}: no such file')
+    return str(path.parent)
+
+
+def work(chosen: Sequence[Task], where: Ledger, stop: stages.Stop, *, data_dir: str | None = None,
+         more: Sequence[str] = ()) -> int:
+    """Does the unfinished ones of some tasks in their order, until it is told to stop.
+
+    Args:
+        chosen: from `agenda.choose`.
+        where: the ledger; finished tasks have a record there.
+        stop: becomes true when time is over.
+        data_dir: folder of the prepared data sets; None: the usual one.
+        more: options of `experiments.run` for every task that change no result, such as --num-devices 1.
+
+    Returns:
+        0: all are done; 2: all but those that failed (diverged, or too large for the machine); 3: stopped.
+
+    Raises:
+        ValueError, OSError: wrong input, such as data that is not there.
+    """
+    failed = []
+    for task in chosen:
+        if ledger.path(where, task).exists():
+            continue
+        if stop():
+            print('stopped; the same command continues with the rest')
+            return STOPPED
+        try:
+            ended = _do(task, where, stop, data_dir, more)
+        except (NonFiniteError, jax.errors.JaxRuntimeError) as error:
+            print(f'error: {task.name}: {error}', file=sys.stderr)
+            failed.append(task.name)
+        else:
+            if ended == 'stopped':
+                return STOPPED
+    print(ledger.table(where, list(chosen)))
+    return 2 if failed else 0
+
+
+def _do(task: Task, where: Ledger, stop: stages.Stop, data_dir: str | None, more: Sequence[str]) -> str:
+    """Works on one task and notes the time; 'finished' or 'stopped'."""
+    print(f'\n== {task.name} ({where.budget} budget)', flush=True)
+    folder, began, ended = ledger.workdir(where, task), time.monotonic(), 'failed'
+    words = (*task.words, *more, '--workdir', str(folder), '--cache-dir', str(where.folder / 'cache'),
+             *(('--data.data-dir', data_dir) if data_dir else ()))
+    again = (folder / 'distilled.npz').exists() and [c['ended'] for c in ledger.calls(where, task)][-1:] == ['stopped']
+    ledger.begin(where, task)
+    try:
+        found = _cell(task, words, folder, stop) if task.cell else _networks(command.parse(words), stop)
+        ended = 'finished' if found is not None else 'stopped'
+    finally:
+        ledger.end(where, task, time.monotonic() - began, ended)
+    if found is not None:
+        ledger.finish(where, task, found)
+    elif again:
+        print(f'{task.name}: its students took the whole call, and the next one starts them anew: give more --minutes')
+    return ended
+
+
+def _cell(task: Task, words: Sequence[str], folder: pathlib.Path, stop: stages.Stop) -> dict | None:
+    """Runs a cell; what its record keeps, None when stopped."""
+    with _called(words):
+        if run.run(command.parse(words), stop) == STOPPED:
+            return None
+    return ledger.of_cell(task, json.loads((folder / 'results.json').read_text()))
+
+
+@contextlib.contextmanager
+def _called(words: Sequence[str]) -> Iterator[None]:
+    """A run writes the command that repeats it into its results: the cell's own, not this program's."""
+    before, sys.argv = sys.argv, ['experiments.run', *words]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def _networks(config: Config, stop: stages.Stop) -> dict | None:
+    """Trains the networks that cells share into the cache; what their record keeps, None when stopped."""
+    with parallel.use(parallel.mesh(config.num_devices)):
+        progress = Stages(2)
+        progress.begin('data', f'reading {config.dataset}')
+        job = jobs.load(config)
+        progress.begin('prepare', jobs.prepare_message(job))
+        prepared = stages.prepare(job, stop)
+    proxies = config.proxies.count if job.models else 0
+    if len(prepared.proxies) < proxies or len(prepared.teachers) < len(config.teachers.networks):
+        print('stopped; the same command continues')
+        return None
+    return {'proxies': proxies, 'teachers': {teacher.name: teacher.accuracy for teacher in prepared.teachers}}
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
