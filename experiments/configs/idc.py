@@ -41,7 +41,7 @@ def config(dataset: str = 'cifar10', ipc: int = 10, plugins: tuple[str, ...] = (
         return published
     small = presets.digits(published)
     return dataclasses.replace(
-        small, num_steps=200, optimizer=base.Optimizer(learning_rate=0.05, momentum=0.5),
+        small, num_steps=200, optimizer=base.Optimizer(learning_rate=0.01, momentum=0.5),
         matching=dataclasses.replace(small.matching, factor=1),  # tiles of 4x4 pixels lose too much
         training=dataclasses.replace(small.training, every=50, num_batches=5))
 
