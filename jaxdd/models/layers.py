@@ -1,4 +1,6 @@
 """Layers and checks that the networks share."""
+import math
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -67,7 +69,8 @@ def flattened_head(x: Array, num_classes: int) -> tuple[Array, Array, Array]:
 def average_pool(x: Array, window: tuple[int, int]) -> Array:
     """Averages disjoint windows; a remainder at the lower and right edge is dropped, as in torch.
 
-    A mean over a reshape: the derivative of `reduce_window` is slow.
+    A mean over a reshape, and for windows of few pixels a sum of slices, which a CPU fuses with what goes before: the
+    derivative of `reduce_window` is slow.
 
     Args:
         x: `[N, H, W, C]`.
@@ -79,7 +82,10 @@ def average_pool(x: Array, window: tuple[int, int]) -> Array:
     n, h, w, c = x.shape
     rows, columns = h // window[0], w // window[1]
     x = x[:, :rows * window[0], :columns * window[1]]
-    return x.reshape(n, rows, window[0], columns, window[1], c).mean((2, 4))
+    if math.prod(window) > 4:
+        return x.reshape(n, rows, window[0], columns, window[1], c).mean((2, 4))
+    taps = [x[:, i::window[0], j::window[1]] for i in range(window[0]) for j in range(window[1])]
+    return sum(taps[1:], taps[0]) / len(taps)
 
 
 def restored(x: Array) -> Array:

@@ -51,8 +51,9 @@ class GroupNorm(nn.Module):
         if channels % groups:
             raise ValueError(f'group norm with {groups} groups needs a width divisible by {groups}, '
                              f'got {channels}')
-        wide = _widened(x).reshape(n, h, w, groups, channels // groups)
-        y = _standardised(wide, *_moments(wide, (1, 2, 4))).reshape(x.shape)
+        # No axis of length 1 for the instance norm: a CPU would not vectorise over it.
+        wide = _widened(x).reshape(n, h, w, *((channels,) if groups == channels else (groups, channels // groups)))
+        y = _standardised(wide, *_moments(wide, (1, 2, 4)[:wide.ndim - 2])).reshape(x.shape)
         scale = self.param('scale', nn.initializers.ones, (channels,))
         bias = self.param('bias', nn.initializers.zeros, (channels,))
         return (y * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)).astype(x.dtype)
