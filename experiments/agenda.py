@@ -12,10 +12,11 @@ DATASETS = ('cifar10', 'cifar100', 'svhn_cropped', 'tiny_imagenet', 'imagenet')
 FIRST = (('dm', ()), ('dm', ('cc', 'cm')), ('dm', ('cmi',)), ('idm', ()), ('idm', ('cc', 'cm')), ('dsa', ('cmi',)),
          ('infer', ()), ('sre2l', ()))
 
-# What two CPU cores do in minutes to an hour per cell: options beside the cell's own. Learning rates are above the
-# published ones because the steps are so few. Numbers compare with each other and with the random images beside them.
+# What two CPU cores do in a few minutes per cell, and in about 45 for every method at 10 images per class of CIFAR-10:
+# options beside the cell's own. Learning rates are above the published ones because the steps are so few. Numbers
+# compare with each other and with the random images beside them.
 _STUDENTS = '--evaluation.epochs 60 --evaluation.num-seeds 2'
-_PROXIES = '--proxies.count 2 --proxies.epochs 0.5 --proxies.batch-size 64'
+_PROXIES = '--proxies.count 2 --proxies.network.width 16 --proxies.epochs 0.5 --proxies.batch-size 64'
 _MATCHING = f'{_STUDENTS} {_PROXIES} --checkpoint-every 20'
 _SOFT = ('--num-steps 100 --teachers.width 16 --teachers.epochs 1 --evaluation.width 16 --evaluation.epochs 20 '
          '--evaluation.num-seeds 2')
@@ -24,8 +25,8 @@ REDUCED = {
     'dsa': f'--num-steps 50 --data.per-class 32 --training.epochs 5 --optimizer.learning-rate 1.0 {_MATCHING}',
     'dm': f'--num-steps 100 --data.per-class 64 {_MATCHING}',
     'idm': '--num-steps 60 --data.per-class 32 --training.num-batches 2 --training.batch-size 64 --training.every 8 '
-           f'--training.queue-size 20 --optimizer.learning-rate 1.0 {_MATCHING}',
-    'idc': '--num-steps 80 --data.per-class 32 --training.num-batches 4 --training.every 20 '
+           f'--training.queue-size 8 --optimizer.learning-rate 1.0 {_MATCHING}',
+    'idc': '--num-steps 40 --data.per-class 32 --training.num-batches 4 --training.every 20 '
            f'--optimizer.learning-rate 0.1 {_MATCHING}',
     'sre2l': _SOFT,
     'infer': _SOFT,
@@ -54,33 +55,41 @@ def name_of(cell: cells.Cell) -> str:
     return '/'.join((cell.dataset, '+'.join((cell.method, *cell.plugins)), str(cell.ipc), *soft))
 
 
-def tasks(budget: str) -> dict[str, Task]:
+def tasks(budget: str, *, proxies: int | None = None) -> dict[str, Task]:
     """name -> task, in the order of doing them: networks stand right before the first cell that needs them.
 
     Args:
         budget: 'published', the presets', or 'reduced' (`REDUCED`).
+        proxies: networks in the pool of proxies, instead of the budget's.
     """
     ordered: dict[str, Task] = {}
     for cell in sorted(cells.CELLS, key=_place):
         task = _task(cell, budget)
         for needed in task.needs:
             if needed not in ordered:
-                ordered[needed] = _networks(needed, budget)
-        ordered[task.name] = task
+                ordered[needed] = _with_proxies(_networks(needed, budget), proxies)
+        ordered[task.name] = _with_proxies(task, proxies)
     return ordered
 
 
-def choose(patterns: Sequence[str], budget: str) -> list[Task]:
+def _with_proxies(task: Task, count: int | None) -> Task:
+    """A task with another number of proxies, if it has any."""
+    if count is None or not any(name.endswith('/proxies') for name in (task.name, *task.needs)):
+        return task
+    return task._replace(words=(*task.words, '--proxies.count', str(count)))
+
+
+def choose(patterns: Sequence[str], budget: str, *, proxies: int | None = None) -> list[Task]:
     """The tasks that any of some patterns names, with those that they need, in order.
 
     Args:
         patterns: names with the wildcards * ? [], where * also stands for '/'.
-        budget: as in `tasks`.
+        budget, proxies: as in `tasks`.
 
     Raises:
         ValueError: a pattern that names nothing; says which names are nearest.
     """
-    known, wanted = tasks(budget), set()
+    known, wanted = tasks(budget, proxies=proxies), set()
     for pattern in patterns:
         found = fnmatch.filter(known, pattern)
         if not found:

@@ -41,6 +41,14 @@ def calls(ledger: Ledger, task: Task) -> list[dict]:
     return json.loads(known.read_text())['calls'] if known.exists() else []
 
 
+def students(ledger: Ledger, task: Task) -> list[str] | None:
+    """The accuracies of the students that are finished, as their files hold them; None before the evaluation."""
+    where = workdir(ledger, task)
+    if not (where / 'distilled.npz').exists():
+        return None
+    return sorted(path.read_text() for path in (where / 'students').glob('*.json'))
+
+
 def begin(ledger: Ledger, task: Task) -> None:
     """Notes that a call works on a cell."""
     _note(ledger, task, calls(ledger, task), 0.0, 'killed')

@@ -3,8 +3,8 @@ import dataclasses
 import math
 import pathlib
 import subprocess
-import sys
 import tempfile
+from collections.abc import Sequence
 from importlib import metadata
 
 import numpy as np
@@ -47,13 +47,19 @@ def distilled_set(job: Job, distilled: Distilled, workdir: pathlib.Path) -> None
                         'config': dataclasses.asdict(job.config), 'weights': distilled.weights, 'commit': commit()})
 
 
-def results(job: Job, teachers: list[Teacher], distilled: Distilled, scores: Scores, seconds: dict[str, float]) -> dict:
-    """Everything that a reader needs to believe and repeat a run, as JSON-able records."""
+def results(job: Job, teachers: list[Teacher], distilled: Distilled, scores: Scores, seconds: dict[str, float],
+            words: Sequence[str]) -> dict:
+    """Everything that a reader needs to believe and repeat a run, as JSON-able records.
+
+    Args:
+        seconds: of each stage.
+        words: of the command line.
+    """
     config = job.config
     e = config.evaluation
     return {
         'method': config.method, 'plugins': list(config.plugins), 'dataset': job.spec.name, 'ipc': config.ipc,
-        'command': 'python -m experiments.run ' + ' '.join(sys.argv[1:]), 'config': dataclasses.asdict(config),
+        'command': 'python -m experiments.run ' + ' '.join(words), 'config': dataclasses.asdict(config),
         'versions': {name: metadata.version(name) for name in PACKAGES}, 'commit': commit(), 'seed': config.seed,
         'hardware': parallel.hardware(), 'steps': config.num_steps,
         'weights': {name: {'value': value, 'source': getattr(config.regularizers, name).source}

@@ -9,16 +9,24 @@ papers'.
 Machines without the prepared data set read the file of `experiments.prepare --export`: --npz cifar10.npz.
 
 A stop is acted on between dispatches of the compiled program, so a call takes somewhat longer than its minutes. What
-goes on in the middle: the synthetic set, chunks of images, teachers. What starts anew: the proxy that was being trained
-(finished ones stay), and a cell's students, so that the minutes must be enough for either.
+goes on in the middle: the synthetic set, chunks of images, teachers. What starts anew: the proxy and the student that
+were being trained (on accelerators all seeds of an architecture, which are one program); finished ones stay. So the
+minutes must be enough for one of them.
+
+What a machine needs to continue travels as a few files (`experiments.pack`, which leaves out what is too large). Of the
+papers' cells on CIFAR-10 those of DM, DC, DSA and IDC fit, 2 to 15 MiB each. These do not, and need a machine that is
+kept until they are done:
+    IDM                the queue of 100 networks takes 244 MiB (--reduced: 8 networks, 20 MiB)
+    cc, cmi            each proxy, a ResNet-18, takes 43 MiB (--reduced: 3). A run draws one of 20 at every step and so
+                       needs them all: --proxies lowers the count, and the records say so
+    SRe2L, INFER       ResNet-18 as a teacher takes 43 MiB, 85 while it is squeezed; all four of INFER 69
 """
 import argparse
-import contextlib
 import json
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -43,7 +51,7 @@ def main(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) ->
     try:
         options = parse(argv)
         where = Ledger(pathlib.Path(options.out).expanduser(), 'reduced' if options.reduced else 'published')
-        chosen = agenda.choose(options.cells, where.budget)
+        chosen = agenda.choose(options.cells, where.budget, proxies=options.proxies)
         if options.list:
             print(ledger.table(where, chosen))
             return 0
@@ -64,7 +72,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of a command line.
 
     Raises:
-        ValueError: no time.
+        ValueError: no time, or no proxies.
         SystemExit: an unknown or malformed option (code 2), or `--help` (0).
     """
     parser = argparse.ArgumentParser(prog='python -m experiments.reproduce', allow_abbrev=False,
@@ -77,10 +85,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--data-dir', help='folder of the prepared data sets')
     parser.add_argument('--npz', help='<dataset>.npz, as written by experiments.prepare --export')
     parser.add_argument('--reduced', action='store_true', help='a small budget, kept apart from the papers\' own')
+    parser.add_argument('--proxies', type=int, metavar='COUNT', help='networks in the pool of cc and cmi, in place of '
+                                                                     'the budget\'s')
     parser.add_argument('--list', action='store_true', help='show what is done, and do nothing')
     options = parser.parse_args(argv)
     if not options.minutes > 0:
         raise ValueError(f'--minutes must be above 0, got {options.minutes:g}')
+    if options.proxies is not None and options.proxies < 1:
+        raise ValueError(f'--proxies must be at least 1 network, got {options.proxies}')
     return options
 
 
@@ -142,7 +154,7 @@ def _do(task: Task, where: Ledger, stop: stages.Stop, data_dir: str | None, more
     folder, began, ended = ledger.workdir(where, task), time.monotonic(), 'failed'
     words = (*task.words, *more, '--workdir', str(folder), '--cache-dir', str(where.folder / 'cache'),
              *(('--data.data-dir', data_dir) if data_dir else ()))
-    again = (folder / 'distilled.npz').exists() and [c['ended'] for c in ledger.calls(where, task)][-1:] == ['stopped']
+    before = ledger.students(where, task)
     ledger.begin(where, task)
     try:
         found = _cell(task, words, folder, stop) if task.cell else _networks(command.parse(words), stop)
@@ -151,27 +163,16 @@ def _do(task: Task, where: Ledger, stop: stages.Stop, data_dir: str | None, more
         ledger.end(where, task, time.monotonic() - began, ended)
     if found is not None:
         ledger.finish(where, task, found)
-    elif again:
-        print(f'{task.name}: its students took the whole call, and the next one starts them anew: give more --minutes')
+    elif before is not None and before == ledger.students(where, task):
+        print(f'{task.name}: the whole call was not enough for one student, which starts anew: give more --minutes')
     return ended
 
 
 def _cell(task: Task, words: Sequence[str], folder: pathlib.Path, stop: stages.Stop) -> dict | None:
     """Runs a cell; what its record keeps, None when stopped."""
-    with _called(words):
-        if run.run(command.parse(words), stop) == STOPPED:
-            return None
+    if run.run(command.parse(words), words, stop) == STOPPED:
+        return None
     return ledger.of_cell(task, json.loads((folder / 'results.json').read_text()))
-
-
-@contextlib.contextmanager
-def _called(words: Sequence[str]) -> Iterator[None]:
-    """A run writes the command that repeats it into its results: the cell's own, not this program's."""
-    before, sys.argv = sys.argv, ['experiments.run', *words]
-    try:
-        yield
-    finally:
-        sys.argv = before
 
 
 def _networks(config: Config, stop: stages.Stop) -> dict | None:

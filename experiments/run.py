@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     0 done, 2 wrong input or a failed run, 3 stopped on request, 130 interrupted twice.
     """
     try:
-        return run(command.parse(argv))
+        return run(command.parse(argv), argv)
     except (ValueError, NonFiniteError, OSError, jax.errors.JaxRuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
@@ -34,10 +34,11 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
-def run(config: Config, stop: stages.Stop | None = None) -> int:
+def run(config: Config, words: Sequence[str], stop: stages.Stop | None = None) -> int:
     """Runs one configuration from wherever its workdir stands.
 
     Args:
+        words: the command line that it was parsed from, for the record.
         stop: becomes true when the run shall save and end, in a process whose devices are set up; None: a process of
             the run's own, ended by SIGTERM or SIGINT.
     """
@@ -63,10 +64,11 @@ def run(config: Config, stop: stages.Stop | None = None) -> int:
         progress.begin('evaluate', jobs.evaluate_message(job))
         scores = stages.evaluate(job, prepared, distilled, workdir, stop)
         if stop():
-            print(f'stopped during evaluation; the same command evaluates again. {workdir / "distilled.npz"} is whole')
+            print(f'stopped during evaluation; the same command trains the missing students. '
+                  f'{workdir / "distilled.npz"} is whole')
             return STOPPED
         progress.begin('report', 'writing the results')
-        results = record.results(job, prepared.teachers, distilled, scores, progress.seconds)
+        results = record.results(job, prepared.teachers, distilled, scores, progress.seconds, words)
         print(record.everything(results, job, distilled, scores, workdir))
     return 0
 

@@ -2,6 +2,7 @@
 import functools
 import json
 import pathlib
+import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -111,7 +112,8 @@ def evaluate(job: jobs.Job, prepared: Prepared, distilled: Distilled, workdir: p
     """
     given = functools.partial(_labelled, job, prepared.teachers)
     labelled = given(distilled.synthetic, workdir / 'labels.npz')
-    scored = score(job.config, job.dataset, labelled, stop, title='students (distilled)')
+    kept = functools.partial(_kept, job, workdir)
+    scored = score(job.config, job.dataset, labelled, stop, title='students (distilled)', path=kept(labelled))
     cached = jobs.cache(job.config) / 'random' / f'{checkpoint.fingerprint(jobs.baseline_identity(job))}.json'
     if cached.exists():
         print(f'random real images: the accuracies of an earlier run under the same protocol ({cached})')
@@ -119,7 +121,7 @@ def evaluate(job: jobs.Job, prepared: Prepared, distilled: Distilled, workdir: p
         random = {name: Accuracy(**row) for name, row in found['accuracy'].items()}
         return Scores(scored, random, {'distilled': labelled.label_bytes, 'random': found['label_bytes']})
     subset = given(data.real_subset(jobs.key(job.config, jobs.RANDOM), job.dataset.train, job.spec, ipc=job.config.ipc))
-    random = score(job.config, job.dataset, subset, stop, title='students (random)')
+    random = score(job.config, job.dataset, subset, stop, title='students (random)', path=kept(subset))
     if not stop():
         report.write_results(cached, {'accuracy': random, 'label_bytes': subset.label_bytes})
     return Scores(scored, random, {'distilled': labelled.label_bytes, 'random': subset.label_bytes})
@@ -132,18 +134,33 @@ def _labelled(job: jobs.Job, teachers: list[Teacher], synthetic: SyntheticSet,
 
 
 def score(options, dataset: data.Dataset, labelled: labelling.Labelled, stop: Stop, *, title: str = 'students',
-          quiet: bool = False) -> dict[str, Accuracy]:
-    """Accuracy of the students of `options.evaluation` on one labelled set, from `options.seed`."""
+          quiet: bool = False, path: pathlib.Path | None = None) -> dict[str, Accuracy]:
+    """Accuracy of the students of `options.evaluation` on one labelled set, from `options.seed`.
+
+    Args:
+        path: keeps the accuracies of the finished students, and those that it holds are not trained again.
+    """
     config, spec, images = options.evaluation, dataset.spec, labelled.synthetic.images
     training, testing = students.architectures(config, spec)
     recipe = {name: students.recipe(config, images.shape[0] * images.shape[1], name) for name in training}
-    shown, move = bar(title, config.num_seeds * sum(one.num_steps for one in recipe.values()))
+    known = json.loads(path.read_text()) if path is not None and path.exists() else {}
+    keep = functools.partial(report.write_results, path) if path is not None else lambda per_seed: None
+    shown, move = bar(title, config.num_seeds * sum(one.num_steps for one in recipe.values()),
+                      initial=sum(len(known.get(name, ())) * one.num_steps for name, one in recipe.items()))
     shown.disable = quiet
     with shown:
         return evaluation.evaluate(
             jobs.key(options, jobs.STUDENTS), labelled.synthetic, dataset.test, training, labelled.supervision, recipe,
             num_seeds=config.num_seeds, preprocess=build.preprocess(spec), tested=testing,
-            steps_per_call=jobs.steps_per_call(options), callbacks=[move], should_stop=stop)
+            steps_per_call=jobs.steps_per_call(options), callbacks=[move], should_stop=stop, known=known,
+            keep=keep)
+
+
+def _kept(job: jobs.Job, workdir: pathlib.Path, labelled: labelling.Labelled) -> pathlib.Path:
+    """Where the accuracies of one set's finished students lie, under a name for all that determines them."""
+    set_ = zlib.crc32(np.asarray(labelled.synthetic.images).tobytes())
+    identity = {**jobs.baseline_identity(job), 'set': set_}
+    return workdir / 'students' / f'{checkpoint.fingerprint(identity)}.json'
 
 
 def require_continuable(job: jobs.Job, workdir: pathlib.Path) -> None:

@@ -2,13 +2,14 @@
 import dataclasses
 import math
 import pathlib
+import zlib
 
 import jax
 
 from experiments import build, jobs
 from experiments.configs import Config
 from experiments.progress import bar
-from jaxdd import checkpoint, data, fit, losses, models, optimizers, teachers
+from jaxdd import checkpoint, data, fit, losses, optimizers, teachers
 from jaxdd.models import torch_weights
 from jaxdd.teachers import Teacher
 from jaxdd.types import Recipe
@@ -49,7 +50,8 @@ def identity(job: jobs.Job, name: str) -> dict:
     fields = dataclasses.asdict(job.config.teachers)
     for other in ('networks', 'weights', 'checkpoint_every'):
         del fields[other]
-    return {'network': name, 'recipe': fields, 'feed': job.config.data.feed, **jobs.data_identity(job)}
+    return {'network': name, 'number': number(name), 'recipe': fields, 'feed': job.config.data.feed,
+            **jobs.data_identity(job)}
 
 
 def _squeezed(job: jobs.Job, name: str, stop) -> Teacher | None:
@@ -63,7 +65,7 @@ def _squeezed(job: jobs.Job, name: str, stop) -> Teacher | None:
     shown, move = bar(f'squeeze {name}', how.num_steps)
     with shown:
         variables = teachers.squeeze(
-            jax.random.fold_in(jax.random.key(config.teachers.seed), i_of(name)),
+            jax.random.fold_in(jax.random.key(config.teachers.seed), number(name)),
             build.teacher(config, name, spec, batch_statistics=True), build.teacher_feed(config, job.dataset), how,
             folder=folder, identity=who, checkpoint_every=config.teachers.checkpoint_every,
             steps_per_call=job.steps_per_call, callbacks=[move], should_stop=stop)
@@ -75,9 +77,9 @@ def _squeezed(job: jobs.Job, name: str, stop) -> Teacher | None:
     return teacher
 
 
-def i_of(name: str) -> int:
-    """A number of an architecture's name, so that its teacher does not depend on the others asked for."""
-    return sorted(models.NAMES).index(name)
+def number(name: str) -> int:
+    """A number of an architecture's name alone, so that its teacher depends on no other architecture."""
+    return zlib.crc32(name.encode())
 
 
 def _card(job: jobs.Job, name: str, variables, accuracy: float | None = None) -> Teacher:

@@ -1,6 +1,7 @@
 """Evaluation: students trained from scratch on a synthetic set, tested on real images."""
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,9 @@ def evaluate(key: PRNGKey, synthetic: SyntheticSet, test: Source, students: Mapp
              supervision: Supervision, recipe: Recipe | Mapping[str, Recipe], *, num_seeds: int,
              preprocess: Callable[[Array], Array], tested: Mapping[str, Model] | None = None,
              vectorized: bool | None = None, steps_per_call: int = 1,
-             callbacks: Sequence[loop.Callback] = (),
-             should_stop: Callable[[], bool] = lambda: False) -> dict[str, Accuracy]:
+             callbacks: Sequence[loop.Callback] = (), should_stop: Callable[[], bool] = lambda: False,
+             known: Mapping[str, Sequence[float]] = {},
+             keep: Callable[[dict[str, list[float]]], None] = lambda per_seed: None) -> dict[str, Accuracy]:
     """Trains students from scratch on the synthetic set and tests the last step of each on real images.
 
     Args:
@@ -32,6 +34,9 @@ def evaluate(key: PRNGKey, synthetic: SyntheticSet, test: Source, students: Mapp
         vectorized: train the seeds as one program; by default on accelerators only (on CPUs a batch of
             networks turns convolutions into slow grouped ones).
         steps_per_call, callbacks, should_stop: as in `loop.run`.
+        known: name -> accuracies of the first students, from an evaluation that was stopped; they are not trained
+            again.
+        keep: told all accuracies so far whenever a student is finished, or those that are one program.
 
     Returns:
         name -> accuracy: fractions, the population std over seeds. Stopped early: over the finished seeds, and
@@ -39,21 +44,37 @@ def evaluate(key: PRNGKey, synthetic: SyntheticSet, test: Source, students: Mapp
 
     Raises:
         ValueError: `num_seeds` below 1.
+        NonFiniteError: a student diverged; names its architecture, its number and the step.
     """
     if num_seeds < 1:
         raise ValueError(f'num_seeds must be at least 1, got {num_seeds}')
     vectorized = not parallel.on_cpu() if vectorized is None else vectorized
-    keys = [jax.random.fold_in(key, i) for i in range(num_seeds)]
-    results = {}
+    found = {name: list(known.get(name, ()))[:num_seeds] for name in students}
     for name, model in students.items():
         own = recipe if isinstance(recipe, Recipe) else recipe[name]
         sample = student_batches(synthetic, supervision, batch_size=own.batch_size)
-        trained = fit_seeds(keys, model, sample, own, vectorized=vectorized, steps_per_call=steps_per_call,
-                            callbacks=callbacks, should_stop=should_stop)
-        judge = (tested or {}).get(name, model)
-        if trained:
-            results[name] = summary([accuracy(judge, v, test, preprocess=preprocess) for v in trained])
-    return results
+        size = num_seeds if vectorized else 1
+        for first in range(len(found[name]), num_seeds, size):
+            seeds = range(first, min(first + size, num_seeds))
+            with _named(name, seeds):
+                trained = fit_seeds([jax.random.fold_in(key, i) for i in seeds], model, sample, own, vectorized=True,
+                                    steps_per_call=steps_per_call, callbacks=callbacks, should_stop=should_stop)
+            if not trained:
+                break
+            judge = (tested or {}).get(name, model)
+            found[name] += [accuracy(judge, v, test, preprocess=preprocess) for v in trained]
+            keep(found)
+    return {name: summary(per_seed) for name, per_seed in found.items() if per_seed}
+
+
+@contextlib.contextmanager
+def _named(name: str, seeds: Sequence[int]) -> Iterator[None]:
+    """Says which students diverged: the loop knows the metric and the step alone."""
+    try:
+        yield
+    except loop.NonFiniteError as error:
+        who = f'student {seeds[0]}' if len(seeds) == 1 else f'one of the students {seeds[0]} to {seeds[-1]}'
+        raise loop.NonFiniteError(f'{name}, {who}: {error.what}', 'lower the students\' learning rate') from error
 
 
 def student_batches(synthetic: SyntheticSet, supervision: Supervision, *, batch_size: int) -> jax.tree_util.Partial:

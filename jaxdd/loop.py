@@ -29,7 +29,16 @@ class Callback(NamedTuple):
 
 
 class NonFiniteError(ArithmeticError):
-    """A metric stopped being a finite number."""
+    """A metric stopped being a finite number.
+
+    Args:
+        what: which metric, of what, at which step.
+        advice: what to do about it.
+    """
+
+    def __init__(self, what: str, advice: str = 'lower the learning rate or the regularizers\' weights'):
+        super().__init__(f'{what}; {advice}')
+        self.what = what
 
 
 def feed_key(state: State) -> PRNGKey:
@@ -206,5 +215,4 @@ def _require_finite(history: dict[str, np.ndarray], done: int) -> None:
     if first := [steps[0] for steps in bad.values() if steps.size]:
         i = min(first)
         words = ', '.join(f'{name} is {history[name][i]}' for name in sorted(bad) if i in bad[name])
-        raise NonFiniteError(f'{words} at step {done + int(i) + 1}; '
-                             'lower the learning rate or the regularizers\' weights')
+        raise NonFiniteError(f'{words} at step {done + int(i) + 1}')

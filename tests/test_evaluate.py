@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import augment, data, fit, losses, models, relabel
+from jaxdd import augment, data, fit, loop, losses, models, relabel
 from jaxdd.evaluate import accuracy, evaluate, student_batches, summary
 from jaxdd.types import Model, Outputs, Recipe, Source, SyntheticSet, Variables
 
@@ -83,6 +83,27 @@ def test_stopped_early_only_finished_students_count():
     stopped = judged(num_seeds=3, vectorized=False, should_stop=lambda: next(answers))
     assert len(stopped['convnet'].per_seed) == 1
     assert judged(should_stop=lambda: True) == {}
+
+
+@pytest.mark.parametrize('vectorized, kept_at_once', [(False, [1, 2, 3]), (True, [3])])
+def test_students_that_are_known_are_not_trained_again(vectorized, kept_at_once):
+    kept = []
+    whole = judged(recipe=BRIEF, num_seeds=3, vectorized=vectorized,
+                   keep=lambda per_seed: kept.append(list(per_seed['convnet'])))
+    assert [len(one) for one in kept] == kept_at_once and kept[-1] == list(whole['convnet'].per_seed)
+    trained = []
+    rest = judged(recipe=BRIEF, num_seeds=3, vectorized=vectorized, known={'convnet': kept[-1][:2]},
+                  callbacks=[loop.Callback(1, lambda state, at, _: trained.append(state.states.step.shape[0]))])
+    assert rest == whole and trained == [1]
+    assert judged(recipe=BRIEF, num_seeds=3, known={'convnet': kept[-1]}, should_stop=lambda: True) == whole
+
+
+@pytest.mark.parametrize('vectorized, who', [(False, 'student 1'), (True, 'one of the students 1 to 2')])
+def test_a_student_that_diverges_is_named(vectorized, who):
+    wild = RECIPE._replace(optimizer=fit.sgd(1e30))
+    with pytest.raises(loop.NonFiniteError, match=rf"^narrow, {who}: loss/train is (nan|inf) at step \d+; "
+                                                  r"lower the students' learning rate$"):
+        judged(students={'narrow': MODEL}, recipe=wild, num_seeds=3, vectorized=vectorized, known={'narrow': [0.5]})
 
 
 @pytest.mark.parametrize('num_seeds', [0, -1])

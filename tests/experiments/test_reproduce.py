@@ -1,15 +1,20 @@
 """The papers' cells, a few minutes at a time: their names and order, stopping and going on, and what is recorded."""
 import itertools
 import json
+import math
+import shutil
 import signal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import agenda, cells, command, ledger, reproduce
+from experiments import agenda, build, cells, command, ledger, pack, reproduce
 from experiments.ledger import Ledger
-from jaxdd import parallel
+from jaxdd import data, parallel
 from jaxdd.distill import NonFiniteError
+from jaxdd.types import SyntheticSet
 
 TINY = ('--num-steps 12 --checkpoint-every 5 --encoder.width 8 --data.per-class 4 --proxies.network.name convnet '
         '--proxies.network.width 8 --proxies.count 2 --proxies.epochs 0.3 --proxies.batch-size 16 '
@@ -18,6 +23,8 @@ SOFT = ('--num-steps 2 --teachers.networks convnet_bn --teachers.width 8 --teach
         '--teachers.batch-size 16 --evaluation.width 8 --evaluation.epochs 1 --evaluation.num-seeds 2')
 ONE = ('--num-devices', '1')
 DM = 'cifar10/dm/10'
+KEY = jax.random.key(0)
+ENOUGH_FOR_ONE = 5     # questions whether to stop: a student's steps, and those outside
 
 
 # names and order
@@ -61,6 +68,15 @@ def test_wildcards_bring_what_is_needed(patterns, expected):
     assert [task.name for task in agenda.choose(patterns, 'published')] == expected
 
 
+def test_the_number_of_proxies_can_be_another():
+    usual, few = agenda.tasks('published'), agenda.tasks('published', proxies=2)
+    assert {name for name in few if few[name] != usual[name]} == {
+        name for name in few if name.endswith('/proxies') or any('proxies' in need for need in few[name].needs)}
+    for name in ('cifar10/proxies', 'cifar10/dm+cmi/10'):
+        assert command.parse(few[name].words).proxies.count == 2
+    assert few['cifar10/sre2l+cc/10/dynamic-resnet18_stem3'] == usual['cifar10/sre2l+cc/10/dynamic-resnet18_stem3']
+
+
 def test_a_star_is_everything():
     assert agenda.choose(['*'], 'reduced') == list(agenda.tasks('reduced').values())
 
@@ -94,6 +110,36 @@ def test_the_networks_made_beforehand_are_those_of_the_cells(budget):
         config, other = command.parse(known[name].words), made[f'{name.partition("/")[0]}/teachers']
         assert set(config.teachers.networks) <= set(other.teachers.networks)
         assert {**vars(config.teachers), 'networks': ()} == {**vars(other.teachers), 'networks': ()}
+
+
+def mebibytes(make, *arguments):
+    """What the result of a function takes, without making it."""
+    made = [leaf for leaf in jax.tree.leaves(jax.eval_shape(make, *arguments)) if leaf.dtype == np.float32]
+    return sum(math.prod(leaf.shape) * 4 for leaf in made) / pack.MIB
+
+
+def state_of(config, spec):
+    """MiB of a matching method's checkpoint."""
+    method, size = build.METHODS[config.method](config, spec), build.images_per_class(config)
+    images = jnp.zeros((spec.num_classes, size, *spec.image_shape))
+
+    def init(key):
+        start = SyntheticSet(images, jnp.repeat(jnp.eye(spec.num_classes)[:, None], size, 1))
+        params, fixed = method.parametrization.init(key, start)
+        return params, fixed, build.optimizer(config).init(params), method.networks.init(key)
+    return mebibytes(init, KEY)
+
+
+def test_reduced_cells_of_ten_images_per_class_can_travel():
+    """Checkpoint, both proxies and both teachers fit together into what is packed."""
+    known, spec = agenda.tasks('reduced'), data.spec('cifar10')
+    prepared = [command.parse(known[f'cifar10/{kind}'].words) for kind in ('proxies', 'teachers')]
+    proxies = prepared[0].proxies.count * mebibytes(build.model(prepared[0].proxies.network, spec).init, KEY)
+    taught = [mebibytes(build.teacher(prepared[1], name, spec).init, KEY) for name in prepared[1].teachers.networks]
+    matching = [task for name, task in known.items() if task.cell and task.dataset == 'cifar10' and task.cell.ipc == 10
+                and task.cell.method in build.METHODS]
+    largest = max(state_of(command.parse(task.words), spec) for task in matching)
+    assert len(matching) == 12 and 20 < largest + proxies + 2 * sum(taught) < pack.LIMIT
 
 
 # work
@@ -162,11 +208,11 @@ def whole(npz, tmp_path_factory):
 
 
 def test_stopped_again_and_again_ends_in_the_same_numbers(whole, tiny, npz, tmp_path, capsys):
-    codes = [work([DM], tmp_path / 'parts', npz, after(polls)) for polls in (6, 9, 9, 5, 5, 1000)]
+    codes = [work([DM], tmp_path / 'parts', npz, after(polls)) for polls in (6, 9, 9, 4, 5, 1000)]
     printed = capsys.readouterr().out
     assert codes == [reproduce.STOPPED] * 5 + [0]
     assert 'continuing at step' in printed and 'stopped during evaluation' in printed
-    assert 'its students took the whole call, and the next one starts them anew: give more --minutes' in printed
+    assert 'the whole call was not enough for one student, which starts anew: give more --minutes' in printed
     parts, once = (recorded(folder, 'cifar10-dm-10-reduced') for folder in (tmp_path / 'parts', whole))
     assert parts['ours'] == once['ours'] and parts['random'] == once['random']
     images = [np.load(folder / 'cifar10-dm-10-reduced' / 'distilled.npz')['images']
@@ -176,7 +222,20 @@ def test_stopped_again_and_again_ends_in_the_same_numbers(whole, tiny, npz, tmp_
     assert parts['seconds'] == pytest.approx(sum(call['seconds'] for call in parts['calls']))
 
 
-def test_a_record_says_what_was_published_and_what_came_out(whole):
+def test_the_students_end_though_no_call_is_enough_for_all_of_them(whole, tiny, npz, tmp_path, capsys):
+    shutil.copytree(whole / 'cifar10-dm-10-reduced', tmp_path / 'cifar10-dm-10-reduced',
+                    ignore=shutil.ignore_patterns('students', 'calls-*'))
+    for finished in (1, 2, 3, 4):
+        assert work([DM], tmp_path, npz, after(ENOUGH_FOR_ONE)) == reproduce.STOPPED
+        kept = [json.loads(path.read_text())['convnet'] for path in tmp_path.glob('*/students/*.json')]
+        assert sum(map(len, kept)) == finished
+    assert work([DM], tmp_path, npz, after(ENOUGH_FOR_ONE)) == 0
+    assert 'not enough for one student' not in capsys.readouterr().out
+    parts, once = (recorded(folder, 'cifar10-dm-10-reduced') for folder in (tmp_path, whole))
+    assert parts['ours'] == once['ours'] and parts['random'] == once['random']
+
+
+def test_a_record_says_what_was_published_and_what_came_out(whole, npz):
     found = recorded(whole, 'cifar10-dm-10-reduced')
     assert (found['cell'], found['budget'], found['seeds'], found['steps']) == (DM, 'reduced', 2, 12)
     assert found['published'] == {'value': .489, 'std': .006, 'source': 'DM row of PAD (2024), table 1'}
@@ -186,13 +245,24 @@ def test_a_record_says_what_was_published_and_what_came_out(whole):
     assert found['command'] == f'python -m experiments.run dm --dataset cifar10 --ipc 10 {TINY}'
     assert str(whole) not in json.dumps(found)
     results = json.loads((whole / 'cifar10-dm-10-reduced' / 'results.json').read_text())
-    assert results['command'].startswith('python -m experiments.run dm --dataset cifar10 --ipc 10 --num-steps 12')
+    assert results['command'] == f'{found["command"]} --num-devices 1 --workdir {whole / "cifar10-dm-10-reduced"} ' \
+                                 f'--cache-dir {whole / "cache"} --data.data-dir {npz.parent}'
 
 
 def test_the_file_keeps_the_data_sets_own_normalisation(whole):
     with np.load(whole / 'cifar10-dm-10-reduced' / 'distilled.npz') as file:
         np.testing.assert_allclose(file['mean'], (0.4914, 0.4822, 0.4465), atol=1e-6)
         assert list(file['class_names'])[:2] == ['airplane', 'automobile']
+
+
+def test_continued_from_what_was_packed(whole, tiny, npz, tmp_path, capsys):
+    assert work([DM], tmp_path / 'first', npz, after(8)) == reproduce.STOPPED
+    pack.pack(tmp_path / 'first', tmp_path / 'packed')
+    pack.unpack(tmp_path / 'packed', tmp_path / 'second')
+    assert work([DM], tmp_path / 'second', npz) == 0
+    assert 'continuing at step' in capsys.readouterr().out
+    found, once = (recorded(folder, 'cifar10-dm-10-reduced') for folder in (tmp_path / 'second', whole))
+    assert (found['ours'], found['random'], len(found['calls'])) == (once['ours'], once['random'], 2)
 
 
 def test_finished_cells_are_not_done_again(whole, tiny, npz, monkeypatch, capsys):
@@ -266,6 +336,7 @@ def test_the_list_needs_nothing(main, tmp_path, capsys):
     ('--cells cifar10/dn/10', "no cell is called 'cifar10/dn/10'; nearest: cifar10/dm/10"),
     ('--cells cifar10/dm/7', "no cell is called 'cifar10/dm/7'; nearest: cifar10/dm/"),
     ('--minutes 0', '--minutes must be above 0, got 0'),
+    ('--proxies 0', '--proxies must be at least 1 network, got 0'),
     ('--npz NPZ --data-dir .', 'give either --data-dir or --npz'),
     ('--npz NPZ --cells cifar100/dm/1 cifar10/dm/1', 'they also need cifar100'),
     ('--npz missing/cifar10.npz', 'missing/cifar10.npz: no such file'),

@@ -1,11 +1,12 @@
 """What the stages decide by themselves: what makes two runs the same, weights, and the words on the way."""
 import time
 
+import jax
 import numpy as np
 import pytest
 
-from experiments import command, jobs, progress, stages, weighing
-from jaxdd import data
+from experiments import command, jobs, progress, stages, teaching, weighing
+from jaxdd import data, models
 
 
 def job(words=''):
@@ -38,6 +39,14 @@ def test_who_needs_a_proxy(plugins, needed):
     made = job(plugins)
     assert jobs.needs_proxy(made.config) == needed == ('proxy' in made.models)
     assert ('nothing to prepare' in jobs.prepare_message(made)) != needed
+
+
+def test_a_teachers_draws_depend_on_its_own_name_alone():
+    assert teaching.number('convnet_bn') == 218710979    # so that networks to come change no teacher
+    keys = [jax.random.fold_in(jax.random.key(0), teaching.number(name)) for name in models.NAMES]
+    assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == len(models.NAMES)
+    made = jobs.load(command.parse('sre2l --dataset digits --ipc 1 --smoke'.split()))
+    assert teaching.identity(made, 'convnet_bn')['number'] == 218710979
 
 
 def test_configured_weights_are_taken_as_they_are(capsys):
