@@ -63,7 +63,8 @@ def make_step(method: Method, optimizer: optax.GradientTransformation) -> StepFn
             grads, metrics = gradient(state._replace(params=params), networks, inputs, only)
             updates, opt_state = optimizer.update(grads, opt_state, params)
             params = method.parametrization.project(optax.apply_updates(params, updates), state.fixed)
-            return (params, opt_state), metrics
+            # Whole on every device: left to itself, XLA divides the carry over image rows and gathers it at the end.
+            return parallel.replicate((params, opt_state)), metrics
 
         carry = state.params, state.opt_state
         if method.classes == 'joint':
@@ -165,10 +166,10 @@ def _forward(models: Mapping[str, Model], networks: Mapping[str, Variables], rea
             f'the role {read.role!r} (there are: {", ".join(sorted(set(models) & set(networks))) or "none"}). Give '
             f'regularize(..., models={{{read.role!r}: model}}) and pools.attach(feed, {read.role!r}, pool)')
     num_classes, m = images.shape[:2]
-    batch = parallel.split(images.swapaxes(0, 1).reshape(m * num_classes, *images.shape[2:]), 0)
+    batch = images.swapaxes(0, 1).reshape(m * num_classes, *images.shape[2:])
     apply = functools.partial(models[read.role].apply, networks[read.role])
     independent = not jax.tree.leaves(jax.eval_shape(apply, batch).moments)  # batch norm sees the whole batch
-    out = parallel.in_chunks(apply, batch) if read.data == 'real' and independent else apply(batch)
+    out = parallel.in_chunks(apply, parallel.share(batch)) if independent else apply(parallel.split(batch))
 
     def unfold(x):
         return x.reshape(m, num_classes, *x.shape[1:]).swapaxes(0, 1)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from jaxdd.models import winograd
 from jaxdd.types import Array
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -39,13 +40,16 @@ def general_dilated(images: Array, kernel: Array, strides: Sequence[int], paddin
     return _conv(images, kernel, tuple(strides), tuple(map(tuple, padding)))
 
 
-def _lax(images: Array, kernel: Array, strides: tuple[int, ...], padding: Padding) -> Array:
+def _product(images: Array, kernel: Array, strides: tuple[int, ...], padding: Padding) -> Array:
+    shape = images.shape[0], *_result(images, kernel.shape[:2], strides, padding), kernel.shape[3]
+    if winograd.worthwhile(shape, kernel.shape, strides):
+        return winograd.conv(_padded(images, padding), kernel)
     return jax.lax.conv_general_dilated(images, kernel, strides, padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv(images: Array, kernel: Array, strides: tuple[int, ...], padding: Padding) -> Array:
-    return _lax(images, kernel, strides, padding)
+    return _product(images, kernel, strides, padding)
 
 
 def _conv_forward(images, kernel, strides, padding):
@@ -64,11 +68,18 @@ _conv.defvjp(_conv_forward, _conv_backward)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _to_kernel(images: Array, cotangent: Array, size: tuple[int, int], strides: tuple[int, ...],
                padding: Padding) -> Array:
-    """The gradient of <cotangent, conv(images, kernel)> to the kernel: one matrix product per tap."""
+    """The gradient of <cotangent, conv(images, kernel)> to the kernel.
+
+    With stride 1 it is a convolution in which images and channels have changed places, else one product per tap.
+    """
     height, width = cotangent.shape[1:3]
-    # lax.pad also cuts, which the derivative of a convolution with wide padding asks for
-    padded = jax.lax.pad(images, jnp.zeros((), images.dtype),
-                         ((0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)))
+    padded = _padded(images, padding)
+    if winograd.worthwhile(cotangent.shape, (*size, images.shape[-1], cotangent.shape[-1]), strides, for_kernel=True):
+        return winograd.to_kernel(padded, cotangent)
+    if strides == (1, 1):
+        moved = jax.lax.conv_general_dilated(padded.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3), (1, 1),
+                                             'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+        return moved.transpose(1, 2, 0, 3)
 
     def tap(i, j):
         rows = slice(i, i + (height - 1) * strides[0] + 1, strides[0])
@@ -102,3 +113,13 @@ def _to_images(cotangent: Array, kernel: Array, shape: tuple[int, int], strides:
     spread = jax.lax.pad(cotangent, jnp.zeros((), cotangent.dtype),
                          ((0, 0, 0), *((0, 0, s - 1) for s in strides), (0, 0, 0)))
     return _conv(spread, kernel[::-1, ::-1].swapaxes(2, 3), (1, 1), tuple(ends))
+
+
+def _padded(images: Array, padding: Padding) -> Array:
+    # lax.pad also cuts, which the derivative of a convolution with wide padding asks for
+    return jax.lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *((*ends, 0) for ends in padding), (0, 0, 0)))
+
+
+def _result(images: Array, size: Sequence[int], strides: tuple[int, ...], padding: Padding) -> list[int]:
+    """Height and width of a convolution's result."""
+    return [(images.shape[1 + i] + sum(padding[i]) - size[i]) // strides[i] + 1 for i in (0, 1)]
