@@ -18,6 +18,7 @@ from jaxdd.types import Array, PyTree
 AXIS = 'data'
 _THREADS_PER_DEVICE = 32
 _WORTH_CHUNKING = 16 * 32 * 32 * 3    # numbers in a batch of images; less fits the cache anyway
+_WORTH_SHARING = 4    # rows per device of an axis that does not divide; sending fewer takes longer than computing all
 
 
 def start(*, cpu_devices: int | None = None) -> None:
@@ -143,7 +144,6 @@ def in_chunks(function: Callable[[Array], PyTree], batch: Array, *, per_device: 
     """Applies a function of independent images `[N, ...]`; on CPUs in chunks that stay in the cache.
 
     Several times faster on a CPU, whose caches hold what a few images need; accelerators take the whole batch at once.
-    Where it is differentiated, the chunks are computed a second time rather than kept.
 
     Args:
         function: `[m, ...]` -> tree of arrays `[m, ...]`, each row from its own image alone.
@@ -154,8 +154,7 @@ def in_chunks(function: Callable[[Array], PyTree], batch: Array, *, per_device: 
     chunk = _chunk(batch.shape[0], per_device, least)
     if chunk is None:
         return function(batch)
-    # In a loop nothing can be merged with the second pass, and the barriers against that cost half of the time.
-    return jax.tree.map(_joined, jax.lax.map(jax.checkpoint(function, prevent_cse=False), _rows(batch, chunk)))
+    return jax.tree.map(_joined, jax.lax.map(function, _rows(batch, chunk)))
 
 
 def in_parts(function: Callable[[Array], tuple[PyTree, PyTree]], batch: Array, *, per_device: int
@@ -181,33 +180,35 @@ def in_parts(function: Callable[[Array], tuple[PyTree, PyTree]], batch: Array, *
     return jax.tree.map(_joined, rows), others
 
 
-def sum_in_chunks(function: Callable[..., PyTree], *batch: Array, per_device: int = 8, least: int = 4) -> PyTree:
+def sum_in_chunks(function: Callable[..., PyTree], *batch: Array, whole: Sequence[PyTree] = (), per_device: int = 8,
+                  least: int = 4) -> PyTree:
     """Adds up what a function that sums over independent images gives; on CPUs in chunks that stay in the cache.
 
     For gradients of a sum over images: training a ConvNet-3 on 64 images takes half the time on a CPU core.
     Accelerators, and small batches, go through at once.
 
     Args:
-        function: arrays `[m, ...]` -> tree of arrays that are sums over the m images.
+        function: (arrays `[m, ...]`, *whole) -> tree of arrays that are sums over the m images.
         batch: arrays `[N, ...]` with one row per image, may be split among the devices; the first holds the images.
+        whole: what every chunk needs; what `function` closes over cannot be differentiated.
         per_device, least: most and fewest images per chunk and device, as for `in_chunks`.
     """
     chunk = _chunk(batch[0].shape[0], per_device, least)
     if chunk is None or batch[0].size < _WORTH_CHUNKING:
-        return function(*batch)
-    first = tuple(jax.ShapeDtypeStruct((chunk, *x.shape[1:]), x.dtype) for x in batch)
-    function, constants = jax.closure_convert(function, *first)
-    start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *first, *constants))
+        return function(*batch, *whole)
 
-    def own(rows: tuple[Array, ...], constants: list[Array]) -> PyTree:
-        rows = tuple(x.reshape(-1, chunk, *x.shape[1:]) for x in rows)
-        return jax.lax.scan(lambda total, row: (jax.tree.map(jnp.add, total, function(*row, *constants)), None),
+    def own(batch: tuple[Array, ...], whole: Sequence[PyTree]) -> PyTree:
+        rows = tuple(x.reshape(-1, chunk, *x.shape[1:]) for x in batch)
+        shapes = jax.eval_shape(function, *(x[0] for x in rows), *whole)
+        start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return jax.lax.scan(lambda total, row: (jax.tree.map(jnp.add, total, function(*row, *whole)), None),
                             start, rows)[0]
     if _ambient_size() == 1:
-        return own(batch, constants)
+        return own(batch, tuple(whole))
     # Every device adds up its own chunks before they meet, once: left to itself, XLA reduces after every chunk.
-    return jax.shard_map(lambda *given: jax.lax.psum(own(*given), AXIS), in_specs=(PartitionSpec(AXIS), PartitionSpec()),
-                         out_specs=PartitionSpec(), check_vma=False)(batch, constants)
+    where = PartitionSpec(AXIS), PartitionSpec()
+    return jax.shard_map(lambda *given: jax.lax.psum(own(*given), AXIS), in_specs=where, out_specs=PartitionSpec(),
+                         check_vma=False)(batch, tuple(whole))
 
 
 def _chunk(size: int, per_device: int, least: int) -> int | None:
@@ -253,26 +254,41 @@ def _ambient_size() -> int:
 
 
 def share(x: Array, axis: int = 0) -> Array:
-    """Divides an axis among the devices inside a compiled program, whatever its length.
+    """Divides an axis among the devices inside a compiled program, though its length be no multiple of their number.
 
-    As `split` where the length is a multiple of the number of devices, and outside a program. Elsewhere XLA pads: of
-    100 images 8 devices compute 13 each, and what pads the last of them enters no sum. For what is dear per row, and
-    independent: batch norm would have to reduce every layer's moments over a few rows each.
+    As `split`; elsewhere XLA pads: of 100 images 8 devices compute 13 each, and what pads the last of them enters no
+    sum. Fewer than `_WORTH_SHARING` rows per device stay whole, and everything outside a program.
 
     Args:
         x: any array.
         axis: which one is divided.
     """
-    if not isinstance(x, jax.core.Tracer) or _ambient_size() == 1:
+    devices = _ambient_size()
+    if devices == 1 or not isinstance(x, jax.core.Tracer) or x.shape[axis] < _WORTH_SHARING * devices:
         return split(x, axis)
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*[None] * axis, AXIS))
+
+
+def by_shares(function: Callable[[Array], PyTree], batch: Array) -> PyTree:
+    """Applies a function of independent images `[N, ...]`, divided among the devices as `share` does.
+
+    Where N is no multiple of the devices their parts are put together before anything else happens, and so is the
+    gradient: no later axis would divide at the same places, and XLA would send more to find a compromise.
+
+    Args:
+        function: `[N, ...]` -> tree of arrays `[N, ...]`, each row from its own image alone.
+        batch: `[N, ...]`.
+    """
+    if batch.shape[0] % _ambient_size() == 0:
+        return function(split(batch))
+    return replicate(function(share(replicate(batch))))
 
 
 def by_rows(function: Callable[..., PyTree], rows: PyTree, *whole: PyTree) -> PyTree:
     """Applies a function of independent rows, every device to rows of its own: no device waits for another inside.
 
-    Where the rows do not divide, the last one is computed again. All devices compute everything together, as without
-    this function, where fewer than half of them would get a row.
+    Where the rows do not divide, the last one is computed again: 5 rows keep 8 devices busy for as long as 8 rows do.
+    A single row is left to what divides inside the function.
 
     Args:
         function: (arrays `[m, ...]`, *whole) -> tree of arrays `[m, ...]`, each row from its own row alone.
@@ -280,7 +296,7 @@ def by_rows(function: Callable[..., PyTree], rows: PyTree, *whole: PyTree) -> Py
         whole: what every device needs.
     """
     devices, count = _ambient_size(), jax.tree.leaves(rows)[0].shape[0]
-    if devices == 1 or 2 * count < devices:
+    if devices == 1 or count == 1:
         return function(rows, *whole)
     index = jnp.minimum(jnp.arange(-(-count // devices) * devices), count - 1)
     where = PartitionSpec(AXIS), *[PartitionSpec()] * len(whole)

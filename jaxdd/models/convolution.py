@@ -6,6 +6,7 @@ slower still: the gradient to the weights of 64 images [32, 32, 128] took 160 ms
 either are made of the two, so gradients of gradients (gradient matching) stay fast as well.
 """
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -41,9 +42,11 @@ def general_dilated(images: Array, kernel: Array, strides: Sequence[int], paddin
 
 
 def _product(images: Array, kernel: Array, strides: tuple[int, ...], padding: Padding) -> Array:
-    shape = images.shape[0], *_result(images, kernel.shape[:2], strides, padding), kernel.shape[3]
-    if winograd.worthwhile(shape, kernel.shape, strides):
+    side = _result(images, kernel.shape[:2], strides, padding)
+    if winograd.worthwhile((images.shape[0], *side, kernel.shape[3]), kernel.shape, strides):
         return winograd.conv(_padded(images, padding), kernel)
+    if strides == (1, 1) and math.prod(side) <= 4:    # where XLA's takes ten times as long
+        return _by_taps(_padded(images, padding), kernel, side)
     return jax.lax.conv_general_dilated(images, kernel, strides, padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
@@ -58,61 +61,70 @@ def _conv_forward(images, kernel, strides, padding):
 
 def _conv_backward(strides, padding, residuals, cotangent):
     images, kernel = residuals
-    return (_to_images(cotangent, kernel, images.shape[1:3], strides, padding),
-            _to_kernel(images, cotangent, kernel.shape[:2], strides, padding))
+    if strides != (1, 1):
+        return jax.vjp(lambda *given: _in_phases(*given, strides, padding), images, kernel)[1](cotangent)
+    return (_to_images(cotangent, kernel, images.shape[1:3], padding),
+            _to_kernel(images, cotangent, kernel.shape[:2], padding))
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _to_kernel(images: Array, cotangent: Array, size: tuple[int, int], strides: tuple[int, ...],
-               padding: Padding) -> Array:
-    """The gradient of <cotangent, conv(images, kernel)> to the kernel.
+def _in_phases(images: Array, kernel: Array, strides: tuple[int, ...], padding: Padding) -> Array:
+    """The same as a sum of convolutions with stride 1, one for each place of a pixel between the strides.
 
-    With stride 1 it is a convolution in which images and channels have changed places, else one product per tap.
+    Its gradient to the images has no zeros to multiply with: of nine taps each meets every pixel of the result once.
     """
-    height, width = cotangent.shape[1:3]
-    padded = _padded(images, padding)
-    if winograd.worthwhile(cotangent.shape, (*size, images.shape[-1], cotangent.shape[-1]), strides, for_kernel=True):
+    height, width = _result(images, kernel.shape[:2], strides, padding)
+    padded, parts = _padded(images, padding), []
+    for i in range(min(strides[0], kernel.shape[0])):
+        for j in range(min(strides[1], kernel.shape[1])):
+            part = kernel[i::strides[0], j::strides[1]]
+            rows, columns = ((size + taps - 2) * stride + 1
+                             for size, taps, stride in zip((height, width), part.shape, strides))
+            pixels = padded[:, i:i + rows:strides[0], j:j + columns:strides[1]]
+            parts.append(_conv(pixels, part, (1, 1), ((0, 0), (0, 0))))
+    return sum(parts[1:], parts[0])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _to_kernel(images: Array, cotangent: Array, size: tuple[int, int], padding: Padding) -> Array:
+    """The gradient of <cotangent, conv(images, kernel)> to the kernel: images and channels change places."""
+    padded, shape = _padded(images, padding), (*size, images.shape[-1], cotangent.shape[-1])
+    if winograd.worthwhile(cotangent.shape, shape, (1, 1), for_kernel=True):
         return winograd.to_kernel(padded, cotangent)
-    if strides == (1, 1):
-        moved = jax.lax.conv_general_dilated(padded.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3), (1, 1),
-                                             'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
-        return moved.transpose(1, 2, 0, 3)
-
-    def tap(i, j):
-        rows = slice(i, i + (height - 1) * strides[0] + 1, strides[0])
-        columns = slice(j, j + (width - 1) * strides[1] + 1, strides[1])
-        return jnp.einsum('nhwi,nhwo->io', padded[:, rows, columns], cotangent)
-    return jnp.stack([jnp.stack([tap(i, j) for j in range(size[1])]) for i in range(size[0])])
+    moved = jax.lax.conv_general_dilated(padded.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3), (1, 1), 'VALID',
+                                         dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return moved.transpose(1, 2, 0, 3)
 
 
-def _to_kernel_forward(images, cotangent, size, strides, padding):
-    return _to_kernel(images, cotangent, size, strides, padding), (images, cotangent)
+def _to_kernel_forward(images, cotangent, size, padding):
+    return _to_kernel(images, cotangent, size, padding), (images, cotangent)
 
 
-def _to_kernel_backward(size, strides, padding, residuals, kernel):
+def _to_kernel_backward(size, padding, residuals, kernel):
     del size
     images, cotangent = residuals
-    return (_to_images(cotangent, kernel, images.shape[1:3], strides, padding),
-            _conv(images, kernel, strides, padding))
+    return _to_images(cotangent, kernel, images.shape[1:3], padding), _conv(images, kernel, (1, 1), padding)
 
 
 _to_kernel.defvjp(_to_kernel_forward, _to_kernel_backward)
 
 
-def _to_images(cotangent: Array, kernel: Array, shape: tuple[int, int], strides: tuple[int, ...],
-               padding: Padding) -> Array:
-    """The gradient of <cotangent, conv(images, kernel)> to images of side `shape`: a convolution with stride 1."""
-    ends = []
-    for axis in (0, 1):
-        size, low = kernel.shape[axis], padding[axis][0]
-        dilated = (cotangent.shape[1 + axis] - 1) * strides[axis] + 1
-        ends.append((size - 1 - low, shape[axis] + low - dilated))
-    spread = jax.lax.pad(cotangent, jnp.zeros((), cotangent.dtype),
-                         ((0, 0, 0), *((0, 0, s - 1) for s in strides), (0, 0, 0)))
-    return _conv(spread, kernel[::-1, ::-1].swapaxes(2, 3), (1, 1), tuple(ends))
+def _to_images(cotangent: Array, kernel: Array, shape: tuple[int, int], padding: Padding) -> Array:
+    """The gradient of <cotangent, conv(images, kernel)> to images of side `shape`: a convolution with that, turned."""
+    ends = tuple((size - 1 - low, side + low - given)
+                 for size, (low, _), side, given in zip(kernel.shape, padding, shape, cotangent.shape[1:]))
+    if math.prod(shape) <= 16:    # to turn a wide kernel would take as long as the convolution
+        return _by_taps(_padded(cotangent, ends), kernel[::-1, ::-1], shape, axis=1)
+    return _conv(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), (1, 1), ends)
+
+
+def _by_taps(padded: Array, kernel: Array, side: Sequence[int], axis: int = 0) -> Array:
+    """The convolution with stride 1 as one matrix product per tap, over the kernel's channels `axis`."""
+    products = [jax.lax.dot_general(padded[:, i:i + side[0], j:j + side[1]], kernel[i, j], (((3,), (axis,)), ((), ())))
+                for i in range(kernel.shape[0]) for j in range(kernel.shape[1])]
+    return sum(products[1:], products[0])
 
 
 def _padded(images: Array, padding: Padding) -> Array:
