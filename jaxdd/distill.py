@@ -63,8 +63,7 @@ def make_step(method: Method, optimizer: optax.GradientTransformation) -> StepFn
             grads, metrics = gradient(state._replace(params=params), networks, inputs, only)
             updates, opt_state = optimizer.update(grads, opt_state, params)
             params = method.parametrization.project(optax.apply_updates(params, updates), state.fixed)
-            # Whole on every device: left to itself, XLA divides the carry over image rows and gathers it at the end.
-            return parallel.replicate((params, opt_state)), metrics
+            return (params, opt_state), metrics
 
         carry = state.params, state.opt_state
         if method.classes == 'joint':
@@ -169,7 +168,8 @@ def _forward(models: Mapping[str, Model], networks: Mapping[str, Variables], rea
     batch = images.swapaxes(0, 1).reshape(m * num_classes, *images.shape[2:])
     apply = functools.partial(models[read.role].apply, networks[read.role])
     independent = not jax.tree.leaves(jax.eval_shape(apply, batch).moments)  # batch norm sees the whole batch
-    out = parallel.in_chunks(apply, parallel.share(batch)) if independent else apply(parallel.split(batch))
+    out = parallel.by_shares(functools.partial(parallel.in_chunks, apply), batch) if independent else apply(
+        parallel.split(batch))
 
     def unfold(x):
         return x.reshape(m, num_classes, *x.shape[1:]).swapaxes(0, 1)

@@ -107,7 +107,7 @@ def summary(per_seed: Sequence[float]) -> Accuracy:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _hits(model, preprocess, variables, images, labels):
-    return model.apply(variables, parallel.split(preprocess(images))).logits.argmax(-1) == labels
+    return model.apply(variables, parallel.share(preprocess(images))).logits.argmax(-1) == labels
 
 
 @functools.lru_cache(maxsize=32)  # one function object per batch size, so that it compiles once

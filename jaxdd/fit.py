@@ -68,24 +68,25 @@ def make_fit_step(model: Model, recipe: Recipe) -> Callable[[FitState, Batch], t
     the network's life.
     """
     def step(state: FitState, batch: Batch) -> tuple[FitState, Metrics]:
-        old, total = state.variables, jnp.sum(batch.weights)
+        old = state.variables
 
-        def gradient(images, labels, weights):
+        def gradient(images, labels, weights, old):
             def loss(params):
                 out = model.apply(old._replace(params=params), images)
-                value = jnp.sum(recipe.loss(out.logits, labels) * weights) / total
-                hits = jnp.sum((out.logits.argmax(-1) == labels.argmax(-1)) * weights) / total
-                return value, (hits, out.moments)
+                value = jnp.sum(recipe.loss(out.logits, labels) * weights)
+                hits = jnp.sum((out.logits.argmax(-1) == labels.argmax(-1)) * weights)
+                return value, (hits, jnp.sum(weights), out.moments)
             return jax.value_and_grad(loss, has_aux=True)(old.params)
 
-        arrays = parallel.split(batch.images), batch.labels, batch.weights
         # Batch norm sees the whole batch; without it images are independent and their gradients add up.
-        (value, (accuracy, moments)), grads = gradient(*arrays) if old.batch_stats else parallel.sum_in_chunks(
-            gradient, *arrays)
+        (value, (hits, total, moments)), grads = gradient(parallel.split(batch.images), *batch[1:], old) if (
+            old.batch_stats) else parallel.sum_in_chunks(gradient, *map(parallel.share, batch), whole=[old])
+        # Last, so that devices meet once: they add up their images' weights together with the gradients.
+        accuracy, grads = hits / total, jax.tree.map(lambda g: (g / total).astype(g.dtype), grads)
         updates, opt_state = recipe.optimizer.update(grads, state.opt_state, old.params)
         variables = Variables(optax.apply_updates(old.params, updates), update_batch_stats(old.batch_stats, moments),
                               old.age + 1, old.accuracy + (accuracy - old.accuracy) / (old.age + 1))
-        metrics = {'loss/train': value, 'accuracy/train': accuracy}
+        metrics = {'loss/train': value / total, 'accuracy/train': accuracy}
         return FitState(state.step + 1, state.key, variables, opt_state), metrics
 
     return step

@@ -69,7 +69,8 @@ def together(step: Step) -> Step:
         step: of one run.
 
     Returns:
-        A step on `Stacked` states, whose input is the feed itself (see `whole`); metrics are means over the runs.
+        A step on `Stacked` states, whose input is the feed itself (see `whole`); metrics are `[runs]`, of which
+        `advance` reports the mean.
     """
     def one(state: State, feed: DeviceFeed) -> tuple[State, Metrics]:
         return step(state, feed(feed_key(state), state.step))
@@ -80,7 +81,7 @@ def together(step: Step) -> Step:
             states, metrics = jax.tree.map(lambda x: x[None], (states, metrics))
         else:
             states, metrics = jax.vmap(one, (0, None))(state.states, feed)
-        return state._replace(step=state.step + 1, states=states), jax.tree.map(lambda m: m.mean(), metrics)
+        return state._replace(step=state.step + 1, states=states), metrics
 
     return all_of_them
 
@@ -108,6 +109,9 @@ def inputs(state: State, feed: Feed) -> Iterator[Any]:
 def advance(step: Step, size: int, state: State, feed: DeviceFeed, count: Array) -> tuple[State, Metrics]:
     """Takes `count <= size` steps in one dispatch, sampling included; the state's buffers are donated.
 
+    Runs that are stepped together are divided among the devices, which meet at the end of a dispatch alone
+    (`parallel.by_rows`); a single run divides the work of every step.
+
     Args:
         step: pure `(state, inputs) -> (state, metrics)`; the same function object compiles once.
         size: most steps per dispatch.
@@ -118,20 +122,34 @@ def advance(step: Step, size: int, state: State, feed: DeviceFeed, count: Array)
     Returns:
         The state and the metrics `[size]`, NaN beyond `count`.
     """
+    if not isinstance(state, Stacked):
+        state, history = _taken(step, size, state, feed, count)
+        return parallel.replicate(state), history
+
+    def own(states: State, feed: DeviceFeed, count: Array) -> tuple[State, Metrics]:
+        state, history = _taken(step, size, stacked(states), feed, count)
+        return state.states, jax.tree.map(jnp.transpose, history)    # [runs, size]
+
+    states, history = parallel.by_rows(own, state.states, feed, count)
+    state = state._replace(step=states.step[0], states=states)
+    return parallel.replicate(state), jax.tree.map(lambda m: m.mean(0), history)
+
+
+def _taken(step: Step, size: int, state: State, feed: DeviceFeed, count: Array) -> tuple[State, Metrics]:
+    """The state after `count` steps, and the metrics `[size, ...]`."""
     key = feed_key(state)
     one = jax.jit(lambda state: step(state, feed(key, state.step)))  # traced once, for its shapes and for the loop
     if size == 1:  # XLA:CPU runs convolutions slower inside a loop
         state, metrics = one(state)
-        return parallel.replicate(state), jax.tree.map(lambda m: m[None], metrics)
+        return state, jax.tree.map(lambda m: m[None], metrics)
 
     def body(i, carry):
         state, history = carry
         state, metrics = one(state)
         return state, jax.tree.map(lambda h, m: h.at[i].set(m), history, metrics)
 
-    history = jax.tree.map(lambda m: jnp.full((size,), jnp.nan, m.dtype), jax.eval_shape(one, state)[1])
-    state, history = jax.lax.fori_loop(0, count, body, (state, history))
-    return parallel.replicate(state), history
+    history = jax.tree.map(lambda m: jnp.full((size, *m.shape), jnp.nan, m.dtype), jax.eval_shape(one, state)[1])
+    return jax.lax.fori_loop(0, count, body, (state, history))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)

@@ -180,12 +180,12 @@ def in_parts(function: Callable[[Array], tuple[PyTree, PyTree]], batch: Array, *
     return jax.tree.map(_joined, rows), others
 
 
-def sum_in_chunks(function: Callable[..., PyTree], *batch: Array, whole: Sequence[PyTree] = (), per_device: int = 8,
+def sum_in_chunks(function: Callable[..., PyTree], *batch: Array, whole: Sequence[PyTree] = (), per_device: int = 5,
                   least: int = 4) -> PyTree:
     """Adds up what a function that sums over independent images gives; on CPUs in chunks that stay in the cache.
 
-    For gradients of a sum over images: training a ConvNet-3 on 64 images takes half the time on a CPU core.
-    Accelerators, and small batches, go through at once.
+    For gradients of a sum over images: the one of ConvNet-3 to its weights takes 1.4 ms per image on a CPU core, in
+    chunks of 16 images 2.0, in batches of 64 3.6. Accelerators, and small batches, go through at once.
 
     Args:
         function: (arrays `[m, ...]`, *whole) -> tree of arrays that are sums over the m images.

@@ -73,9 +73,11 @@ def test_several_devices_are_one(tmp_path):
     alone = images(run(tmp_path / 'alone'))
     with parallel.use(parallel.mesh(8)):
         feed = pools.attach(jax.tree_util.Partial(nothing), 'encoder', [NET.init(jax.random.key(7))])
-        divided = run(tmp_path / 'divided', [part._replace(feed=feed) for part in parts()], together=2)
-    for one, other in zip(alone, images(divided), strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-5)
+        given = [part._replace(feed=feed) for part in parts()]
+        for together in (2, 4):
+            divided = run(tmp_path / f'divided{together}', given, together=together, steps_per_call=together - 1)
+            for one, other in zip(alone, images(divided), strict=True):
+                np.testing.assert_allclose(one, other, atol=2e-5)
 
 
 def test_images_stay_in_their_box(tmp_path):

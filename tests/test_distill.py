@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdd import augment, models
+from jaxdd import augment, models, parallel
 from jaxdd.distill import init_state, make_gradient, make_step, observe
 from jaxdd.methods import dm
 from jaxdd.parametrizations import pixels
@@ -155,6 +155,22 @@ def test_outputs_are_those_of_one_pass_over_all_classes(name):
         np.testing.assert_allclose(getattr(seen, field), expected.reshape(3, 16, *expected.shape[1:]), atol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), seen.moments, whole.moments)
     assert bool(jax.tree.leaves(seen.moments)) == (name == 'convnet_bn')
+
+
+def test_synthetic_images_that_do_not_divide_are_shared_by_all_devices(monkeypatch):
+    monkeypatch.setattr(parallel, 'on_cpu', lambda: False)
+    images = jax.random.normal(KEY, (3, 20, 8, 8, 3))
+    method = dm(NET, augment=augment.shared('flip'))
+    state, step = start(method, initial=SyntheticSet(images, jnp.ones((3, 20, 3)))), make_step(method, SGD)
+    expected, _ = jax.jit(step)(state, Inputs(real=REAL))
+    with parallel.use(parallel.mesh(8)):
+        given = parallel.replicate((state, Inputs(real=REAL)))
+        compiled = jax.jit(lambda *given: parallel.replicate(step(*given))).lower(*given).compile()
+        found, _ = compiled(*given)
+    np.testing.assert_allclose(found.params['images'], expected.params['images'], atol=1e-6)
+    program = compiled.as_text()
+    assert 'f32[8,8,8,4]' in program and 'f32[60,8,8,4]' not in program    # feature maps of a device's images
+    assert program.count(' all-gather(') == 2 and 'collective-permute(' not in program    # features, gradient
 
 
 def test_a_pass_that_several_terms_read_is_computed_once():

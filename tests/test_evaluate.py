@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import augment, data, fit, loop, losses, models, relabel
+from jaxdd import augment, data, fit, loop, losses, models, parallel, relabel
 from jaxdd.evaluate import accuracy, evaluate, student_batches, summary
 from jaxdd.types import Model, Outputs, Recipe, Source, SyntheticSet, Variables
 
@@ -64,6 +64,13 @@ def test_seeds_differ(barely_trained):
 
 def test_one_program_for_all_seeds_or_one_after_the_other(result):
     assert judged(vectorized=False) == judged(vectorized=True) == result
+
+
+@pytest.mark.parametrize('num_seeds', [1, 5])
+def test_students_are_the_same_on_any_number_of_devices(num_seeds, barely_trained):
+    with parallel.use(parallel.mesh(8)):
+        found = judged(recipe=BRIEF, num_seeds=num_seeds, vectorized=True)
+    assert found['convnet'].per_seed[:4] == barely_trained[:num_seeds]
 
 
 def test_every_architecture_is_judged_in_its_test_mode():

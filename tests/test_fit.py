@@ -1,4 +1,6 @@
 """Training a classifier: torch's SGD, the papers' evaluation loop, and the ways to run many networks."""
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 import torch_layout
 
-from jaxdd import data, fit, losses, models
+from jaxdd import data, fit, losses, models, parallel
 from jaxdd.loop import Callback
 from jaxdd.types import Batch, Recipe
 
@@ -90,6 +92,23 @@ def test_padding_has_no_influence():
     step, state = jax.jit(fit.make_fit_step(MODEL, RECIPE)), fit.init_fit(KEYS[0], MODEL, RECIPE)
     (a, metrics), (b, others) = step(state, real), step(state, padded)
     chex.assert_trees_all_close((a.variables, a.opt_state, metrics), (b.variables, b.opt_state, others), atol=1e-6)
+
+
+@pytest.mark.parametrize('size, own', [(40, 5), (60, 8)])
+def test_a_batch_is_shared_by_all_devices_and_reduced_once(size, own, monkeypatch):
+    monkeypatch.setattr(parallel, 'on_cpu', lambda: False)    # a CPU's convolutions are written as products
+    images = batch(size)._replace(weights=jnp.arange(size) % 4 / 3.)
+    state = fit.init_fit(KEYS[0], MODEL, RECIPE)
+    expected, metrics = jax.jit(fit.make_fit_step(MODEL, RECIPE))(state, images)
+    with parallel.use(parallel.mesh(8)):
+        given = parallel.replicate((state, images))
+        compiled = jax.jit(lambda *given: parallel.replicate(fit.make_fit_step(MODEL, RECIPE)(*given))).lower(
+            *given).compile()
+        found, of_them = compiled(*given)
+    chex.assert_trees_all_close((found.variables, of_them), (expected.variables, metrics), atol=1e-6)
+    program = compiled.as_text()
+    assert f'f32[{own},8,8,4]' in program and f'f32[{size},8,8,4]' not in program    # the one feature map
+    assert len(re.findall(r' all-\w+\(|collective-permute\(', program)) == 1
 
 
 def test_the_loss_is_the_mean_over_the_images():

@@ -1,4 +1,5 @@
 """The loop against the plainest loop there is, in exact integer arithmetic where equality must be exact."""
+import re
 from typing import NamedTuple
 
 import chex
@@ -182,6 +183,34 @@ def test_a_mesh_changes_nothing():
         final = loop.run(step, start(), FEED, num_steps=7, steps_per_call=3)
         assert final.numbers.sharding.is_fully_replicated and len(final.numbers.devices()) == 8
     assert_same(final[:3], plain(7)[0][:3])
+
+
+def several(count):
+    return loop.stacked(jax.vmap(lambda i: start()._replace(key=jax.random.key(i)))(jnp.arange(count)))
+
+
+@pytest.mark.parametrize('count', [1, 3, 5, 8, 10, 16])
+@pytest.mark.parametrize('steps_per_call', [1, 3])
+def test_runs_together_are_the_runs_alone_on_any_number_of_devices(count, steps_per_call):
+    seen, whole = Recorder(), loop.whole(FEED)
+    with parallel.use(parallel.mesh(8)):
+        found = loop.run(loop.together(step), several(count), whole, num_steps=4, steps_per_call=steps_per_call,
+                         callbacks=[Callback(4, seen)])
+        assert found.states.numbers.sharding.is_fully_replicated and int(found.step) == 4
+    alone = [loop.run(step, start()._replace(key=jax.random.key(i)), FEED, num_steps=4) for i in range(count)]
+    assert_same(found.states.numbers, jnp.stack([one.numbers for one in alone]))
+    np.testing.assert_allclose(found.states.value, jnp.stack([one.value for one in alone]), atol=1e-4)
+    np.testing.assert_allclose(seen.metrics[-1]['loss/mean'][-1], np.mean([one.value for one in alone]), atol=1e-4)
+
+
+def test_divided_runs_meet_after_the_loop_alone():
+    many, feed, state = loop.together(step), loop.whole(FEED), several(10)
+    with parallel.use(parallel.mesh(8)):
+        program = loop.advance.lower(many, 50, parallel.replicate(state), feed, jnp.int32(50)).compile().as_text()
+    inside, _, after = program.partition('\nENTRY')
+    assert 'all-gather(' in after and not re.search(r' all-\w+\(|collective-permute\(', inside)
+    loops = re.findall(r'= \((.*)\) while\(', program)
+    assert loops and all('u32[10,4]' not in carry for carry in loops) and 'u32[2,4]' in ''.join(loops)
 
 
 def test_the_feeds_key_is_not_the_steps():

@@ -134,5 +134,56 @@ def test_large_batches_are_summed_chunk_by_chunk_on_a_cpu():
         seen = []
         parallel.sum_in_chunks(lambda images: seen.append(len(images)) or images.sum(), jnp.ones((size, side, side, 3)))
         return max(seen)
-    assert widest(64, 32) == 8 and widest(50, 32) == 5
+    assert widest(64, 32) == 4 and widest(50, 32) == 5
     assert widest(64, 8) == 64 and widest(61, 32) == 61    # fits the cache; has no divisor
+
+
+@pytest.mark.parametrize('size', [32, 100])
+def test_an_axis_is_shared_though_it_does_not_divide(size):
+    x, w = jax.random.normal(jax.random.key(0), (size, 5)), jax.random.normal(jax.random.key(1), (5, 7))
+
+    def moments(x, w):
+        y = jnp.exp(parallel.share(x) @ w)
+        return y.mean(0), (1 / y).sum(0)    # what pads must enter neither, though its inverse be infinite
+    with parallel.use(parallel.mesh(8)):
+        compiled = jax.jit(moments).lower(*map(parallel.replicate, (x, w))).compile()
+        found = compiled(*map(parallel.replicate, (x, w)))
+    assert f'f32[{-(-size // 8)},7]' in compiled.as_text() and f'f32[{size},7]' not in compiled.as_text()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, moments(x, w))
+
+
+def test_few_rows_and_what_no_program_holds_are_not_shared():
+    with parallel.use(parallel.mesh(8)):
+        assert parallel.share(jnp.ones((100, 3))).sharding.is_fully_replicated
+        assert spread(parallel.share(X)) == (8, (2, 3))
+        program = jax.jit(lambda x: jnp.sin(parallel.share(x))).lower(parallel.replicate(X[:15])).compile().as_text()
+    assert 'f32[15,3]' in program and 'f32[2,3]' not in program
+    assert parallel.share(X) is X
+
+
+@pytest.mark.parametrize('size, own', [(40, 5), (100, 13), (10, 10)])
+def test_by_shares_gives_the_values_and_gradients_of_the_whole(size, own):
+    x, w = jax.random.normal(jax.random.key(0), (size, 4)), jax.random.normal(jax.random.key(1), (4, 7))
+
+    def loss(x, w, apply=parallel.by_shares):
+        out = apply(lambda rows: jnp.tanh(rows @ w), x)
+        return jnp.sum(out.reshape(-1, 10, 7).mean(0) ** 2)
+    expected = jax.grad(loss, (0, 1))(x, w, lambda function, x: function(x))
+    with parallel.use(parallel.mesh(8)):
+        compiled = jax.jit(jax.grad(loss, (0, 1))).lower(*map(parallel.replicate, (x, w))).compile()
+        found = compiled(*map(parallel.replicate, (x, w)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected)
+    assert f'f32[{own},7]' in compiled.as_text()
+
+
+@pytest.mark.parametrize('count, own', [(1, 1), (3, 1), (8, 1), (10, 2), (16, 2)])
+def test_every_device_has_rows_of_its_own(count, own):
+    seen, rows = [], {'x': X[:count], 'key': jax.random.split(jax.random.key(0), count)}
+
+    def function(rows, scale):
+        seen.append(len(rows['x']))
+        return scale * rows['x'] + jax.vmap(jax.random.normal)(rows['key'])[:, None]
+    with parallel.use(parallel.mesh(8)):
+        found = jax.jit(lambda rows, scale: parallel.by_rows(function, rows, scale))(rows, 2.0)
+    assert set(seen) == {own}
+    np.testing.assert_allclose(found, function(rows, 2.0), rtol=1e-6)
