@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxdd.types import Array, PyTree
 
 AXIS = 'data'
-_THREADS_PER_DEVICE = 32
+_THREADS_PER_SIMULATED_DEVICE = 32
 _WORTH_CHUNKING = 16 * 32 * 32 * 3    # numbers in a batch of images; less fits the cache anyway
 _WORTH_SHARING = 4    # rows per device of an axis that does not divide; sending fewer takes longer than computing all
 
@@ -32,9 +32,9 @@ def start(*, cpu_devices: int | None = None) -> None:
     cores = min(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1, 8)
     devices = cpu_devices or 2 ** (cores.bit_length() - 1)
     jax.config.update('jax_num_cpu_devices', devices)
-    # A CPU device blocks a pool thread in each pending reduction: with one thread per core (XLA's default) the
-    # devices can wait for each other for ever. Idle threads cost nothing.
-    os.environ.setdefault('PJRT_NPROC', str(_THREADS_PER_DEVICE * devices))
+    # XLA cuts every kernel into as many pieces as it has threads: more threads than cores make a step up to twice as
+    # long. Devices that share a core are there for tests and block a thread each while they wait for the others.
+    os.environ.setdefault('PJRT_NPROC', str(devices if devices <= cores else _THREADS_PER_SIMULATED_DEVICE * devices))
 
 
 def mesh(num_devices: int | None = None) -> Mesh:

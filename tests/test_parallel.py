@@ -1,4 +1,6 @@
 """Devices: no mesh, a mesh, and the same numbers with either."""
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,13 +109,20 @@ def test_hardware_is_that_of_the_ambient_mesh():
 
 def test_start_gives_a_host_a_power_of_two_of_devices(monkeypatch):
     asked = {}
+    monkeypatch.delenv('PJRT_NPROC', raising=False)
+    monkeypatch.setattr('os.environ', os.environ.copy())
     monkeypatch.setattr(jax.config, 'update', lambda name, value: asked.update({name: value}))
     for cores, expected in ((1, 1), (2, 2), (3, 2), (7, 4), (8, 8), (96, 8)):
         monkeypatch.setattr('os.sched_getaffinity', lambda pid, cores=cores: set(range(cores)), raising=False)
         parallel.start()
         assert asked == {'jax_num_cpu_devices': expected}
+        assert os.environ.pop('PJRT_NPROC') == str(expected)    # a thread per device, and per core
     parallel.start(cpu_devices=5)
     assert asked == {'jax_num_cpu_devices': 5}
+    monkeypatch.setattr('os.sched_getaffinity', lambda pid: {0, 1})
+    del os.environ['PJRT_NPROC']
+    parallel.start(cpu_devices=8)
+    assert os.environ['PJRT_NPROC'] == '256'
 
 
 @pytest.mark.parametrize('devices', [None, 2])
