@@ -46,7 +46,7 @@ class Options:
     output: str | None = None
     """Default: evaluation.json beside the set."""
     steps_per_call: int | None = None
-    """Steps per dispatch; default: 1 on CPUs, 50 on accelerators."""
+    """Steps per dispatch; default: 5 on CPUs, 50 on accelerators."""
     num_devices: int | None = None
     """Devices to use; default: all, one per core on a CPU host."""
 

@@ -78,7 +78,7 @@ def _initial(config: Config, dataset: data.Dataset, method: Method) -> Synthetic
 
 def steps_per_call(options) -> int:
     """Steps per dispatch: as configured, else what suits the hardware."""
-    return options.steps_per_call or (1 if parallel.on_cpu() else 50)
+    return options.steps_per_call or (5 if parallel.on_cpu() else 50)
 
 
 def needs_proxy(config: Config) -> bool:

@@ -13,7 +13,7 @@ from PIL import Image
 from experiments import build, jobs
 from experiments.progress import Clock, History, bar
 from experiments.weighing import regularized, weigh
-from jaxdd import chunks, data, distill, loop, pools, rded
+from jaxdd import chunks, data, distill, loop, parallel, pools, rded
 from jaxdd.files import write_whole
 from jaxdd.teachers import Teacher
 from jaxdd.types import Inputs, Stream, SyntheticSet
@@ -70,7 +70,7 @@ def _run(job, method, weights, made, folder, m: int, clock: Clock, history: Hist
 def together(config, job: jobs.Job) -> int:
     """Chunks that run as one program."""
     small = max(job.spec.image_shape[:2]) <= 64
-    return config.recover.together or (8 if job.steps_per_call > 1 and small else 1)
+    return config.recover.together or (1 if parallel.on_cpu() or not small else 8)
 
 
 def _weights(job: jobs.Job, method, chunk: chunks.Chunk, path: pathlib.Path) -> dict[str, float]:

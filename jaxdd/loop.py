@@ -139,7 +139,7 @@ def _taken(step: Step, size: int, state: State, feed: DeviceFeed, count: Array) 
     """The state after `count` steps, and the metrics `[size, ...]`."""
     key = feed_key(state)
     one = jax.jit(lambda state: step(state, feed(key, state.step)))  # traced once, for its shapes and for the loop
-    if size == 1:  # XLA:CPU runs convolutions slower inside a loop
+    if size == 1:  # nothing to loop over
         state, metrics = one(state)
         return state, jax.tree.map(lambda m: m[None], metrics)
 

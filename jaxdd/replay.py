@@ -194,7 +194,7 @@ def _labels(batch_size: int, top_k: int | None, dtype: str, supervision: Supervi
         rest = jnp.sum(logits * dropped, axis=-1) / (logits.shape[-1] - top_k)
         return kept.astype(dtype), classes.astype(jnp.uint16), rest.astype(dtype)
 
-    if len(steps) == 1:  # XLA:CPU runs convolutions slower inside a loop
+    if len(steps) == 1:  # nothing to loop over
         return jax.tree.map(lambda x: x[None], one(steps[0]))
     return jax.lax.map(one, steps)
 

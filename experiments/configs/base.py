@@ -293,6 +293,6 @@ class Config:
     keep: int = 2
     """Checkpoints kept."""
     steps_per_call: int | None = None
-    """Steps per dispatch; default: 1 on CPUs, 50 on accelerators."""
+    """Steps per dispatch; default: 5 on CPUs, 50 on accelerators."""
     num_devices: int | None = None
     """Devices to use; default: all, one per core on a CPU host."""

@@ -16,8 +16,8 @@ from experiments import run
 from jaxdd import parallel
 
 ROOT = pathlib.Path(__file__).parents[2]
-TINY = ('dm --dataset digits --ipc 1 --num-steps 60 --checkpoint-every 5 --encoder.width 8 --data.per-class 4 '
-        '--evaluation.epochs 0 --evaluation.num-seeds 1 --evaluation.width 8').split()
+TINY = ('dm --dataset digits --ipc 1 --num-steps 60 --steps-per-call 1 --checkpoint-every 5 --encoder.width 8 '
+        '--data.per-class 4 --evaluation.epochs 0 --evaluation.num-seeds 1 --evaluation.width 8').split()
 
 
 @pytest.fixture(scope='session')
