@@ -13,6 +13,8 @@ jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_compilation_cache_dir',
                   os.path.join(tempfile.gettempdir(), f'jaxdd-test-cache-{os.getuid()}'))
+# With a limit JAX locks its files: without one a worker can read what another is still writing, and crash.
+jax.config.update('jax_compilation_cache_max_size', 2 ** 34)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 REFERENCES = pathlib.Path(__file__).parent / 'references'

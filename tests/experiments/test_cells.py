@@ -49,7 +49,8 @@ def job_of(monkeypatch, tmp_path):
     def build(cell):
         monkeypatch.setattr(data, 'load', load)
         words = cell.command.removeprefix('python -m experiments.run ').split()
-        config = command.parse([*words, '--smoke', '--proxies.network.name', 'convnet', '--cache-dir', str(tmp_path)])
+        words += ['--smoke', '--steps-per-call', '1', '--proxies.network.name', 'convnet', '--cache-dir', str(tmp_path)]
+        config = command.parse(words)
         return jobs.load(config)
     return build
 

@@ -8,7 +8,8 @@ import pytest
 
 from jaxdd import export, tiles
 
-NOISE = 'dm --dataset digits --ipc 1 --smoke --init noise --evaluation.epochs 0 --evaluation.num-seeds 1'
+NOISE = ('dm --dataset digits --ipc 1 --smoke --steps-per-call 1 --init noise '
+         '--evaluation.epochs 0 --evaluation.num-seeds 1')
 CHOSEN = f'{NOISE} --data.sampling representative --data.cluster-every 1'
 MOSAICS = 'idm --dataset digits --ipc 1 --smoke --matching.factor 2 --evaluation.epochs 0 --evaluation.num-seeds 1'
 

@@ -16,8 +16,9 @@ from jaxdd import data, parallel
 from jaxdd.distill import NonFiniteError
 from jaxdd.types import SyntheticSet
 
-TINY = ('--num-steps 12 --checkpoint-every 5 --encoder.width 8 --data.per-class 4 --proxies.network.name convnet '
-        '--proxies.network.width 8 --proxies.count 2 --proxies.epochs 0.3 --proxies.batch-size 16 '
+TINY = ('--num-steps 12 --steps-per-call 1 --checkpoint-every 5 --encoder.width 8 --data.per-class 4 '
+        '--proxies.network.name convnet --proxies.network.width 8 --proxies.count 2 --proxies.epochs 0.3 '
+        '--proxies.batch-size 16 '
         '--evaluation.epochs 1 --evaluation.num-seeds 2 --evaluation.width 8')
 SOFT = ('--num-steps 2 --teachers.networks convnet_bn --teachers.width 8 --teachers.epochs 0.3 '
         '--teachers.batch-size 16 --evaluation.width 8 --evaluation.epochs 1 --evaluation.num-seeds 2')
