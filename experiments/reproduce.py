@@ -154,13 +154,14 @@ def _do(task: Task, where: Ledger, stop: stages.Stop, data_dir: str | None, more
     folder, began, ended = ledger.workdir(where, task), time.monotonic(), 'failed'
     words = (*task.words, *more, '--workdir', str(folder), '--cache-dir', str(where.folder / 'cache'),
              *(('--data.data-dir', data_dir) if data_dir else ()))
-    before = ledger.students(where, task)
-    ledger.begin(where, task)
-    try:
-        found = _cell(task, words, folder, stop) if task.cell else _networks(command.parse(words), stop)
-        ended = 'finished' if found is not None else 'stopped'
-    finally:
-        ledger.end(where, task, time.monotonic() - began, ended)
+    before, config = ledger.students(where, task), command.parse(words)
+    with parallel.use(parallel.mesh(config.num_devices)):    # so that the ledger knows what is computed on
+        ledger.begin(where, task)
+        try:
+            found = _cell(task, config, words, folder, stop) if task.cell else _networks(config, stop)
+            ended = 'finished' if found is not None else 'stopped'
+        finally:
+            ledger.end(where, task, time.monotonic() - began, ended)
     if found is not None:
         ledger.finish(where, task, found)
     elif before is not None and before == ledger.students(where, task):
@@ -168,21 +169,20 @@ def _do(task: Task, where: Ledger, stop: stages.Stop, data_dir: str | None, more
     return ended
 
 
-def _cell(task: Task, words: Sequence[str], folder: pathlib.Path, stop: stages.Stop) -> dict | None:
+def _cell(task: Task, config: Config, words: Sequence[str], folder: pathlib.Path, stop: stages.Stop) -> dict | None:
     """Runs a cell; what its record keeps, None when stopped."""
-    if run.run(command.parse(words), words, stop) == STOPPED:
+    if run.run(config, words, stop) == STOPPED:
         return None
     return ledger.of_cell(task, json.loads((folder / 'results.json').read_text()))
 
 
 def _networks(config: Config, stop: stages.Stop) -> dict | None:
     """Trains the networks that cells share into the cache; what their record keeps, None when stopped."""
-    with parallel.use(parallel.mesh(config.num_devices)):
-        progress = Stages(2)
-        progress.begin('data', f'reading {config.dataset}')
-        job = jobs.load(config)
-        progress.begin('prepare', jobs.prepare_message(job))
-        prepared = stages.prepare(job, stop)
+    progress = Stages(2)
+    progress.begin('data', f'reading {config.dataset}')
+    job = jobs.load(config)
+    progress.begin('prepare', jobs.prepare_message(job))
+    prepared = stages.prepare(job, stop)
     proxies = config.proxies.count if job.models else 0
     if len(prepared.proxies) < proxies or len(prepared.teachers) < len(config.teachers.networks):
         print('stopped; the same command continues')

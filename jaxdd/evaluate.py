@@ -57,8 +57,9 @@ def evaluate(key: PRNGKey, synthetic: SyntheticSet, test: Source, students: Mapp
         for first in range(len(found[name]), num_seeds, size):
             seeds = range(first, min(first + size, num_seeds))
             with _named(name, seeds):
-                trained = fit_seeds([jax.random.fold_in(key, i) for i in seeds], model, sample, own, vectorized=True,
-                                    steps_per_call=steps_per_call, callbacks=callbacks, should_stop=should_stop)
+                trained = fit_seeds([jax.random.fold_in(key, i) for i in seeds], model, sample, own,
+                                    vectorized=vectorized, steps_per_call=steps_per_call, callbacks=callbacks,
+                                    should_stop=should_stop)
             if not trained:
                 break
             judge = (tested or {}).get(name, model)

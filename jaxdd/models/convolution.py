@@ -43,7 +43,7 @@ def general_dilated(images: Array, kernel: Array, strides: Sequence[int], paddin
 
 def _product(images: Array, kernel: Array, strides: tuple[int, ...], padding: Padding) -> Array:
     side = _result(images, kernel.shape[:2], strides, padding)
-    if winograd.worthwhile((images.shape[0], *side, kernel.shape[3]), kernel.shape, strides):
+    if _wide(images) and winograd.worthwhile((images.shape[0], *side, kernel.shape[3]), kernel.shape, strides):
         return winograd.conv(_padded(images, padding), kernel)
     if strides == (1, 1) and math.prod(side) <= 4:    # where XLA's takes ten times as long
         return _by_taps(_padded(images, padding), kernel, side)
@@ -91,7 +91,7 @@ def _in_phases(images: Array, kernel: Array, strides: tuple[int, ...], padding: 
 def _to_kernel(images: Array, cotangent: Array, size: tuple[int, int], padding: Padding) -> Array:
     """The gradient of <cotangent, conv(images, kernel)> to the kernel: images and channels change places."""
     padded, shape = _padded(images, padding), (*size, images.shape[-1], cotangent.shape[-1])
-    if winograd.worthwhile(cotangent.shape, shape, (1, 1), for_kernel=True):
+    if _wide(images) and winograd.worthwhile(cotangent.shape, shape, (1, 1), for_kernel=True):
         return winograd.to_kernel(padded, cotangent)
     moved = jax.lax.conv_general_dilated(padded.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3), (1, 1), 'VALID',
                                          dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
@@ -130,6 +130,11 @@ def _by_taps(padded: Array, kernel: Array, side: Sequence[int], axis: int = 0) -
 def _padded(images: Array, padding: Padding) -> Array:
     # lax.pad also cuts, which the derivative of a convolution with wide padding asks for
     return jax.lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *((*ends, 0) for ends in padding), (0, 0, 0)))
+
+
+def _wide(images: Array) -> bool:
+    """Whether sums and differences of pixels lose nothing that matters, as they would in half precision."""
+    return jnp.finfo(images.dtype).bits >= 32
 
 
 def _result(images: Array, size: Sequence[int], strides: tuple[int, ...], padding: Padding) -> list[int]:

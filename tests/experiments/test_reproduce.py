@@ -242,12 +242,21 @@ def test_a_record_says_what_was_published_and_what_came_out(whole, npz):
     assert found['published'] == {'value': .489, 'std': .006, 'source': 'DM row of PAD (2024), table 1'}
     for accuracy in (found['ours'], found['random']):
         assert len(accuracy['per_seed']) == 2 and 0 <= accuracy['mean'] <= 1 and accuracy['std'] >= 0
-    assert found['protocol']['name'] == 'dsa-1' and found['hardware'].endswith('cpu') and found['commit']
+    assert found['protocol']['name'] == 'dsa-1' and found['hardware'] == '1 x cpu' and found['commit']
     assert found['command'] == f'python -m experiments.run dm --dataset cifar10 --ipc 10 {TINY}'
     assert str(whole) not in json.dumps(found)
     results = json.loads((whole / 'cifar10-dm-10-reduced' / 'results.json').read_text())
     assert results['command'] == f'{found["command"]} --num-devices 1 --workdir {whole / "cifar10-dm-10-reduced"} ' \
                                  f'--cache-dir {whole / "cache"} --data.data-dir {npz.parent}'
+
+
+def test_a_record_counts_the_devices_that_were_used(tmp_path, tiny, monkeypatch):
+    seen = []
+    monkeypatch.setattr(reproduce, '_cell', lambda *args: seen.append(parallel.hardware()) or {})
+    [task] = agenda.choose([DM], 'reduced')
+    assert reproduce.work([task], Ledger(tmp_path, 'reduced'), lambda: False, more=('--num-devices', '4')) == 0
+    found = recorded(tmp_path, 'cifar10-dm-10-reduced')
+    assert seen == [found['hardware']] == [call['hardware'] for call in found['calls']] == ['4 x cpu']
 
 
 def test_the_file_keeps_the_data_sets_own_normalisation(whole):

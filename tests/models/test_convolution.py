@@ -63,6 +63,11 @@ def test_first_and_second_derivatives_are_those_of_xla(x64, size):
     compare(CASES, side=(7, 8), size=(size, size))
 
 
+@pytest.mark.parametrize('side', [(1, 1), (2, 2), (1, 4), (4, 4)])
+def test_maps_of_few_pixels(x64, side):
+    compare([((1, 1), ((1, 1), (1, 1))), ((2, 2), ((1, 1), (1, 1)))], side=side, size=(3, 3))
+
+
 def test_axes_may_differ(x64):
     compare([((1, 2), ((2, 0), (1, 3))), ((3, 1), ((0, 0), (0, 1)))], side=(6, 9), size=(2, 3))
 

@@ -15,6 +15,21 @@ def test_average_pool_drops_the_remainder():
     np.testing.assert_allclose(average_pool(jnp.asarray(x), (2, 2)), np.moveaxis(expected, 2, 0), atol=1e-6)
 
 
+@pytest.mark.parametrize('window', [(2, 2), (1, 2), (3, 3)])
+def test_derivatives_of_an_average_pool_are_those_of_the_mean(x64, window):
+    x, direction = jax.random.normal(jax.random.key(0), (2, 2, 7, 6, 3), jnp.float64)
+
+    def mean(x):
+        (h, w), (rows, columns) = window, (7 // window[0], 6 // window[1])
+        return x[:, :rows * h, :columns * w].reshape(2, rows, h, columns, w, 3).mean((2, 4))
+
+    def derivatives(pool):
+        gradient = jax.grad(lambda x: jnp.sin(pool(x)).sum())
+        return pool(x), gradient(x), jax.grad(lambda x: jnp.vdot(gradient(x), direction))(x)
+    for found, expected in zip(derivatives(lambda x: average_pool(x, window)), derivatives(mean), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-14)
+
+
 @pytest.mark.parametrize('shape, pixels', [((28, 28, 1), 2), ((28, 28, 3), 0), ((8, 8, 1), 0),
                                            ((32, 32, 1), 0)])
 def test_only_mnist_gains_a_margin(shape, pixels):

@@ -62,6 +62,25 @@ def test_fresh_norms_scale_by_one_and_shift_by_zero():
     np.testing.assert_array_equal(params['bias'], np.zeros((4, 5, 8)))
 
 
+@pytest.mark.parametrize('kind, axes', [('instance', (1, 2)), ('group', (1, 2, 4)), ('layer', (1, 2, 3))])
+def test_first_and_second_derivatives_are_those_of_the_formula(x64, kind, axes):
+    x, direction = jnp.asarray(maps(), jnp.float64), jnp.asarray(maps(1), jnp.float64)
+    v = jax.tree.map(lambda leaf: leaf.astype('float64'), variables(kind, np.asarray(x)))
+
+    def formula(x):
+        wide = x.reshape(3, 4, 5, 4, 2) if kind == 'group' else x
+        y = (wide - wide.mean(axes, keepdims=True)) / jnp.sqrt(wide.var(axes, keepdims=True) + 1e-5)
+        scale, bias = (jnp.broadcast_to(v['params']['norm'][leaf], x.shape) for leaf in ('scale', 'bias'))
+        return y.reshape(x.shape) * scale + bias
+
+    def derivatives(norm):
+        gradient = jax.grad(lambda x: jnp.sin(norm(x)).sum())
+        return gradient(x), jax.grad(lambda x: jnp.vdot(gradient(x), direction))(x)
+    for found, expected in zip(derivatives(lambda x: Host(kind).apply(v, x)), derivatives(formula), strict=True):
+        assert np.abs(expected).max() > 1e-3
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize('kind', norms.NORMS)
 def test_a_constant_map_has_finite_value_and_gradient(kind):
     x = jnp.full((2, 4, 4, 8), 7.0)

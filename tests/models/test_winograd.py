@@ -94,6 +94,18 @@ def test_large_batches_go_in_chunks(devices, monkeypatch):
     np.testing.assert_allclose(slope, to_kernel(xla, images, kernel, cotangent), atol=2e-3)
 
 
+def test_half_precision_does_not_take_this_way(monkeypatch):
+    def refused(*args):
+        raise AssertionError('differences of half-precision pixels')
+    monkeypatch.setattr(winograd, 'conv', refused)
+    monkeypatch.setattr(winograd, 'to_kernel', refused)
+    images, kernel = (x.astype('bfloat16') for x in drawn((2, 16, 16, 128), (3, 3, 128, 128)))
+    value, back = jax.vjp(ours, images, kernel)
+    assert value.dtype == back(value)[1].dtype == 'bfloat16'
+    with pytest.raises(AssertionError, match='half-precision'):
+        ours(images.astype('float32'), kernel.astype('float32'))
+
+
 def test_where_it_pays():
     def fits(side, channels, size=3, stride=1, **more):
         kernel = size, size, channels, channels
