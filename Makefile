@@ -11,7 +11,7 @@ test: $(BIN)/test-ready
 	$(BIN)/python -m pytest -n 2
 
 test-long: $(BIN)/test-ready
-	$(BIN)/python -m pytest -m ""
+	XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -m ""
 
 $(BIN)/ready: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

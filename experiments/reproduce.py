@@ -162,6 +162,7 @@ def _do(task: Task, where: Ledger, stop: stages.Stop, data_dir: str | None, more
             ended = 'finished' if found is not None else 'stopped'
         finally:
             ledger.end(where, task, time.monotonic() - began, ended)
+            jax.clear_caches()    # compiled programs of many cells exceed what Linux lets one process map
     if found is not None:
         ledger.finish(where, task, found)
     elif before is not None and before == ledger.students(where, task):

@@ -8,16 +8,29 @@ import numpy as np
 import pytest
 
 os.environ.setdefault('PJRT_NPROC', '128')  # see parallel.start: too few threads can deadlock simulated devices
+# Compiling is most of what the tests wait for; `make test-long` compiles as a user's run does.
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+if jax.__version_info__[:2] == (0, 10):    # XLA ends the process over a flag that it does not know
+    os.environ.setdefault('XLA_FLAGS', '--xla_cpu_use_fusion_emitters=false')
+jax.config.update('jax_disable_most_optimizations', os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] == '1')
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
-jax.config.update('jax_compilation_cache_dir',
-                  os.path.join(tempfile.gettempdir(), f'jaxdd-test-cache-{os.getuid()}'))
-# With a limit JAX locks its files: without one a worker can read what another is still writing, and crash.
-jax.config.update('jax_compilation_cache_max_size', 2 ** 34)
+# One cache per process: JAX does not write its files at once, and reading a half-written one aborts the process.
+COMPILED = tempfile.TemporaryDirectory(prefix='jaxdd-tests-')
+jax.config.update('jax_compilation_cache_dir', COMPILED.name)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
+MAPPED = pathlib.Path('/proc/self/maps')
 REFERENCES = pathlib.Path(__file__).parent / 'references'
+
+
+@pytest.fixture(scope='module', autouse=True)
+def few_programs():
+    """Forgets compiled programs: each maps some 40 pieces of memory, and Linux ends a process at 65,530."""
+    yield
+    if MAPPED.exists() and MAPPED.read_bytes().count(b'\n') > 20_000:
+        jax.clear_caches()
 
 
 @pytest.fixture

@@ -52,10 +52,11 @@ def refused(main, tmp_path, capsys):
 class Process:
     """A run in a process of its own."""
 
-    def __init__(self, workdir, words=(), *, largest_file=None):
+    def __init__(self, workdir, words=(), *, largest_file=None, keep_compiled=False):
+        # A process that is killed, or whose disk is full, would leave half of a compiled program to the others.
         environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'PYTHONUNBUFFERED': '1',
                        'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
-                       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
+                       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0' if keep_compiled else 'inf'}
         command = [sys.executable, '-m', 'experiments.run', *TINY, '--workdir', str(workdir),
                    '--cache-dir', str(pathlib.Path(workdir).parent / 'cache'), *words]
         # A pipe, not a file: limits on the size of files must not touch what the run prints.

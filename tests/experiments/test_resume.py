@@ -13,7 +13,7 @@ import pytest
 def uninterrupted(tmp_path_factory, launch):
     """The workdir of a run that nothing disturbed."""
     workdir = tmp_path_factory.mktemp('whole') / 'work'
-    code, log = launch(workdir).end()
+    code, log = launch(workdir, keep_compiled=True).end()
     assert code == 0, log
     return workdir
 
