@@ -1,4 +1,5 @@
 """Every test sees 8 simulated devices; silent rank promotion is an error."""
+import gc
 import os
 import pathlib
 import tempfile
@@ -20,6 +21,8 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 COMPILED = tempfile.TemporaryDirectory(prefix='jaxdd-tests-')
 jax.config.update('jax_compilation_cache_dir', COMPILED.name)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+gc.set_threshold(100_000, 50, 100)    # traced programs are many objects, and few of them are garbage
 
 MAPPED = pathlib.Path('/proc/self/maps')
 REFERENCES = pathlib.Path(__file__).parent / 'references'

@@ -60,21 +60,23 @@ def test_the_objective_and_its_gradient_are_the_papers(network, reference, x64):
     np.testing.assert_allclose(gradient['compensators'], expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
-def test_the_generation_loop_is_the_papers(reference):
+def test_the_generation_loop_is_the_papers(reference, x64):
+    # In float64, for the first step of Adam is the sign of the gradient: a pixel whose gradient is almost zero goes
+    # either way in float32, and the later losses with it.
     golden = reference('infer_ufc')
     net, variables = teacher(golden, 'resnet18')
+    variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), variables)
     shifts = jnp.asarray(golden['run2_jitter_hw'], jnp.int32)
     method = infer(net, augment=Curriculum(lambda step: functools.partial(_rolled, shifts[step])))
     optimizer = optax.adam(optax.cosine_decay_schedule(0.25, 4), b1=0.5, b2=0.9)
-    start = natural(golden, 0, jnp.float32)
+    start = natural(golden, 0, jnp.float64)
     state = init_state(jax.random.key(0), method, optimizer, start)
     step, inputs = jax.jit(make_step(method, optimizer)), Inputs(pretrained={'encoder': variables})
     after = []
     for i in range(4):
         state, metrics = step(state, inputs)
         after.append(np.asarray(state.params['compensators'][0]))
-        np.testing.assert_allclose(metrics['loss/total'], golden['run2_loss'][i], rtol=2e-3)
-    # The first step of Adam is the sign of the gradient, so a pixel whose gradient is almost zero may go either way.
+        np.testing.assert_allclose(metrics['loss/total'], golden['run2_loss'][i], rtol=5e-4)
     for i, expected in zip((0, 2, 3), golden['run2_u_after'], strict=True):
         wrong = np.abs(after[i] - expected.transpose(1, 2, 0)) > 0.02
         assert wrong.mean() < 0.01

@@ -28,7 +28,14 @@ def batch_normed(name):
 TOO_DEEP_FOR_DIGITS = ['lenet', 'vgg11', 'vgg11_bn']
 
 
-@pytest.mark.parametrize('name', sorted(set(NAMES) - set(TOO_DEEP_FOR_DIGITS)))
+def by_cost(names=NAMES):
+    """The deep networks, and ImageNet's forms of others, in the long tests."""
+    deep = ('resnet34', 'resnet50', 'resnet101')
+    return [pytest.param(name, marks=pytest.mark.long if name.startswith(deep) or name.endswith('imagenet') else ())
+            for name in sorted(names)]
+
+
+@pytest.mark.parametrize('name', by_cost(set(NAMES) - set(TOO_DEEP_FOR_DIGITS)))
 def test_names_take_digits(name):
     net = small(name)
     variables = jax.eval_shape(net.init, jax.random.key(0))
@@ -43,13 +50,6 @@ def test_names_too_deep_for_digits_say_what_fits(name):
     with pytest.raises(ValueError, match='too deep for images of side 8: it needs a side of (16|32) or more. '
                                          'Networks that fit: mlp, convnet, resnet18, alexnet'):
         small(name)
-
-
-def by_cost():
-    """Every name; the deep networks, and ImageNet's forms of others, in the long tests."""
-    deep = ('resnet34', 'resnet50', 'resnet101')
-    return [pytest.param(name, marks=pytest.mark.long if name.startswith(deep) or name.endswith('imagenet') else ())
-            for name in sorted(NAMES)]
 
 
 @pytest.mark.parametrize('name', by_cost())

@@ -70,6 +70,7 @@ def test_networks_agree_with_the_papers_code_in_float64(name, case, x64):
     agree(name, case, jnp.float64, 1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', NETWORKS)
 def test_networks_agree_with_the_papers_code_in_float32(name, case):
     agree(name, case, jnp.float32, 1e-4)
