@@ -156,7 +156,7 @@ def test_independent_draws_differ_between_images_and_keys(name):
     assert not np.array_equal(y, transform(jax.random.key(6), repeated(8)))
 
 
-@pytest.mark.parametrize('build', [augment.shared, augment.independent])
+@pytest.mark.parametrize('build', [augment.shared, pytest.param(augment.independent, marks=pytest.mark.long)])
 @pytest.mark.parametrize('mode', MODES)
 def test_jit_vmap_and_map_over_classes_agree_with_a_loop(build, mode):
     transform = build(mode=mode)
@@ -177,7 +177,7 @@ def test_jit_agrees_with_eager(build):
         np.testing.assert_allclose(jax.jit(transform)(key, images), transform(key, images), rtol=0, atol=WARP)
 
 
-@pytest.mark.parametrize('build', [augment.shared, augment.independent])
+@pytest.mark.parametrize('build', [augment.shared, pytest.param(augment.independent, marks=pytest.mark.long)])
 @pytest.mark.parametrize('mode', MODES)
 def test_gradients_are_finite_and_equal_under_vmap(build, mode):
     transform = build(mode=mode)

@@ -41,6 +41,7 @@ def distilled(tmp_path):
     return write(tmp_path / 'distilled.npz')
 
 
+@pytest.mark.long
 def test_every_architecture_is_scored_and_the_largest_drop_is_named(call, tmp_path):
     path = write(tmp_path / 'distilled.npz')
     words = WORDS.replace('mlp lenet', 'mlp convnet') + ' --random'

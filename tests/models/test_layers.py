@@ -51,8 +51,8 @@ def test_the_margin_counts():
 
 
 def by_cost():
-    """Every name; the deep networks, and ImageNet's forms of others, in the long tests."""
-    deep = ('resnet34', 'resnet50', 'resnet101')
+    """Every name; the deep and the mobile networks, and ImageNet's forms of others, in the long tests."""
+    deep = ('resnet34', 'resnet50', 'resnet101', 'efficientnet', 'mobilenet', 'shufflenet')
     return [pytest.param(name, marks=pytest.mark.long if name.startswith(deep) or name.endswith('imagenet') else ())
             for name in sorted(NAMES)]
 
