@@ -21,8 +21,8 @@ def close_by_image(actual, expected, dtype):
 
     In float32 rounding moves single activations of ResNet-18 across the kink of their ReLU, and the gradient
     of their image jumps by about 1e-3 of its size, as it does in float64 when the image moves by 1e-6. How many
-    images jump depends on the order of sums, which threads decide: three of six were seen. So float32
-    demands 1e-4 where nothing jumped and rules out more than a jump in the rest; float64 is the proof.
+    images jump differs from run to run; three of six were seen. So float32 demands 1e-4 where nothing jumped and
+    rules out more than a jump in the rest; float64 is the proof.
     """
     errors = np.abs(actual - expected).max((2, 3, 4)) / np.abs(expected).max()
     if dtype == 'float64':
