@@ -1,16 +1,16 @@
 """Checkpoints: a run or a trained network to disk and back, bit for bit; the only module that knows Orbax.
 
-Beside its arrays a checkpoint carries a record: shape, dtype and CRC-32 of each leaf. Orbax alone casts a
-wrong dtype silently and returns wrong numbers when bytes inside an array file have changed.
+Beside its arrays a checkpoint carries a record: shape, dtype and CRC-32 of each leaf, the caller's facts, whose run it
+is, and a checksum of all that. Orbax alone casts a wrong dtype silently and returns wrong numbers when bytes inside an
+array file have changed.
 """
-import json
+import logging
 import math
 import os
 import pathlib
 import re
 import shutil
 import warnings
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,100 +19,45 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxdd.files import write_whole
+from jaxdd import leaves, records
 from jaxdd.identity import differences as differences, fingerprint as fingerprint, plain
 from jaxdd.types import PyTree
 
 
-class _Different(ValueError):
-    """A whole checkpoint, but of another tree."""
+def _not_a_thread_of_orbax(record: logging.LogRecord) -> bool:
+    """What Orbax's threads log about a failing disk: the same failure reaches the caller as one OSError."""
+    return not (record.exc_info and 'orbax' in record.pathname)
 
 
-def _named(tree):
-    pairs = [(jax.tree_util.keystr(path, simple=True, separator='.') or 'value', leaf)
-             for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError(f'two leaves share a name; rename keys with dots: {[name for name, _ in pairs]}')
-    return pairs
+logging.getLogger('absl').addFilter(_not_a_thread_of_orbax)
 
 
-def _array(leaf):
-    return jnp.asarray(leaf) if isinstance(leaf, (bool, int, float)) else leaf
+def _pack(tree, extra, config=None):
+    """What Orbax is to store: copies of the leaves, and the record that describes them.
 
-
-def _described(name, leaf):
-    leaf = _array(leaf)
-    if not hasattr(leaf, 'shape') or not hasattr(leaf, 'dtype'):
-        raise ValueError(f'{name}: a checkpoint holds arrays and numbers, got {type(leaf).__name__} {leaf!r}')
-    return f'{leaf.dtype}{list(leaf.shape)}'
-
-
-def _checksum(array):
-    typed = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
-    words = jax.random.key_data(array) if typed else array
-    if not (words.is_fully_addressable or words.is_fully_replicated):
-        return None    # spread over hosts: none of them holds all the bytes
-    return zlib.crc32(np.asarray(words).tobytes())
-
-
-def _pack(tree, extra):
-    """Copies of the leaves (the caller may donate the originals) and the record that describes them."""
-    arrays, leaves = {}, {}
-    for name, leaf in _named(tree):
-        kind, array = _described(name, leaf), jnp.copy(leaf)
-        if _described(name, array) != kind:
-            raise ValueError(f'{name}: {kind} would be stored as {array.dtype}; convert it before saving')
-        leaves[name] = {'kind': kind, 'checksum': _checksum(array)}
-        if array.size:    # Orbax refuses empty arrays; their shape says it all
-            arrays[name] = array
+    Args:
+        config: fingerprint of the run that they belong to; None = of no run.
+    """
+    arrays, about = leaves.copied(tree)
+    record = {'leaves': about, 'extra': plain(extra, 'extra'), 'config': config}
     return ocp.args.Composite(arrays=ocp.args.StandardSave(arrays or {'none': jnp.zeros(1)}),
-                              record=ocp.args.JsonSave({'leaves': leaves, 'extra': plain(extra, 'extra')}))
-
-
-def _compare(leaves, like):
-    stored = {name: leaf['kind'] for name, leaf in leaves.items()}
-    expected = {name: _described(name, leaf) for name, leaf in _named(like)}
-    text = [f'{name}: stored {stored.get(name, "nothing")}, expected {expected.get(name, "nothing")}'
-            for name in sorted({*stored, *expected}) if stored.get(name) != expected.get(name)]
-    if text:
-        raise _Different('; '.join(text[:5]) + (f' and {len(text) - 5} more' if len(text) > 5 else ''))
+                              record=ocp.args.JsonSave({**record, records.CHECKSUM: fingerprint(record)}))
 
 
 def _abstract(like):
     none = jnp.zeros(1)
-    leaves = [(name, _array(leaf)) for name, leaf in _named(like) if math.prod(np.shape(leaf))]
+    arrays = [(name, leaves.as_array(leaf)) for name, leaf in leaves.named(like) if math.prod(np.shape(leaf))]
     return {name: jax.ShapeDtypeStruct(
                 leaf.shape, leaf.dtype, sharding=getattr(leaf, 'sharding', None) or none.sharding)
-            for name, leaf in leaves} or {'none': none}
+            for name, leaf in arrays} or {'none': none}
 
 
-def _unpack(record, arrays, like):
-    leaves = []
-    for name, leaf in _named(like):
-        array = arrays[name] if name in arrays else jnp.zeros(leaf.shape, leaf.dtype)
-        found, stored = _checksum(array), record['leaves'][name]['checksum']
-        if found != stored and None not in (found, stored):
-            raise ValueError(f'the bytes of {name} have changed since they were saved')
-        leaves.append(type(leaf)(array) if isinstance(leaf, (bool, int, float)) else _placed(array, leaf))
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
-def _placed(array, leaf):
-    """Uncommitted like `leaf`: jit refuses arrays pinned to one device beside arrays spread over a mesh."""
-    if getattr(leaf, 'committed', True):
-        return array
-    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        words = np.asarray(jax.random.key_data(array))
-        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(array))
-    return jnp.asarray(np.asarray(array))
-
-
-def _read(restore, like):
+def _read(restore, like, config=None):
     """Restores through `restore(Composite) -> Composite`: the record, then exactly the arrays it names."""
-    record = restore(ocp.args.Composite(record=ocp.args.JsonRestore())).record
-    _compare(record['leaves'], like)
+    record = leaves.believed(restore(ocp.args.Composite(record=ocp.args.JsonRestore())).record, config)
+    leaves.compare(record['leaves'], like)
     arrays = restore(ocp.args.Composite(arrays=ocp.args.StandardRestore(_abstract(like)))).arrays
-    return _unpack(record, arrays, like), record['extra']
+    return leaves.rebuilt(record['leaves'], arrays, like), record['extra']
 
 
 def save_tree(path: str | os.PathLike, tree: PyTree, metadata: Mapping[str, Any]) -> None:
@@ -146,29 +91,48 @@ def save_tree(path: str | os.PathLike, tree: PyTree, metadata: Mapping[str, Any]
     _barrier(f'save {path.name}')
 
 
-def load_tree(path: str | os.PathLike, like: PyTree) -> PyTree | None:
+def load_tree(path: str | os.PathLike, like: PyTree, metadata: Mapping[str, Any] | None = None) -> PyTree | None:
     """Reads what `save_tree` stored, bitwise.
 
     Args:
         path: the folder.
         like: arrays or `jax.ShapeDtypeStruct`, the shapes, dtypes and (if set) shardings to return.
+        metadata: what it must have been stored with; None = anything.
 
     Returns:
         The tree with the structure of `like`; None if there is no such folder.
 
     Raises:
-        ValueError: the folder is unreadable or corrupt, or holds other names, shapes or dtypes; names them.
+        ValueError: the folder is unreadable or corrupt, or holds other names, shapes, dtypes or metadata; names them.
     """
     path = pathlib.Path(path).resolve()
     if not path.exists():
         return None
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            return _read(lambda args: checkpointer.restore(path, args=args), like)[0]
-    except _Different as error:
+            tree, extra = _read(lambda args: checkpointer.restore(path, args=args), like)
+        if metadata is not None and (other := differences(extra, metadata)):
+            raise leaves.Different('; '.join(other))
+        return tree
+    except leaves.Different as error:
         raise ValueError(f'{path} holds another tree: {error}') from error
     except Exception as error:
-        raise ValueError(f'{path} is unreadable ({_reason(error)}); delete it to make it again') from error
+        raise ValueError(f'{path} is unreadable ({_reason(error)})') from error
+
+
+def recall_tree(path: str | os.PathLike, like: PyTree, metadata: Mapping[str, Any] | None = None, *,
+                warn: Callable[[str], None] = print) -> PyTree | None:
+    """Reads what `save_tree` stored; a folder that cannot be believed is set aside as if it were not there.
+
+    Args:
+        path, like, metadata: as in `load_tree`.
+        warn: told one sentence: which folder, what is wrong, where it went.
+    """
+    try:
+        return load_tree(path, like, metadata)
+    except ValueError as error:
+        warn(f'{error}; {records.set_aside(path)}, and what it held is made again')
+        return None
 
 
 class Checkpoints:
@@ -176,11 +140,12 @@ class Checkpoints:
 
     Use as a context manager: leaving it waits for the save in progress. Half-written checkpoints are never
     counted. With several hosts the folder must be shared and every host must make the same calls: Orbax
-    synchronises inside them. When a background save fails, Orbax logs tracebacks of its own threads besides.
+    synchronises inside them.
 
     Args:
         directory: the folder; made if missing.
-        config: what must stay the same when a run is continued; kept there as `config.json`.
+        config: what must stay the same when a run is continued; kept there as `config.json`, and its fingerprint in
+            every checkpoint.
         keep: how many of the newest checkpoints stay on disk.
 
     Raises:
@@ -194,6 +159,7 @@ class Checkpoints:
             raise ValueError(f'keep must be at least 1 checkpoint, got {keep}')
         self._directory = pathlib.Path(directory).resolve()
         claim(self._directory, config)
+        self._config = fingerprint(config)
         # Folders are made in the foreground: else a failing disk leaves Orbax's threads waiting for a signal.
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, cleanup_tmp_directories=True,
@@ -237,7 +203,7 @@ class Checkpoints:
         if stored and step < stored[-1]:
             raise ValueError(f'{self._directory} already holds step {stored[-1]}, which is newer than step '
                              f'{step}; restore it first, or use another workdir')
-        args = _pack(state, extra)
+        args = _pack(state, extra, self._config)
         self._guard(lambda: self._manager.save(step, args=args))
 
     def restore(self, like: PyTree, *, warn: Callable[[str], None] = warnings.warn
@@ -260,13 +226,14 @@ class Checkpoints:
         failed, found = {}, None
         for step in reversed(self.steps):
             try:
-                state, extra = _read(lambda args, step=step: self._manager.restore(step, args=args), like)
+                state, extra = _read(lambda args, step=step: self._manager.restore(step, args=args), like,
+                                     self._config)
             except Exception as error:
                 failed[step] = error
             else:
                 found = state, step, extra
                 break
-        strange = [error for error in failed.values() if isinstance(error, _Different)]
+        strange = [error for error in failed.values() if isinstance(error, leaves.Different)]
         if found is None and strange:
             raise ValueError(f'{self._directory} holds a state that does not fit this run: {strange[0]}; '
                              'use another workdir')
@@ -324,18 +291,25 @@ def claim(directory: str | os.PathLike, config: Mapping[str, Any]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / 'config.json'
     if _stored_steps(directory):
-        try:
-            stored = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise ValueError(f'{directory} holds checkpoints but no readable config.json, so they may be of '
-                             'another run; use another workdir') from error
+        stored = _stored_config(path, config)
         if fingerprint(stored) != fingerprint(config):
             raise ValueError('\n  '.join((
                 f'{directory} holds checkpoints of a run with another configuration; use another workdir or '
                 'the stored configuration:', *differences(stored, config))))
     elif jax.process_index() == 0:
-        write_whole(path, (json.dumps(config, indent=2, sort_keys=True) + '\n').encode())
+        records.save(path, config)
     _barrier('config')
+
+
+def _stored_config(path, config):
+    """What a folder's results are of; where that cannot be read any more, every checkpoint still tells its own."""
+    stored = records.recall(path, records.ANYTHING, warn=warnings.warn)
+    if stored is None and not path.with_name(f'{path.name}.damaged').exists():
+        raise ValueError(f'{path.parent} holds checkpoints but no config.json, so they may be of another run; use '
+                         'another workdir')
+    if stored is None and jax.process_index() == 0:
+        records.save(path, config)
+    return config if stored is None else stored
 
 
 def _barrier(name):

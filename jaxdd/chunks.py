@@ -70,7 +70,7 @@ def run(key: PRNGKey, method: Method, optimizer: optax.GradientTransformation, c
     step, done = distill.make_step(method, optimizer), []
     steps = {True: step, False: loop.together(step)}
     for group in _groups(chunks, together):
-        found = _stored(folder, group, method, chunks[group[0]])
+        found = _stored(folder, group, method, chunks[group[0]], identity)
         if found is None:
             alone = len(group) == 1
             states = [distill.init_state(jax.random.fold_in(key, i), method, optimizer, chunks[i].start())
@@ -105,12 +105,14 @@ def _groups(chunks: Sequence[Chunk], together: int) -> list[list[int]]:
     return groups
 
 
-def _stored(folder: pathlib.Path, group: Sequence[int], method: Method, chunk: Chunk) -> list[PyTree] | None:
+def _stored(folder: pathlib.Path, group: Sequence[int], method: Method, chunk: Chunk,
+            identity: Mapping) -> list[PyTree] | None:
     """The parameters of a group whose chunks are all stored."""
     if not all((folder / str(i)).exists() for i in group):
         return None
     like = jax.eval_shape(lambda: method.parametrization.init(jax.random.key(0), chunk.start())[0])
-    return [checkpoint.load_tree(folder / str(i), like) for i in group]
+    found = [checkpoint.recall_tree(folder / str(i), like, {'chunk': i, **identity}) for i in group]
+    return None if any(params is None for params in found) else found
 
 
 def _store(folder: pathlib.Path, group: Sequence[int], found: Sequence[PyTree], identity: Mapping) -> None:

@@ -40,7 +40,8 @@ def proxies(key: PRNGKey, model: Model, sample: fit.Sample, recipe: Recipe, *, c
         raise ValueError(f'a pool needs at least one network, got count={count}')
     folder = pathlib.Path(cache) / checkpoint.fingerprint(dict(identity))
     like = jax.eval_shape(model.init, key)
-    found = {i: network for i in range(count) if (network := _cached(folder / str(i), like, log)) is not None}
+    cached = {i: checkpoint.recall_tree(folder / str(i), like, identity, warn=log) for i in range(count)}
+    found = {i: network for i, network in cached.items() if network is not None}
     missing = [i for i in range(count) if i not in found]
     log(f'proxy pool {folder.name}: {len(found)} of {count} networks cached'
         + (f', training {len(missing)}' if missing else ''))
@@ -54,14 +55,6 @@ def proxies(key: PRNGKey, model: Model, sample: fit.Sample, recipe: Recipe, *, c
         if len(trained) < len(group):
             break
     return [found[i] for i in sorted(found)]
-
-
-def _cached(path: pathlib.Path, like: Variables, log: Callable[[str], None]) -> Variables | None:
-    try:
-        return checkpoint.load_tree(path, like)
-    except ValueError as error:  # a damaged cache costs time, not the run
-        log(f'{error}; training it again')
-        return None
 
 
 def attach(feed: loop.DeviceFeed | Stream, role: str, pool: Sequence[Variables]) -> loop.DeviceFeed | Stream:

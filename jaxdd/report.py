@@ -1,4 +1,4 @@
-"""What a run found, for people: results as JSON, curves, a table for the terminal, a markdown page."""
+"""What a run found, for people: curves, a table for the terminal, a markdown page."""
 import io
 import json
 import os
@@ -10,23 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jaxdd.files import write_whole
-from jaxdd.identity import plain
 
 COUNTED = ('image bytes', 'label bytes')
 _BLUE, _GREY = '#1f5fa8', '#8a8a8a'
-
-
-def write_results(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
-    """Writes the results of a run as JSON, through a temporary file.
-
-    Args:
-        path: the file; parents are made.
-        results: mappings with text keys, sequences, records, numbers, numpy and JAX arrays, text, None.
-
-    Raises:
-        ValueError: a number is not finite, or something is not JSON; names where.
-    """
-    write_whole(path, (json.dumps(plain(_simple(results), 'results'), indent=2) + '\n').encode())
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -241,16 +227,3 @@ def _markdown(header, rows):
     lines = [header, *rows]
     text = ['| ' + ' | '.join(str(cell).replace('|', '\\|') for cell in line) + ' |' for line in lines]
     return '\n'.join([text[0], '|' + ' --- |' * len(header), *text[1:]])
-
-
-def _simple(value):
-    """Records as mappings, arrays as numbers and lists."""
-    if hasattr(value, '_asdict'):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {key: _simple(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_simple(entry) for entry in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return value.tolist() if hasattr(value, 'tolist') else value

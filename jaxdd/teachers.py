@@ -48,7 +48,7 @@ def squeeze(key: PRNGKey, model: Model, feed: loop.Feed, recipe: Recipe, *, fold
     Returns:
         The last weights; None when stopped early, what was reached is kept.
     """
-    found = checkpoint.load_tree(folder / 'network', jax.eval_shape(model.init, key))
+    found = checkpoint.recall_tree(folder / 'network', jax.eval_shape(model.init, key))
     if found is not None:
         return found
     with checkpoint.Checkpoints(folder / 'training', identity, keep=1) as saved:

@@ -5,8 +5,8 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-LAYERS = (('types', 'checks', 'identity', 'files'),
-          ('losses', 'augment', 'models', 'data', 'parallel', 'checkpoint', 'loop', 'tiles', 'clustering',
+LAYERS = (('types', 'checks', 'identity', 'files', 'records', 'locks'),
+          ('losses', 'augment', 'models', 'data', 'parallel', 'leaves', 'checkpoint', 'loop', 'tiles', 'clustering',
            'optimizers'),
           ('networks', 'pools', 'fit', 'parametrizations', 'terms', 'relabel', 'matching', 'representative', 'rded',
            'replay', 'recovery', 'teachers'),
@@ -14,7 +14,7 @@ LAYERS = (('types', 'checks', 'identity', 'files'),
           ('distill', 'evaluate', 'calibrate', 'scores', 'chunks'),
           ('report', 'export'))
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-SIDEWAYS = {('data', 'parallel'), ('models', 'parallel'), ('loop', 'parallel'), ('networks', 'fit'), ('pools', 'fit'),
+SIDEWAYS = {('records', 'files'), ('records', 'identity'), ('checkpoint', 'leaves'), ('data', 'parallel'), ('models', 'parallel'), ('loop', 'parallel'), ('networks', 'fit'), ('pools', 'fit'),
             ('calibrate', 'distill'), ('matching', 'terms'), ('representative', 'terms'),
             ('replay', 'relabel'), ('recovery', 'terms'), ('teachers', 'fit'), ('chunks', 'distill')}
 DEVICES = {'devices', 'local_devices', 'device_count', 'local_device_count', 'Mesh', 'make_mesh', 'set_mesh'}

@@ -13,7 +13,7 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
-from jaxdd import checkpoint
+from jaxdd import checkpoint, records
 from jaxdd.checkpoint import Checkpoints
 from jaxdd.types import DistillState, Variables
 
@@ -139,11 +139,31 @@ def test_corrupt_tree_is_refused(tmp_path):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(ValueError, match='the bytes of a have changed.*delete it'):
+    with pytest.raises(ValueError, match='1 is unreadable .*the bytes of a have changed'):
         checkpoint.load_tree(tmp_path / '1', {'a': jnp.zeros((50, 50))})
     (tmp_path / 'file').write_text('no folder')
     with pytest.raises(ValueError, match='unreadable'):
         checkpoint.load_tree(tmp_path / 'file', {'a': jnp.zeros(1)})
+
+
+def change_record(folder, old, new):
+    """Changes a few characters of what lies beside the arrays."""
+    file = folder / 'record' / 'metadata'
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
+def test_a_tree_that_cannot_be_believed_is_set_aside(tmp_path):
+    like, told = {'a': jnp.zeros(2)}, []
+    checkpoint.save_tree(tmp_path / '0', {'a': jnp.ones(2)}, {'epochs': 3})
+    assert checkpoint.recall_tree(tmp_path / '0', like, {'epochs': 3}, warn=told.append) is not None and not told
+    with pytest.raises(ValueError, match='0 holds another tree: epochs: stored 3, now 4'):
+        checkpoint.load_tree(tmp_path / '0', like, {'epochs': 4})
+    change_record(tmp_path / '0', '"epochs": 3', '"epochs": 8')
+    assert checkpoint.recall_tree(tmp_path / '0', like, warn=told.append) is None
+    assert 'the record beside the arrays has changed' in told[0] and 'renamed to 0.damaged' in told[0]
+    assert [path.name for path in tmp_path.iterdir()] == ['0.damaged']
+    assert checkpoint.recall_tree(tmp_path / '0', like, warn=told.append) is None and len(told) == 1
 
 
 @pytest.mark.parametrize('leaf, message', [
@@ -163,7 +183,7 @@ def test_tree_below_a_file_is_an_os_error(tmp_path):
 
 def test_empty_folder_restores_none(tmp_path):
     assert read(tmp_path / 'new') == (None, [])
-    assert json.loads((tmp_path / 'new' / 'config.json').read_text()) == CONFIG
+    assert records.load(tmp_path / 'new' / 'config.json', records.ANYTHING) == CONFIG
 
 
 def test_state_comes_back_bitwise_and_keeps_two(tmp_path):
@@ -201,14 +221,37 @@ def test_another_configuration_is_refused_with_the_differences(tmp_path):
         Checkpoints(tmp_path, {**CONFIG, 'optimizer': {'name': 'sgd', 'learning_rate': 0.5}})
     assert str(caught.value).splitlines()[1:] == ['  optimizer.learning_rate: stored 1.0, now 0.5']
     (tmp_path / 'config.json').unlink()
-    with pytest.raises(ValueError, match='no readable config.json'):
+    with pytest.raises(ValueError, match='no config.json'):
         Checkpoints(tmp_path, CONFIG)
+
+
+def test_a_damaged_configuration_is_set_aside_and_the_checkpoints_tell_whose_they_are(tmp_path):
+    fill(tmp_path, 1)
+    file = tmp_path / 'config.json'
+    for config, mine in ((CONFIG, True), ({**CONFIG, 'ipc': 3}, False)):
+        file.write_text(file.read_text().replace('"ipc": ', '"ipc": 7'))
+        with pytest.warns(UserWarning, match='config.json is damaged .*renamed to config.json.damaged'):
+            run = Checkpoints(tmp_path, config)
+        with run:
+            if mine:
+                assert run.restore(state_at(0))[1] == 1
+            else:
+                with pytest.raises(ValueError, match='does not fit this run: it is of the configuration d0fc6b1cfa25'):
+                    run.restore(state_at(0))
+
+
+def test_a_record_of_the_first_version_is_still_read(tmp_path):
+    fill(tmp_path, 1)
+    file = tmp_path / '1' / 'record' / 'metadata'
+    whole = json.loads(file.read_text())
+    file.write_text(json.dumps({name: whole[name] for name in ('leaves', 'extra')}))
+    assert read(tmp_path)[0][1] == 1
 
 
 def test_a_configuration_without_checkpoints_may_change(tmp_path):
     fill(tmp_path)
     with Checkpoints(tmp_path, {'other': 1}):
-        assert json.loads((tmp_path / 'config.json').read_text()) == {'other': 1}
+        assert records.load(tmp_path / 'config.json', records.ANYTHING) == {'other': 1}
 
 
 def truncate(directory):
@@ -230,6 +273,10 @@ def garbage(directory):
 
 
 DAMAGE = {
+    'a digit of the facts': lambda d: change_record(d / '2', '"position": 20', '"position": 21'),
+    'a fact lost': lambda d: change_record(d / '2', '"position": 20', ''),
+    'the checksum renamed': lambda d: change_record(d / '2', '"checksum": "', '"checkzum": "'),
+    'a checksum of a leaf': lambda d: change_record(d / '2', '"checksum": ', '"checksum": 1'),
     'truncated data': truncate, 'one bit flipped': flip, 'garbage everywhere': garbage,
     'data deleted': lambda d: data_file(d, 2).unlink(),
     'manifest deleted': lambda d: (d / '2' / 'arrays' / 'manifest.ocdbt').unlink(),

@@ -77,7 +77,7 @@ def test_a_damaged_network_is_trained_again_and_said_so(tmp_path, trainings):
         path.write_bytes(b'damaged')
     chex.assert_trees_all_close(proxies(tmp_path, 2, log=log.append), whole, atol=1e-6)
     assert len(trainings) == 3
-    assert str(member) in log[0] and 'training it again' in log[0] and '1 of 2 networks cached' in log[1]
+    assert str(member) in log[0] and 'made again' in log[0] and '1 of 2 networks cached' in log[1]
     proxies(tmp_path, 2)
     assert len(trainings) == 3
 

@@ -1,8 +1,4 @@
-"""The report says what was measured, in percent, and never writes half a file."""
-import json
-
-import jax.numpy as jnp
-import numpy as np
+"""The report says what was measured, in percent."""
 import pytest
 from PIL import Image
 
@@ -62,25 +58,6 @@ def test_the_table_is_aligned():
     assert len(lines) == 7 and set(lines[1]) == {'-', ' '}
     column = lines[0].index('accuracy')
     assert lines[2][column:].startswith('62.80 ± 5.30') and lines[3][column:].startswith('81.25 ± 1.25')
-
-
-def test_results_are_written_as_plain_json(tmp_path):
-    path = tmp_path / 'deep' / 'results.json'
-    report.write_results(path, {**RESULTS, 'a': np.float32(0.5), 'b': jnp.arange(2), 'workdir': tmp_path})
-    read = json.loads(path.read_text())
-    assert (read['a'], read['b'], read['workdir']) == (0.5, [0, 1], str(tmp_path))
-    assert read['accuracy']['distilled']['vgg'] == {'mean': 0.7, 'std': 0.0, 'per_seed': [0.7, 0.7]}
-    assert list(read)[:2] == ['method', 'plugins']
-    assert [p.name for p in path.parent.iterdir()] == ['results.json']
-
-
-@pytest.mark.parametrize('bad', [float('nan'), np.float32(np.inf), {'x': [1, -float('inf')]}, object()])
-def test_results_must_be_finite_json_and_the_old_file_stays(tmp_path, bad):
-    path = tmp_path / 'results.json'
-    report.write_results(path, {'a': 1})
-    with pytest.raises(ValueError, match=r'results\.loss'):
-        report.write_results(path, {'loss': bad})
-    assert json.loads(path.read_text()) == {'a': 1}
 
 
 def test_curves_have_a_panel_per_loss(tmp_path):

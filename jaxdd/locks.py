@@ -1,0 +1,115 @@
+"""One process at a time in a folder, by a lock that dies with its process; and what killed processes left behind."""
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+
+try:
+    import fcntl
+except ImportError:    # no such locks on this system: nothing is kept out
+    fcntl = None
+
+NAME = '.lock'
+_FILE = re.compile(r'\..+\.(jsonl?|png|md|npz)\.\d+')    # of `files.write_whole`
+_FOLDER = re.compile(r'\.(?P<name>.+)\.(?P<kind>new|old)-[^.]+(\.orbax.*)?')    # of `checkpoint.save_tree`
+
+
+class Taken(ValueError):
+    """Another process works in the folder.
+
+    Args:
+        folder: which.
+        pid: the other process's number as it wrote it down, '' where it has not yet.
+    """
+
+    def __init__(self, folder: pathlib.Path, pid: str):
+        who = f'process {pid}' if pid else 'another process'
+        super().__init__(f'{who} works in {folder}; wait until it ends, or choose another folder')
+        self.who = who
+
+
+@contextlib.contextmanager
+def alone(folder: str | os.PathLike, *, name: str = NAME) -> Iterator[None]:
+    """Keeps other processes that ask for the same lock out of a folder, until the block ends or the process dies.
+
+    Args:
+        folder: made if missing.
+        name: of the lock's file, which stays there and means nothing by itself.
+
+    Raises:
+        Taken: another process has it, or this process has it already.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / name).open('a+') as file:
+        _lock(file, folder)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def in_turn(folder: str | os.PathLike, *, should_stop: Callable[[], bool], say: Callable[[str], None] = print,
+            pause: float = 1.0) -> Iterator[bool]:
+    """Waits until no other process works in a folder, then as `alone`.
+
+    Args:
+        folder: made if missing.
+        should_stop: asked while waiting; True ends that.
+        say: told once whom one waits for.
+        pause: seconds between looks.
+
+    Yields:
+        Whether the folder is this process's; False when stopped.
+    """
+    told = False
+    with contextlib.ExitStack() as held:
+        while not should_stop():
+            try:
+                held.enter_context(alone(folder))
+            except Taken as other:
+                if not told:
+                    say(f'waiting for {other.who}, which works in {folder}')
+                told = True
+                time.sleep(pause)
+            else:
+                yield True
+                return
+        yield False
+
+
+def sweep(folder: str | os.PathLike, *, older_than: float = 0.0) -> None:
+    """Removes what killed processes left half done in a folder and the folders in it.
+
+    A folder that was about to be replaced when the process died gets its place back.
+
+    Args:
+        folder: where no other process works, or one that several share.
+        older_than: seconds since the last change; for shared folders, longer than any file takes to be written.
+    """
+    latest = time.time() - older_than
+    for path in [path for path in pathlib.Path(folder).rglob('.*') if path.lstat().st_mtime <= latest]:
+        if path.is_file() and _FILE.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+        elif path.is_dir() and (found := _FOLDER.fullmatch(path.name)):
+            whole = path.with_name(found['name'])
+            if found['kind'] == 'old' and not whole.exists():
+                os.replace(path, whole)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _lock(file, folder: pathlib.Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise Taken(folder, file.read().strip()) from None
+    except OSError:    # a file system without locks
+        return
