@@ -7,7 +7,8 @@ import optax
 
 from experiments.configs import Config
 from experiments.configs.base import Augmentation, Network, Recover, Training
-from jaxdd import augment, data, fit, loop, losses, methods, models, regularizers, relabel, representative, teachers
+from jaxdd import (augment, data, fit, loop, losses, methods, models, optimizers, regularizers, relabel, representative,
+                   teachers)
 from jaxdd.checks import one_of
 from jaxdd.types import Augment, Curriculum, Method, Model, Read, Recipe, Stream, Term
 
@@ -99,7 +100,8 @@ def teacher(config: Config, name: str, spec: data.Spec, *, batch_statistics: boo
     Raises:
         ValueError: images are to be recovered from a network without batch norm.
     """
-    made = model(Network(name=name, width=config.teachers.width), spec, batch_statistics=batch_statistics)
+    depth = config.teachers.depth if models.has_depth(name) else None
+    made = model(Network(name=name, width=config.teachers.width, depth=depth), spec, batch_statistics=batch_statistics)
     if config.method in DECOUPLED and not jax.eval_shape(made.init, jax.random.key(0)).batch_stats:
         raise ValueError(f'teachers.networks must be networks with batch norm, whose moments {config.method} matches; '
                          f'got {name}')
@@ -232,6 +234,15 @@ def proxy_recipe(config: Config, train_size: int) -> Recipe:
     steps = max(1, math.ceil(p.epochs * data.steps_per_epoch(train_size, p.batch_size)))
     return Recipe(fit.sgd(p.learning_rate, momentum=p.momentum, weight_decay=p.weight_decay), steps, p.batch_size,
                   losses.soft_cross_entropy)
+
+
+def teacher_recipe(config: Config, train_size: int) -> Recipe:
+    """How a teacher is squeezed: SGD, the learning rate falling to 0 along a cosine, stepped per epoch."""
+    t = config.teachers
+    per_epoch = data.steps_per_epoch(train_size, t.batch_size)
+    rate = optimizers.cosine(t.learning_rate, max(1, math.ceil(t.epochs)), per_epoch, warmup_epochs=t.warmup_epochs)
+    return Recipe(fit.sgd(rate, momentum=t.momentum, weight_decay=t.weight_decay),
+                  max(1, math.ceil(t.epochs * per_epoch)), t.batch_size, losses.soft_cross_entropy)
 
 
 @once

@@ -39,7 +39,15 @@ def parse(argv: Sequence[str]) -> Config:
     config = tyro.cli(Config, args=list(argv), default=default, prog='python -m experiments.run')
     ranges.require(config)
     _check_regularizers(config, default)
-    return _own_weights(config, default)
+    return _own_depth(_own_weights(config, default))
+
+
+def _own_depth(config: Config) -> Config:
+    """Students are as deep as what the images were made with, unless told otherwise."""
+    made_with = config.teachers if config.method in ranges.DECOUPLED else config.encoder
+    if config.evaluation.depth is not None or made_with.depth is None:
+        return config
+    return dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, depth=made_with.depth))
 
 
 def _own_weights(config: Config, default: Config) -> Config:

@@ -7,24 +7,28 @@ trains only those that are missing.
 """
 import argparse
 import dataclasses
-import json
+import functools
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import tyro
 
-from experiments import jobs, labelling, ranges, stages, students
+from experiments import jobs, labelling, ranges, scores, students
 from experiments.configs import base, presets
 from experiments.progress import Terminated
-from jaxdd import checkpoint, data, export, parallel, report
+from jaxdd import checkpoint, data, export, locks, parallel, records, report
 from jaxdd.distill import NonFiniteError
 from jaxdd.types import Accuracy, SyntheticSet
 
 CROSS = ('convnet', 'alexnet', 'vgg11', 'resnet18')    # IID's cross-architecture test
 STOPPED = 3
+PROGRAM = 'python -m experiments.evaluate'
+RECORD = {'type': 'object', 'required': ['identity', 'accuracy'], 'properties': {
+    'identity': {'type': 'object'}, 'accuracy': records.mapping(scores.SCORES)}}
 
 
 @base.frozen
@@ -37,9 +41,11 @@ class Options:
     data_dir: str | None = None
     """Folder of the prepared data sets; default: TensorFlow Datasets' own."""
     image_size: int | None = None
-    """Pixels; resizes an image folder's images."""
+    """Pixels; resizes an image folder's images. Default: as the set's own were."""
+    resize: str = 'square'
+    """Of an image folder: 'square', 'stretched' or 'margin'. Default: as the set's own images were."""
     evaluation: base.Evaluation = base.Evaluation()
-    """Default: the protocol that the set was scored under, on IID's four architectures."""
+    """Default: the protocol that the set was scored under, on those of IID's four architectures that fit its images."""
     random: bool = False
     """Also score as many random real images, stored ones counted, under the same protocol."""
     seed: int = 0
@@ -51,6 +57,13 @@ class Options:
     """Devices to use; default: all, one per core on a CPU host."""
 
 
+class Given(NamedTuple):
+    """A distilled set as its file holds it."""
+    synthetic: SyntheticSet
+    about: dict                # the file's other fields
+    made: dict                 # the configuration that made it; {} where nobody says
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs one command line; exit code 0 done, 2 wrong input or a student that diverged, 3 stopped."""
     try:
@@ -60,58 +73,117 @@ def main(argv: Sequence[str]) -> int:
         return 2
 
 
-def parse(argv: Sequence[str]) -> tuple[Options, SyntheticSet, dict]:
-    """The options, with the set's own data set and protocol as defaults; the set; what its file tells about it.
+def parse(argv: Sequence[str]) -> tuple[Options, Given]:
+    """The options, with the set's own data set and protocol as defaults; and the set.
 
     Raises:
         ValueError: no set, an unreadable one, or a value out of range.
+        SystemExit: an unknown or malformed option (code 2), or `--help` (0).
     """
     if not argv or argv[0].startswith('-'):
-        raise ValueError('the first argument is a distilled set: python -m experiments.evaluate PATH/distilled.npz')
+        if set(argv) & {'-h', '--help'}:
+            tyro.cli(Options, args=['--help'], prog=PROGRAM, default=Options(distilled='PATH', dataset='the set\'s own'))
+        raise ValueError(f'the first argument is a distilled set: {PROGRAM} PATH/distilled.npz')
     synthetic, about = export.load_npz(argv[0])
     made = about['info'].get('config', {})
+    try:
+        default = _defaults(argv, made)
+        ranges.require_evaluation(default)
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f'{argv[0]}: info.config is not the configuration of a run ({error})') from error
+    options = tyro.cli(Options, args=list(argv), prog=PROGRAM, default=default)
+    ranges.require_evaluation(options)
+    return options, Given(synthetic, about, made)
+
+
+def _defaults(argv: Sequence[str], made: dict) -> Options:
+    """What holds unless the command line says something else."""
     words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     words.add_argument('--evaluation.protocol', dest='protocol')
     protocol = words.parse_known_args(argv[1:])[0].protocol
-    known = made.get('evaluation', {})
+    known, prepared = made.get('evaluation', {}), made.get('data', {})
     default = base.Evaluation(**{field.name: known[field.name] for field in dataclasses.fields(base.Evaluation)
                                  if field.name in known})
     default = presets.protocol(protocol, default) if protocol else default
-    default = dataclasses.replace(default, networks=CROSS)
-    options = tyro.cli(Options, args=list(argv), prog='python -m experiments.evaluate', default=Options(
-        distilled=argv[0], dataset=made.get('dataset', 'cifar10'), data_dir=made.get('data', {}).get('data_dir'),
-        evaluation=default))
-    ranges.require_evaluation(options)
-    return options, synthetic, about
+    return Options(distilled=argv[0], dataset=made.get('dataset', 'cifar10'), data_dir=prepared.get('data_dir'),
+                   image_size=prepared.get('image_size'), resize=prepared.get('resize', 'square'),
+                   evaluation=dataclasses.replace(default, networks=CROSS))
 
 
-def run(options: Options, synthetic: SyntheticSet, about: dict) -> int:
+def run(options: Options, given: Given) -> int:
     """Scores the missing architectures, one after the other."""
     stop = Terminated()
     parallel.start()
-    path = pathlib.Path(options.output or pathlib.Path(options.distilled).parent / 'evaluation.json')
-    with parallel.use(parallel.mesh(options.num_devices)):
-        dataset = data.load(options.dataset, data_dir=options.data_dir, image_size=options.image_size)
-        _require_same(dataset.spec, synthetic, about)
-        students.architectures(options.evaluation, dataset.spec)
-        sets = {'distilled': _labelled(options, dataset.spec, synthetic)}
-        if options.random:
-            subset = data.real_subset(jobs.key(options, jobs.RANDOM), dataset.train, dataset.spec,
-                                      ipc=_images_per_class(synthetic, about))
-            sets['random'] = _labelled(options, dataset.spec, subset)
-        accuracy = _known(path, options, synthetic)
+    path = pathlib.Path(options.output or pathlib.Path(options.distilled).parent / 'evaluation.json').expanduser()
+    with parallel.use(parallel.mesh(options.num_devices)), locks.alone(path.parent, name=f'.{path.name}.lock'):
+        dataset = _read(options, given)
+        options, missing = _fitting(options, dataset.spec)
+        sets = _sets(options, dataset, given)
+        who = _identity(options, dataset, given)
+        accuracy = _known(path, who)
+        results = functools.partial(_results, options, given, who, missing, accuracy)
         for name in options.evaluation.networks:
             alone = dataclasses.replace(options, evaluation=dataclasses.replace(options.evaluation, networks=(name,)))
             for kind in [kind for kind in sets if name not in accuracy.get(kind, {})]:
-                scored = stages.score(alone, dataset, sets[kind], stop, title=f'{name} ({kind})')
+                scored = scores.score(alone, dataset, sets[kind], stop, title=f'{name} ({kind})')
                 if stop():
                     print('stopped; the same command continues')
                     return STOPPED
                 accuracy.setdefault(kind, {}).update(scored)
-                report.write_results(path, _results(options, synthetic, about, accuracy))
-    print(f'\n{report.table(_results(options, synthetic, about, accuracy))}\n\n'
-          f'{drop(accuracy["distilled"], options.evaluation.networks)}\n{path}')
+                records.save(path, results())
+    print(f'\n{report.table(results())}\n\n{drop(accuracy["distilled"], options.evaluation.networks)}\n{path}')
     return 0
+
+
+def _read(options: Options, given: Given) -> data.Dataset:
+    """The data set, its images prepared as those were that the set was distilled from.
+
+    Raises:
+        ValueError: other classes or other images than the set's.
+    """
+    dataset = data.load(options.dataset, data_dir=options.data_dir, image_size=options.image_size,
+                        resize=options.resize, lazy=given.made.get('data', {}).get('lazy'))
+    spec, (images, labels, _) = dataset.spec, given.synthetic
+    if images.shape[2:] != spec.image_shape or labels.shape[-1] != spec.num_classes:
+        raise ValueError(f'the set holds {labels.shape[-1]} classes of images {images.shape[2:]}, {spec.name} '
+                         f'{spec.num_classes} of {spec.image_shape}; give its own data set with --dataset')
+    mean, std = (tuple(map(float, given.about[name])) for name in ('mean', 'std'))
+    return dataset._replace(spec=spec._replace(mean=mean, std=std))
+
+
+def class_order(names: Sequence[str], spec: data.Spec) -> list[int]:
+    """Where the set has each class of the data set, by name.
+
+    Args:
+        names: of the set's classes; their numbers where nobody named them, which fit any.
+
+    Raises:
+        ValueError: classes of other names; says which.
+    """
+    own = spec.class_names or tuple(names)
+    if set(own) == set(names):
+        return [tuple(names).index(name) for name in own]
+    if tuple(map(str, range(len(names)))) in (tuple(names), tuple(own)):
+        return list(range(len(names)))
+    missing, extra = sorted(set(own) - set(names)), sorted(set(names) - set(own))
+    raise ValueError(f'the set was distilled from other classes than those of {spec.name}: only in the set: '
+                     f'{", ".join(extra) or "none"}; only in {spec.name}: {", ".join(missing) or "none"}. Give its own '
+                     'data set with --dataset, or rename the classes')
+
+
+def _sets(options: Options, dataset: data.Dataset, given: Given) -> dict[str, labelling.Labelled]:
+    """What is scored: the distilled set, its classes in the data set's order, and the random images if asked for."""
+    order = class_order(given.about['class_names'], dataset.spec)
+    if order != sorted(order):
+        print(f'{dataset.spec.name} has the set\'s classes in another order: they are matched by name')
+    labelled = _labelled(options, dataset.spec, given.synthetic)
+    images, labels = labelled.synthetic.images[order], labelled.synthetic.labels[order][..., order]
+    sets = {'distilled': labelled._replace(synthetic=labelled.synthetic._replace(images=images, labels=labels))}
+    if options.random:
+        subset = data.real_subset(jobs.key(options, jobs.RANDOM), dataset.train, dataset.spec,
+                                  ipc=_images_per_class(given))
+        sets['random'] = _labelled(options, dataset.spec, subset)
+    return sets
 
 
 def _labelled(options: Options, spec: data.Spec, synthetic: SyntheticSet) -> labelling.Labelled:
@@ -128,10 +200,28 @@ def _labelled(options: Options, spec: data.Spec, synthetic: SyntheticSet) -> lab
     return labelling.Labelled(synthetic._replace(labels=logits), students.seen(evaluation, spec), 0)
 
 
-def _images_per_class(synthetic: SyntheticSet, about: dict) -> int:
+def _fitting(options: Options, spec: data.Spec) -> tuple[Options, dict[str, str]]:
+    """The options with the architectures that fit the images, and why others do not.
+
+    Raises:
+        ValueError: one that the user asked for does not fit.
+    """
+    e, missing = options.evaluation, {}
+    for name in e.networks:
+        try:
+            students.architectures(dataclasses.replace(e, networks=(name,)), spec)
+        except ValueError as error:
+            if e.networks != CROSS:
+                raise
+            missing[name] = str(error)
+    kept = tuple(name for name in e.networks if name not in missing)
+    return dataclasses.replace(options, evaluation=dataclasses.replace(e, networks=kept)), missing
+
+
+def _images_per_class(given: Given) -> int:
     """How many the set counts as: what its run was asked for, else what is stored."""
-    stored = about.get('stored', synthetic.images)
-    return about['info'].get('config', {}).get('ipc') or stored.shape[1]
+    stored = given.about.get('stored', given.synthetic.images)
+    return given.made.get('ipc') or stored.shape[1]
 
 
 def drop(accuracy: dict[str, Accuracy], networks: Sequence[str]) -> str:
@@ -144,41 +234,34 @@ def drop(accuracy: dict[str, Accuracy], networks: Sequence[str]) -> str:
     return f'largest drop from {first}: {gap:.2f} points ({worst}, {100 * accuracy[worst].mean:.2f} %)'
 
 
-def _require_same(spec: data.Spec, synthetic: SyntheticSet, about: dict) -> None:
-    """Refuses a test set that the images do not belong to: wrong normalisation gives chance accuracy silently."""
-    if not (np.allclose(about['mean'], spec.mean, atol=1e-5) and np.allclose(about['std'], spec.std, atol=1e-5)):
-        raise ValueError(f'the set is normalised by mean {about["mean"].tolist()} and std {about["std"].tolist()}, '
-                         f'{spec.name} by {list(spec.mean)} and {list(spec.std)}; give its own data set with --dataset')
-    if synthetic.images.shape[2:] != spec.image_shape or synthetic.labels.shape[-1] != spec.num_classes:
-        raise ValueError(f'the set holds {synthetic.labels.shape[-1]} classes of images {synthetic.images.shape[2:]}, '
-                         f'{spec.name} {spec.num_classes} of {spec.image_shape}; give its own data set with --dataset')
+def _identity(options: Options, dataset: data.Dataset, given: Given) -> dict:
+    """What the accuracies depend on, the architectures aside; the training half is what random images come from."""
+    of_all = dataclasses.replace(options, evaluation=dataclasses.replace(options.evaluation, networks=()))
+    shown = labelling.Labelled(given.synthetic, None, 0)
+    return {**scores.set_identity(of_all, dataset, shown), 'class names': dataset.spec.class_names,
+            'training half': data.checksum(dataset.train)}
 
 
-def _identity(options: Options, synthetic: SyntheticSet) -> str:
-    fields = dataclasses.asdict(options.evaluation)
-    del fields['networks']
-    return checkpoint.fingerprint({'evaluation': fields, 'seed': options.seed, 'dataset': options.dataset,
-                                   'images': float(np.abs(synthetic.images).sum(dtype=np.float64))})
-
-
-def _known(path: pathlib.Path, options: Options, synthetic: SyntheticSet) -> dict[str, dict[str, Accuracy]]:
+def _known(path: pathlib.Path, who: dict) -> dict[str, dict[str, Accuracy]]:
     """What an earlier run of the same evaluation found."""
-    if not path.exists():
+    stored = records.recall(path, RECORD)
+    if stored is None:
         return {}
-    stored = json.loads(path.read_text())
-    if stored.get('identity') != _identity(options, synthetic):
-        raise ValueError(f'{path} holds another evaluation (protocol, seed or set); give another with --output')
-    return {kind: {name: Accuracy(row['mean'], row['std'], tuple(row['per_seed'])) for name, row in scores.items()}
-            for kind, scores in stored['accuracy'].items()}
+    if other := checkpoint.differences(stored['identity'], who):
+        raise ValueError('\n  '.join((f'{path} holds another evaluation; give another file with --output, or move it '
+                                      'away:', *other)))
+    return {kind: scores.restored(rows) for kind, rows in stored['accuracy'].items()}
 
 
-def _results(options: Options, synthetic: SyntheticSet, about: dict, accuracy: dict) -> dict:
-    made, e = about['info'].get('config', {}), options.evaluation
+def _results(options: Options, given: Given, who: dict, missing: dict[str, str],
+             accuracy: dict[str, dict[str, Accuracy]]) -> dict:
+    made, e = given.made, options.evaluation
     return {'method': made.get('method', 'distilled'), 'plugins': made.get('plugins', []), 'dataset': options.dataset,
-            'ipc': made.get('ipc'), 'identity': _identity(options, synthetic), 'hardware': parallel.hardware(),
+            'ipc': made.get('ipc'), 'identity': who, 'hardware': parallel.hardware(),
             'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
+            'students': students.labels(e, given.synthetic.images.shape[2:]), 'missing': missing,
             'learning_rates': {name: students.rate(e, name) for name in accuracy['distilled']},
-            'set': about['info'], 'accuracy': accuracy}
+            'set': given.about['info'], 'accuracy': accuracy}
 
 
 if __name__ == '__main__':

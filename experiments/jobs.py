@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 
-from experiments import build, students
+from experiments import build, rehearsal, students
 from experiments.configs import Config
 from jaxdd import data, parallel
 from jaxdd.types import Method, Model, SyntheticSet
@@ -33,14 +33,15 @@ class Job(NamedTuple):
 def load(config: Config) -> Job:
     """Reads the data and builds everything that can fail on wrong input, before any computation."""
     d = config.data
+    if d.image_size is not None:    # before an image of that size is decoded
+        rehearsal.require_memory(config, (d.image_size, d.image_size, 3), 1)
     dataset = data.load(config.dataset, data_dir=d.data_dir, image_size=d.image_size, lazy=d.lazy, resize=d.resize)
     dataset = dataset._replace(spec=_normalised(config, dataset.spec))
     spec = dataset.spec
+    rehearsal.require_memory(config, spec.image_shape, spec.num_classes)
     made = build.made(config, dataset)
     models = {'proxy': build.model(config.proxies.network, spec)} if needs_proxy(config) else {}
-    students.architectures(config.evaluation, spec)
-    for name in config.teachers.networks:
-        build.teacher(config, name, spec)
+    rehearsal.rehearse(config, dataset)
     decoupled = config.method in build.DECOUPLED
     if decoupled:
         build.require_affordable(config, dataset)
@@ -98,6 +99,8 @@ def identity(job: Job) -> dict:
     del fields['data']['data_dir']
     if decoupled:
         del fields['teachers']['checkpoint_every']
+        if config.teachers.depth is None:    # as before there was a choice
+            del fields['teachers']['depth']
         for name in ('together', 'part', 'storage'):
             del fields['recover'][name]
     if not needs_proxy(config):
@@ -112,15 +115,6 @@ def pool_identity(job: Job) -> dict:
     fields = dataclasses.asdict(job.config.proxies)
     del fields['count']
     return {'recipe': fields, **data_identity(job)}
-
-
-def baseline_identity(job: Job) -> dict:
-    """What determines the accuracy of random real images: protocol, learning rates, size, seed and data."""
-    c = job.config
-    rates = {name: students.rate(c.evaluation, name) for name in c.evaluation.networks}
-    taught = {} if c.evaluation.labels == 'hard' else {'teachers': dataclasses.asdict(c.teachers)}
-    return {'evaluation': dataclasses.asdict(c.evaluation), 'learning_rates': rates, 'ipc': c.ipc, 'seed': c.seed,
-            'hardware': parallel.hardware(), **taught, **data_identity(job)}
 
 
 def data_identity(job: Job) -> dict:
@@ -163,7 +157,15 @@ def evaluate_message(job: Job) -> str:
     e = job.config.evaluation
     labels = '' if e.labels == 'hard' else f' with {e.labels} labels'
     return (f'training {e.num_seeds} students x {", ".join(e.networks)} for {students.num_epochs(e)} epochs on the '
-            f'distilled set{labels}, and as many on random real images')
+            f'distilled set{labels}, and {"none" if no_baseline(job) else "as many"} on random real images')
+
+
+def no_baseline(job: Job) -> str | None:
+    """Why there are no random real images to compare with; None where there are."""
+    sizes = data.class_sizes(job.dataset.train, job.spec.num_classes)
+    if job.config.ipc <= sizes.min():
+        return None
+    return f'{job.config.ipc} images per class are more than class {int(sizes.argmin())} has ({int(sizes.min())})'
 
 
 def key(config, purpose: int) -> jax.Array:

@@ -1,14 +1,20 @@
 """What is kept of the cells that are reproduced: a record of each that is finished, and the calls that worked on it."""
-import json
 import pathlib
 from typing import NamedTuple
 
 from experiments import record
 from experiments.agenda import Task
-from jaxdd import parallel, report
+from experiments.progress import rows_of
+from jaxdd import parallel, records
 
 HEADER = ('cell', 'state', 'published, %', 'ours, %', 'random, %')
 KEPT = ('seed', 'steps', 'weights', 'seconds_per_step', 'bytes', 'images', 'student_updates', 'teachers', 'versions')
+
+
+_CALL = records.fields(seconds=records.AMOUNT, hardware=records.TEXT, commit=records.TEXT, ended=records.TEXT)
+CALLS = records.fields(calls=records.listing(_CALL))
+RECORD = {'type': 'object', 'required': ['cell', 'budget', 'workdir', 'calls'], 'properties': {
+    'ours': records.ACCURACY, 'random': records.or_none(records.ACCURACY), 'calls': records.listing(_CALL)}}
 
 
 class Ledger(NamedTuple):
@@ -35,10 +41,14 @@ def _calls_path(ledger: Ledger, task: Task) -> pathlib.Path:
     return workdir(ledger, task) / f'calls-{_stem(ledger, task.name)}.json'
 
 
+def finished(ledger: Ledger, task: Task) -> dict | None:
+    """The record of a finished cell; None where there is none that can be believed."""
+    return records.recall(path(ledger, task), RECORD)
+
+
 def calls(ledger: Ledger, task: Task) -> list[dict]:
     """The calls that have worked on a cell; one that was killed took no known time."""
-    known = _calls_path(ledger, task)
-    return json.loads(known.read_text())['calls'] if known.exists() else []
+    return (records.recall(_calls_path(ledger, task), CALLS) or {'calls': []})['calls']
 
 
 def students(ledger: Ledger, task: Task) -> list[str] | None:
@@ -66,7 +76,7 @@ def end(ledger: Ledger, task: Task, seconds: float, ended: str) -> None:
 
 def _note(ledger: Ledger, task: Task, before: list[dict], seconds: float, ended: str) -> None:
     call = {'seconds': round(seconds, 1), 'hardware': parallel.hardware(), 'commit': record.commit(), 'ended': ended}
-    report.write_results(_calls_path(ledger, task), {'calls': [*before, call]})
+    records.save(_calls_path(ledger, task), {'calls': [*before, call]})
 
 
 def finish(ledger: Ledger, task: Task, found: dict) -> None:
@@ -76,7 +86,7 @@ def finish(ledger: Ledger, task: Task, found: dict) -> None:
         found: what only its kind has: accuracies of a cell, networks of a preparation.
     """
     spent = calls(ledger, task)
-    report.write_results(path(ledger, task), {
+    records.save(path(ledger, task), {
         'cell': task.name, 'budget': ledger.budget, **found,
         'command': ' '.join(('python -m experiments.run', *task.words)), 'workdir': workdir(ledger, task).name,
         'hardware': ', '.join(dict.fromkeys(call['hardware'] for call in spent)),
@@ -94,7 +104,7 @@ def of_cell(task: Task, results: dict) -> dict:
     config['data'] = {name: value for name, value in config['data'].items() if name != 'data_dir'}
     return {'protocol': results['protocol'], 'seeds': results['protocol']['num_seeds'],
             'published': {'value': cell.value, 'std': cell.std, 'source': cell.source},
-            'ours': accuracy['distilled'][cell.student], 'random': accuracy['random'][cell.student],
+            'ours': accuracy['distilled'][cell.student], 'random': accuracy['random'].get(cell.student),
             **{name: results[name] for name in KEPT}, 'config': config}
 
 
@@ -103,14 +113,12 @@ def table(ledger: Ledger, chosen: list[Task]) -> str:
     rows = [HEADER, *(_row(ledger, task) for task in chosen)]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ['  '.join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    done = sum(path(ledger, task).exists() for task in chosen)
+    done = sum(row[1] == 'done' for row in rows[1:])
     return '\n'.join((*lines, f'{done} of {len(chosen)} done, budget: {ledger.budget}'))
 
 
 def _row(ledger: Ledger, task: Task) -> tuple[str, ...]:
-    done = path(ledger, task)
-    found = json.loads(done.read_text()) if done.exists() else {}
-    cell = task.cell
+    found, cell = finished(ledger, task) or {}, task.cell
     published = {'mean': cell.value, 'std': cell.std} if cell and cell.value is not None else None
     return (task.name, 'done' if found else _state(ledger, task),
             *map(_percent, (published, found.get('ours'), found.get('random'))))
@@ -133,9 +141,8 @@ def _step(where: pathlib.Path) -> int | None:
     steps = [int(folder.name) for folder in (where / 'checkpoints').glob('*') if folder.name.isdigit()]
     if steps:
         return max(steps)
-    history = where / 'history.jsonl'
-    rows = history.read_text().rpartition('\n')[0].splitlines() if history.exists() else []
-    return json.loads(rows[-1])['step'] if rows else None
+    rows = rows_of(where / 'history.jsonl')
+    return rows[-1]['step'] if rows else None
 
 
 def _percent(accuracy: dict | None) -> str:

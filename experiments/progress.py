@@ -1,13 +1,15 @@
 """What a run tells while it works: stages, a bar with steps/s and time left, and the history of its metrics."""
-import json
+import contextlib
 import pathlib
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import tqdm
 
+from jaxdd import records
 from jaxdd.files import write_whole
 from jaxdd.loop import Callback
 
@@ -28,25 +30,46 @@ def bar(title: str, total: int, *, initial: int = 0, every: int = 1) -> tuple[tq
     return shown, Callback(every, move)
 
 
+ROW = {'type': 'object', 'properties': {'step': records.COUNT}, 'required': ['step'],
+       'additionalProperties': {'type': 'number'}}
+
+
+def rows_of(path: pathlib.Path, *, warn: Callable[[str], None] = lambda sentence: None) -> list[dict]:
+    """The rows of a `history.jsonl` that can be believed, in the order of their steps.
+
+    Args:
+        warn: told one sentence if others were left out: damaged ones, and steps that do not go on. A last line that
+            a kill has torn is no news.
+    """
+    lines = path.read_text(errors='replace').splitlines(keepends=True) if path.exists() else []
+    lines = lines[:-1] if lines and not lines[-1].endswith('\n') else lines
+    rows = []
+    for line in lines:
+        with contextlib.suppress(records.Damaged):
+            row = records.opened(line, ROW)
+            if not rows or row['step'] > rows[-1]['step']:
+                rows.append(row)
+    if len(rows) < len(lines):
+        warn(f'{path}: {len(lines) - len(rows)} of {len(lines)} rows were damaged and are left out')
+    return rows
+
+
 class History:
     """Rows of `history.jsonl` in a workdir: the metrics of a run by step; a resumed run drops what it repeats."""
 
     def __init__(self, path: pathlib.Path, *, up_to: int):
         self.path = path
-        kept = [row for row in self.rows() if row['step'] <= up_to]
-        write_whole(path, ''.join(json.dumps(row) + '\n' for row in kept).encode())
+        kept = [row for row in rows_of(path, warn=print) if row['step'] <= up_to]
+        write_whole(path, ''.join(map(records.sealed, kept)).encode())
 
     def rows(self) -> list[dict]:
-        """Every whole row; a torn last line is left out."""
-        if not self.path.exists():
-            return []
-        whole = self.path.read_text().rpartition('\n')[0]
-        return [json.loads(line) for line in whole.splitlines()]
+        """Every row so far."""
+        return rows_of(self.path)
 
     def add(self, step: int, values: dict) -> None:
         """Appends one row."""
         with self.path.open('a') as file:
-            file.write(json.dumps({'step': step, **values}) + '\n')
+            file.write(records.sealed({'step': step, **values}))
 
     def callback(self, every: int, *, offset: int = 0) -> Callback:
         """Writes the mean of each metric over the steps since the last dispatch, every `every` steps.
@@ -58,23 +81,41 @@ class History:
             offset + step, {name: float(np.mean(values)) for name, values in sorted(metrics.items())}))
 
 
+SECONDS = records.fields(run=records.TEXT, seconds=records.mapping(records.AMOUNT))
+
+
 class Stages:
     """Announces the stages of a run and keeps their seconds."""
 
     def __init__(self, count: int):
-        self.count, self.seconds, self._name, self._since = count, {}, None, 0.0
+        self.count, self.seconds, self._name, self._since, self._number = count, {}, None, 0.0, 0
+        self._save = lambda: None
+
+    def keep(self, path: pathlib.Path, run: str) -> None:
+        """Adds the seconds that earlier processes of the same run took, and keeps those of this one with them.
+
+        Args:
+            path: the file.
+            run: a name of the run; seconds of another one are not taken over.
+        """
+        found = records.recall(path, SECONDS)
+        for name, spent in (found['seconds'] if found and found['run'] == run else {}).items():
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 2)
+        self._save = lambda: records.save(path, {'run': run, 'seconds': self.seconds})
 
     def begin(self, name: str, message: str) -> None:
         """Ends the current stage and names the next."""
         self.end()
-        self._name, self._since = name, time.perf_counter()
-        print(f'[{len(self.seconds) + 1}/{self.count}] {message}', flush=True)
+        self._name, self._since, self._number = name, time.perf_counter(), self._number + 1
+        print(f'[{self._number}/{self.count}] {message}', flush=True)
 
     def end(self) -> None:
         """Ends the current stage."""
         if self._name:
-            self.seconds[self._name] = round(time.perf_counter() - self._since, 2)
+            spent = time.perf_counter() - self._since
+            self.seconds[self._name] = round(self.seconds.get(self._name, 0.0) + spent, 2)
             self._name = None
+            self._save()
 
 
 class Terminated:

@@ -3,12 +3,17 @@ import dataclasses
 import functools
 import math
 
+import numpy as np
+
 from experiments.configs import Config
 from experiments.configs.base import Augmentation, Matching, Network, Recover, Training
 from experiments.configs.dc import LOOPS
+from experiments.configs.presets import PROTOCOLS
+from experiments.configs.weights import TABLES
 from jaxdd.checks import one_of
 from jaxdd.models import NAMES
 
+TINIEST, GREATEST = (float(edge) for edge in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 AT_LEAST = {'ipc': 1, 'num_steps': 1, 'checkpoint_every': 1, 'keep': 1, 'steps_per_call': 1, 'num_devices': 1,
             'seed': 0, 'data.per_class': 1, 'data.image_size': 1, 'data.cluster_every': 1,
             'encoder.width': 1, 'encoder.depth': 1, 'proxies.network.width': 1, 'proxies.network.depth': 1,
@@ -17,12 +22,12 @@ AT_LEAST = {'ipc': 1, 'num_steps': 1, 'checkpoint_every': 1, 'keep': 1, 'steps_p
             'training.momentum': 0, 'training.weight_decay': 0, 'training.cutmix': 0, 'training.queue_size': 1,
             'training.train_count': 1, 'matching.ce_weight': 0, 'matching.factor': 1, 'matching.max_synthetic': 1,
             'evaluation.num_seeds': 1, 'evaluation.epochs': 0, 'evaluation.batch_size': 1, 'evaluation.every': 0,
-            'evaluation.width': 1, 'evaluation.weight_decay': 0, 'evaluation.cutmix': 0, 'evaluation.mixup': 0,
+            'evaluation.width': 1, 'evaluation.depth': 1, 'evaluation.weight_decay': 0, 'evaluation.cutmix': 0, 'evaluation.mixup': 0,
             'evaluation.warmup_epochs': 0, 'evaluation.label_top_k': 1, 'optimizer.b2': 0,
             'recover.bn_weight': 0, 'recover.first_bn_weight': 0, 'recover.tv_weight': 0, 'recover.norm_weight': 0,
             'recover.jitter': 0, 'recover.classes_per_chunk': 1, 'recover.images_per_chunk': 1, 'recover.together': 1,
             'recover.part': 1,
-            'teachers.width': 1, 'teachers.batch_size': 1, 'teachers.weight_decay': 0, 'teachers.warmup_epochs': 0,
+            'teachers.width': 1, 'teachers.depth': 1, 'teachers.batch_size': 1, 'teachers.weight_decay': 0, 'teachers.warmup_epochs': 0,
             'teachers.checkpoint_every': 1, 'teachers.seed': 0,
             **{f'regularizers.{name}.{field}': 0 for name in ('cc', 'cm', 'cmi') for field in ('weight', 'ratio')}}
 ABOVE_ZERO = ('optimizer.learning_rate', 'proxies.learning_rate', 'proxies.epochs', 'evaluation.learning_rate',
@@ -30,6 +35,10 @@ ABOVE_ZERO = ('optimizer.learning_rate', 'proxies.learning_rate', 'proxies.epoch
 BELOW_ONE = ('optimizer.momentum', 'optimizer.b2', 'proxies.momentum', 'evaluation.momentum', 'training.momentum',
              'teachers.momentum')
 AT_MOST_ONE = ('training.cutmix', 'evaluation.cutmix')
+# Normalisation is of pixels in [0, 1]: a deviation below a quarter of a grey level or above 1 is a mistake.
+CHANNELS = {'data.mean': (0.0, 1.0), 'data.std': (1e-3, 1.0)}
+LARGEST = 2 ** 31 - 1    # what is counted in int32
+NAMED = ('dataset', 'workdir', 'cache_dir', 'training.strategy', 'augmentation.strategy', 'evaluation.strategy')
 SEEDS = ('seed', 'proxies.seed', 'teachers.seed')
 DECOUPLED = ('sre2l', 'infer')
 FORMS = ('squared', 'exp_hinge')
@@ -69,6 +78,7 @@ def require(config: Config) -> None:
         ValueError: names the field, what was received and what is valid; settings that the method has no use for.
     """
     _numbers(config, ('',))
+    _channels(config)
     _names(config)
     _applicable(config)
 
@@ -139,9 +149,36 @@ def _numbers(options, prefixes: tuple[str, ...]) -> None:
         for field in [field for field in fields if field.startswith(prefixes)]:
             value = _get(options, field)
             _refuse(field, value, valid, value is not None and not holds(value))
+    _storable(options, prefixes)
+
+
+def _channels(config: Config) -> None:
+    for field, (least, most) in CHANNELS.items():
+        values = _get(config, field) or ()
+        _refuse(field, ' '.join(f'{value:g}' for value in values),
+                f'numbers from {least:g} to {most:g}, one per channel, of pixels in [0, 1]',
+                not all(least <= value <= most for value in values))
+
+
+def _storable(options, prefixes: tuple[str, ...], path: str = '') -> None:
+    """Refuses numbers that the devices' types cannot hold."""
+    for field in dataclasses.fields(options):
+        name, value = path + field.name, getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            _storable(value, prefixes, f'{name}.')
+        elif isinstance(value, int) and name.startswith(prefixes) and name not in SEEDS:
+            _refuse(name, value, f'at most {LARGEST}', value > LARGEST)
+        elif isinstance(value, float) and name.startswith(prefixes):
+            _refuse(name, value, 'a number that float32 can hold', abs(value) > GREATEST
+                    or 0 < abs(value) < TINIEST)
 
 
 def _names(config: Config) -> None:
+    for field in NAMED:
+        _refuse(field, repr(_get(config, field)), 'given', _get(config, field) is not None
+                and not _get(config, field).strip())
+    for name in config.plugins:
+        one_of('plug-in', name, TABLES)
     one_of('encoder.name', config.encoder.name, NAMES)
     one_of('proxies.network.name', config.proxies.network.name, NAMES)
     for field, valid in CHOICES.items():
@@ -155,6 +192,7 @@ def _names(config: Config) -> None:
 
 def _student_names(options) -> None:
     names = options.evaluation.networks
+    one_of('evaluation.protocol', options.evaluation.protocol, PROTOCOLS)
     for name in names:
         one_of('evaluation.networks', name, NAMES)
     for field, valid in STUDENT_CHOICES.items():
@@ -163,6 +201,8 @@ def _student_names(options) -> None:
             options.evaluation.labels != 'hard' and options.evaluation.temperature is None)
     _refuse('evaluation.networks', ' '.join(names), 'names that differ', len(set(names)) < len(names))
     _refuse('evaluation.networks', 'none', 'at least one network', not names)
+    _refuse('evaluation.label_top_k', options.evaluation.label_top_k, 'left alone: only replayed labels are recorded',
+            options.evaluation.label_top_k is not None and options.evaluation.labels != 'replayed')
 
 
 def _refuse(field: str, value: object, valid: str, wrong: bool) -> None:

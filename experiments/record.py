@@ -11,13 +11,22 @@ import numpy as np
 
 from experiments import build, cells, labelling, students
 from experiments.jobs import Job
-from experiments.stages import Distilled, Scores
-from jaxdd import data, export, parallel, report
+from experiments.configs import PRESETS, Config
+from experiments.scores import Scores
+from experiments.stages import Distilled
+from jaxdd import data, export, parallel, records, report
 from jaxdd.files import write_whole
+from jaxdd.identity import changes
 from jaxdd.teachers import Teacher
 
 PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 SHOWN = 20    # classes of the picture
+ABSURD = 100  # times the range of a pixel: free pixels leave the range of images by a factor of a few
+NOT_OF_THE_NUMBER = ('workdir', 'cache_dir', 'seed', 'smoke', 'checkpoint_every', 'keep', 'steps_per_call', 'num_devices',
+                     'regularizers')
+NOT_OF_THE_NUMBER_WITHIN = {'data': ('data_dir', 'lazy', 'feed'), 'evaluation': ('every', 'networks', 'protocol', 'depth'),
+                            'teachers': ('checkpoint_every', 'weights', 'seed'), 'recover': ('together', 'part'),
+                            'proxies': ('seed',)}
 PICTURES = {'The distilled set beside its initialisation': 'grid.png', 'Losses and accuracy': 'curves.png'}
 
 
@@ -65,7 +74,8 @@ def results(job: Job, teachers: list[Teacher], distilled: Distilled, scores: Sco
         'weights': {name: {'value': value, 'source': getattr(config.regularizers, name).source}
                     for name, value in distilled.weights.items()},
         'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
-        'accuracy': {'distilled': scores.distilled, 'random': scores.random},
+        'accuracy': {'distilled': scores.distilled, 'random': scores.random}, 'missing': scores.missing,
+        'students': students.labels(e, job.spec.image_shape), 'warnings': _warnings(job, distilled),
         'on_the_way': {str(step): accuracy for step, accuracy in distilled.accuracies.items()},
         'seconds': {**seconds, 'compile (within distil)': round(distilled.compile_seconds, 2)},
         'seconds_per_step': distilled.seconds_per_step,
@@ -73,7 +83,7 @@ def results(job: Job, teachers: list[Teacher], distilled: Distilled, scores: Sco
                   'labels': scores.label_bytes['distilled'], **_more_bytes(job, distilled, scores)},
         'student_updates': _updates(job, distilled), 'images': _counts(job, distilled),
         'teachers': {t.name: t.accuracy for t in teachers},
-        'published': cells.published(config), 'pictures': PICTURES,
+        'published': cells.published(config), 'budget': budget(config), 'pictures': PICTURES,
     }
 
 
@@ -88,11 +98,36 @@ def everything(results: dict, job: Job, distilled: Distilled, scores: Scores, wo
                          titles=('natural', 'compensated') if natural else (f'{job.config.init} initialisation',
                                                                             'distilled'))
     ends = {**distilled.accuracies, job.config.num_steps: scores.distilled}
-    report.curves_png(workdir / 'curves.png', distilled.history, ends, random=scores.random)
-    report.write_results(workdir / 'results.json', results)
+    report.curves_png(workdir / 'curves.png', distilled.history, ends, random=scores.random, marks=distilled.marks)
+    records.save(workdir / 'results.json', results)
     write_whole(workdir / 'report.md', report.report(results).encode())
     return f'\n{report.table(results)}\n\nreport: {workdir / "report.md"}\npictures: {workdir / "grid.png"}, ' \
            f'{workdir / "curves.png"}\ndistilled set: {workdir / "distilled.npz"}'
+
+
+def budget(config: Config) -> dict[str, dict[str, str]]:
+    """Where a run differs from what was published for its cell: field -> {'published', 'here'}; {} where nowhere."""
+    published = PRESETS[config.method](config.dataset, config.ipc, config.plugins)
+    found = changes(*(_of_the_number(dataclasses.asdict(one)) for one in (published, config)))
+    return {field: {'published': old, 'here': new} for field, (old, new) in found.items()}
+
+
+def _of_the_number(fields: dict) -> dict:
+    """The fields of a configuration that a published number depends on."""
+    kept = {name: value for name, value in fields.items() if name not in NOT_OF_THE_NUMBER}
+    for record, names in NOT_OF_THE_NUMBER_WITHIN.items():
+        kept[record] = {name: value for name, value in kept[record].items() if name not in names}
+    return kept
+
+
+def _warnings(job: Job, distilled: Distilled) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    spec, images = job.spec, np.asarray(distilled.synthetic.images)
+    largest = float(np.abs(images * np.float32(spec.std) + np.float32(spec.mean)).max())
+    if largest <= ABSURD:
+        return []
+    return [f'the distilled pixels reach {largest:.2g} where those of images lie in 0..1: the run has most likely '
+            'diverged; lower the learning rate or the regularizers\' weights']
 
 
 def _kept(distilled: Distilled):
@@ -126,7 +161,7 @@ def _more_bytes(job: Job, distilled: Distilled, scores: Scores) -> dict:
     e, spec = job.config.evaluation, job.spec
     images = distilled.synthetic.images
     more = {'random images': job.config.ipc * spec.num_classes * math.prod(spec.image_shape),
-            'random labels': scores.label_bytes['random']}
+            'random labels': scores.label_bytes['random']} if scores.random else {}
     if e.labels in ('dynamic', 'replayed'):
         more['labels, were all kept'] = labelling.storable_bytes(e, images.shape[0] * images.shape[1], spec.num_classes)
     return more

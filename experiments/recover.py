@@ -1,7 +1,6 @@
 """The distillation stage of SRe2L and INFER: images recovered from teachers, chunk by chunk."""
 import functools
 import io
-import json
 import pathlib
 from collections.abc import Sequence
 
@@ -13,11 +12,13 @@ from PIL import Image
 from experiments import build, jobs
 from experiments.progress import Clock, History, bar
 from experiments.weighing import regularized, weigh
-from jaxdd import chunks, data, distill, loop, parallel, pools, rded
-from jaxdd.files import write_whole
+from jaxdd import chunks, data, distill, loop, parallel, pools, rded, records
 from jaxdd.teachers import Teacher
 from jaxdd.types import Inputs, Stream, SyntheticSet
 
+TIMING = records.fields(clock=records.listing(records.AMOUNT, least=2))
+WEIGHTS = records.mapping(records.AMOUNT)    # plug-in -> lambda
+MARKED = 20          # chunks per teacher that the curves can show apart
 JPEG_QUALITY = 75    # the library's default, which the authors' scripts use
 
 
@@ -31,19 +32,20 @@ def distil(job: jobs.Job, teachers: Sequence[Teacher], workdir: pathlib.Path, st
     folders = [workdir / 'chunks' / f'{m}-{teacher.name}' for m, teacher in enumerate(teachers)][:len(job.methods)]
     done = sum(chunks.finished(folder) for folder in folders) * job.config.num_steps
     timing = workdir / 'chunks' / 'timing.json'    # of an earlier process, where this one has too little left to time
-    clock = Clock(tuple(json.loads(timing.read_text())) if timing.exists() else (0.0, 0.0))
-    history, weights, parts = History(workdir / 'history.jsonl', up_to=done), None, []
+    clock = Clock(tuple((records.recall(timing, TIMING) or {'clock': (0.0, 0.0)})['clock']))
+    history, weights, parts, marks = History(workdir / 'history.jsonl', up_to=done), None, [], {}
     for m, (teacher, method, folder) in enumerate(zip(teachers, job.methods, folders)):
         made = _chunks(job, teacher, natural)
         weights = weights or _weights(job, method, made[0], workdir / 'chunks' / 'weights.json')
         found = _run(job, method, weights, made, folder, m, clock, history, stop)
-        write_whole(timing, json.dumps(clock.summary(job.steps_per_call)).encode())
+        records.save(timing, {'clock': clock.summary(job.steps_per_call)})
+        marks |= _marks(m * len(made) * job.config.num_steps, len(made), job.config.num_steps, teacher.name)
         if len(found) < len(made):
             return None
         parts.append(found)
     synthetic, stored = _assembled(job, parts, natural)
     return {'synthetic': synthetic, 'stored': stored, 'weights': weights, 'history': history.rows(),
-            'before': _before(job, teachers[0], natural), 'accuracies': {},
+            'marks': marks, 'before': _before(job, teachers[0], natural), 'accuracies': {},
             **dict(zip(('seconds_per_step', 'compile_seconds'), clock.summary(job.steps_per_call)))}
 
 
@@ -67,6 +69,12 @@ def _run(job, method, weights, made, folder, m: int, clock: Clock, history: Hist
             callbacks=callbacks, should_stop=stop)
 
 
+def _marks(first: int, count: int, num_steps: int, teacher: str) -> dict[int, str]:
+    """Where a teacher's chunks begin among all steps; chunks by themselves only where they are few."""
+    inner = range(1, count) if count <= MARKED else ()
+    return {first: teacher, **{first + i * num_steps: '' for i in inner}}
+
+
 def together(config, job: jobs.Job) -> int:
     """Chunks that run as one program."""
     small = max(job.spec.image_shape[:2]) <= 64
@@ -77,11 +85,12 @@ def _weights(job: jobs.Job, method, chunk: chunks.Chunk, path: pathlib.Path) -> 
     """lambda of every plug-in, measured on the first chunk where nobody published one; then kept for all."""
     if not job.config.plugins:
         return {}
-    if path.exists():
-        return json.loads(path.read_text())
+    known = records.recall(path, WEIGHTS)
+    if known is not None and set(known) == set(job.config.plugins):
+        return known
     state = distill.init_state(jobs.key(job.config, jobs.RUN), method, build.optimizer(job.config), chunk.start())
     weights = weigh(job, method, state, chunk.feed)
-    write_whole(path, json.dumps(weights).encode())
+    records.save(path, weights)
     return weights
 
 

@@ -22,7 +22,6 @@ kept until they are done:
     SRe2L, INFER       ResNet-18 as a teacher takes 43 MiB, 85 while it is squeezed; all four of INFER 69
 """
 import argparse
-import json
 import pathlib
 import sys
 import time
@@ -30,12 +29,12 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from experiments import agenda, command, jobs, ledger, record, run, stages
+from experiments import agenda, command, jobs, ledger, record, run, scores, stages
 from experiments.agenda import Task
 from experiments.configs import Config
 from experiments.ledger import Ledger
 from experiments.progress import Stages, Terminated
-from jaxdd import parallel
+from jaxdd import parallel, records
 from jaxdd.distill import NonFiniteError
 
 STOPPED = run.STOPPED
@@ -112,7 +111,7 @@ def _data_dir(options: argparse.Namespace, chosen: Sequence[Task]) -> str | None
     return str(path.parent)
 
 
-def work(chosen: Sequence[Task], where: Ledger, stop: stages.Stop, *, data_dir: str | None = None,
+def work(chosen: Sequence[Task], where: Ledger, stop: scores.Stop, *, data_dir: str | None = None,
          more: Sequence[str] = ()) -> int:
     """Does the unfinished ones of some tasks in their order, until it is told to stop.
 
@@ -131,7 +130,7 @@ def work(chosen: Sequence[Task], where: Ledger, stop: stages.Stop, *, data_dir: 
     """
     failed = []
     for task in chosen:
-        if ledger.path(where, task).exists():
+        if ledger.finished(where, task) is not None:
             continue
         if stop():
             print('stopped; the same command continues with the rest')
@@ -148,7 +147,7 @@ def work(chosen: Sequence[Task], where: Ledger, stop: stages.Stop, *, data_dir: 
     return 2 if failed else 0
 
 
-def _do(task: Task, where: Ledger, stop: stages.Stop, data_dir: str | None, more: Sequence[str]) -> str:
+def _do(task: Task, where: Ledger, stop: scores.Stop, data_dir: str | None, more: Sequence[str]) -> str:
     """Works on one task and notes the time; 'finished' or 'stopped'."""
     print(f'\n== {task.name} ({where.budget} budget)', flush=True)
     folder, began, ended = ledger.workdir(where, task), time.monotonic(), 'failed'
@@ -170,14 +169,14 @@ def _do(task: Task, where: Ledger, stop: stages.Stop, data_dir: str | None, more
     return ended
 
 
-def _cell(task: Task, config: Config, words: Sequence[str], folder: pathlib.Path, stop: stages.Stop) -> dict | None:
+def _cell(task: Task, config: Config, words: Sequence[str], folder: pathlib.Path, stop: scores.Stop) -> dict | None:
     """Runs a cell; what its record keeps, None when stopped."""
     if run.run(config, words, stop) == STOPPED:
         return None
-    return ledger.of_cell(task, json.loads((folder / 'results.json').read_text()))
+    return ledger.of_cell(task, records.load(folder / 'results.json', records.ANYTHING))
 
 
-def _networks(config: Config, stop: stages.Stop) -> dict | None:
+def _networks(config: Config, stop: scores.Stop) -> dict | None:
     """Trains the networks that cells share into the cache; what their record keeps, None when stopped."""
     progress = Stages(2)
     progress.begin('data', f'reading {config.dataset}')

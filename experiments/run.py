@@ -4,19 +4,22 @@
 
 The same command again continues what is in the workdir; SIGTERM saves and ends cleanly.
 """
+import contextlib
 import pathlib
 import sys
 from collections.abc import Sequence
 
 import jax
 
-from experiments import command, jobs, record, stages
+from experiments import command, jobs, record, scores, stages
 from experiments.configs import Config
 from experiments.progress import Stages, Terminated
-from jaxdd import parallel
+from experiments.scores import Stop
+from jaxdd import checkpoint, locks, parallel
 from jaxdd.distill import NonFiniteError
 
 STOPPED = 3  # exit code of a run that was asked to end and can be continued
+SHARED = 3600    # seconds after which a half-written file in a shared folder is nobody's any more
 
 
 def main(argv: Sequence[str]) -> int:
@@ -34,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
-def run(config: Config, words: Sequence[str], stop: stages.Stop | None = None) -> int:
+def run(config: Config, words: Sequence[str], stop: Stop | None = None) -> int:
     """Runs one configuration from wherever its workdir stands.
 
     Args:
@@ -48,11 +51,21 @@ def run(config: Config, words: Sequence[str], stop: stages.Stop | None = None) -
     workdir = pathlib.Path(config.workdir).expanduser()
     record.require_writable(workdir, 'workdir')
     record.require_writable(jobs.cache(config), 'cache_dir')
-    with parallel.use(parallel.mesh(config.num_devices)):
-        progress = Stages(5)
+    with locks.alone(workdir) if parallel.first_process() else contextlib.nullcontext():
+        locks.sweep(workdir)
+        locks.sweep(jobs.cache(config) / 'random', older_than=SHARED)
+        with parallel.use(parallel.mesh(config.num_devices)):
+            return _stages(config, words, workdir, stop)
+
+
+def _stages(config: Config, words: Sequence[str], workdir: pathlib.Path, stop: Stop) -> int:
+    """Data, prepare, distil, evaluate, report."""
+    progress = Stages(5)
+    try:
         progress.begin('data', f'reading {config.dataset}')
         job = jobs.load(config)
         stages.require_continuable(job, workdir)
+        progress.keep(workdir / 'seconds.json', checkpoint.fingerprint(jobs.identity(job)))
         progress.begin('prepare', jobs.prepare_message(job))
         prepared = stages.prepare(job, stop)
         progress.begin('distil', jobs.distil_message(job))
@@ -62,15 +75,18 @@ def run(config: Config, words: Sequence[str], stop: stages.Stop | None = None) -
             return STOPPED
         record.distilled_set(job, distilled, workdir)
         progress.begin('evaluate', jobs.evaluate_message(job))
-        scores = stages.evaluate(job, prepared, distilled, workdir, stop)
+        scored = scores.evaluate(job, prepared.teachers, distilled.synthetic, workdir, stop)
         if stop():
             print(f'stopped during evaluation; the same command trains the missing students. '
                   f'{workdir / "distilled.npz"} is whole')
             return STOPPED
         progress.begin('report', 'writing the results')
-        results = record.results(job, prepared.teachers, distilled, scores, progress.seconds, words)
-        print(record.everything(results, job, distilled, scores, workdir))
-    return 0
+        results = record.results(job, prepared.teachers, distilled, scored, progress.seconds, words)
+        print(record.everything(results, job, distilled, scored, workdir))
+        return 0
+    finally:
+        with contextlib.suppress(OSError):    # the error on its way out is the one to see
+            progress.end()
 
 
 if __name__ == '__main__':

@@ -1,23 +1,18 @@
-"""The stages of a run: prepare, distil, evaluate. Each is resumable and says how long it takes."""
+"""The first stages of a run: prepare, distil. Each is resumable and says how long it takes."""
 import functools
-import json
 import pathlib
-import zlib
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from experiments import build, jobs, labelling, recover, students, teaching
+from experiments import build, jobs, recover, scores, teaching
 from experiments.progress import Clock, History, bar
+from experiments.scores import Stop
 from experiments.weighing import regularized, weigh
-from jaxdd import checkpoint, data, distill, loop, pools, report
-from jaxdd import evaluate as evaluation
+from jaxdd import checkpoint, data, distill, locks, loop, pools
 from jaxdd.teachers import Teacher
 from jaxdd.types import Accuracy, DistillState, SyntheticSet, Variables
-
-Stop = Callable[[], bool]
 
 
 class Distilled(NamedTuple):
@@ -30,13 +25,7 @@ class Distilled(NamedTuple):
     compile_seconds: float
     accuracies: dict[int, dict[str, Accuracy]]   # step -> on the way
     history: list[dict]
-
-
-class Scores(NamedTuple):
-    """Accuracy of students on the distilled set and on random real images, by architecture."""
-    distilled: dict[str, Accuracy]
-    random: dict[str, Accuracy]
-    label_bytes: dict[str, int]                  # of either set
+    marks: dict[int, str] = {}                   # step of the history -> what begins there
 
 
 class Prepared(NamedTuple):
@@ -46,19 +35,27 @@ class Prepared(NamedTuple):
 
 
 def prepare(job: jobs.Job, stop: Stop) -> Prepared:
-    """The networks that plug-ins and labels need: from the cache, trained where missing."""
-    return Prepared(_proxies(job, stop) if job.models else [], teaching.prepare(job, stop))
+    """The networks that plug-ins and labels need: from files, from the cache, trained where missing."""
+    given = teaching.prepare(job, stop) if job.config.teachers.weights else None    # what may be refused comes first
+    proxies = _proxies(job, stop) if job.models else []
+    return Prepared(proxies, teaching.prepare(job, stop) if given is None else given)
 
 
 def _proxies(job: jobs.Job, stop: Stop) -> list[Variables]:
     p, recipe = job.config.proxies, build.proxy_recipe(job.config, len(job.dataset.train.labels))
-    shown, move = bar('proxies', p.count * recipe.num_steps)
-    with shown:
-        return pools.proxies(
-            jax.random.key(p.seed), build.model(p.network, job.spec, batch_statistics=True),
-            data.epochs(job.dataset.train, job.spec, batch_size=p.batch_size), recipe, count=p.count,
-            cache=jobs.cache(job.config) / 'proxies', identity=jobs.pool_identity(job),
-            steps_per_call=job.steps_per_call, callbacks=[move], should_stop=stop, log=shown.write)
+    cache, who = jobs.cache(job.config) / 'proxies', jobs.pool_identity(job)
+    folder = cache / checkpoint.fingerprint(who)
+    with locks.in_turn(folder, should_stop=stop) as mine:
+        if not mine:
+            return []
+        locks.sweep(folder)
+        shown, move = bar('proxies', p.count * recipe.num_steps)
+        with shown:
+            return pools.proxies(
+                jax.random.key(p.seed), build.model(p.network, job.spec, batch_statistics=True),
+                data.epochs(job.dataset.train, job.spec, batch_size=p.batch_size), recipe, count=p.count,
+                cache=cache, identity=who, steps_per_call=job.steps_per_call, callbacks=[move], should_stop=stop,
+                log=shown.write)
 
 
 def distil(job: jobs.Job, prepared: Prepared, workdir: pathlib.Path, stop: Stop) -> Distilled | None:
@@ -85,11 +82,12 @@ def _matched(job: jobs.Job, prepared: Prepared, workdir: pathlib.Path, stop: Sto
         weights = extra.get('weights') or weigh(job, job.method, state, feed)
         step = distill.make_step(regularized(job, job.method, weights), optimizer)
         history = History(workdir / 'history.jsonl', up_to=done)
-        clock, accuracies = Clock(extra.get('timing', (0.0, 0.0))), _known(extra.get('accuracies', {}))
+        judged = checkpoint.fingerprint(scores.identity(config, job.dataset, prepared.teachers))
+        clock, accuracies = Clock(extra.get('timing', (0.0, 0.0))), _known(extra, judged)
 
         def facts() -> dict:
             return {'weights': weights, 'accuracies': {str(at): known for at, known in accuracies.items()},
-                    'timing': clock.summary(job.steps_per_call)}
+                    'judged': judged, 'timing': clock.summary(job.steps_per_call)}
 
         shown, move = bar('distil', config.num_steps, initial=done, every=job.steps_per_call)
         callbacks = [loop.Callback(job.steps_per_call, clock.tick), move, history.callback(_history_period(job))]
@@ -103,64 +101,6 @@ def _matched(job: jobs.Job, prepared: Prepared, workdir: pathlib.Path, stop: Sto
         saved.save(int(state.step), state, facts())
     return Distilled(_decode(job, state), {'images': np.asarray(state.params['images'])}, _before(job), weights,
                      *clock.summary(job.steps_per_call), accuracies, history.rows())
-
-
-def evaluate(job: jobs.Job, prepared: Prepared, distilled: Distilled, workdir: pathlib.Path, stop: Stop) -> Scores:
-    """Students on the distilled set, and on a random real subset of the same size under the same protocol and labels.
-
-    The random subset's accuracies depend on data, protocol, teachers and seed alone, so they are kept in the cache.
-    """
-    given = functools.partial(_labelled, job, prepared.teachers)
-    labelled = given(distilled.synthetic, workdir / 'labels.npz')
-    kept = functools.partial(_kept, job, workdir)
-    scored = score(job.config, job.dataset, labelled, stop, title='students (distilled)', path=kept(labelled))
-    cached = jobs.cache(job.config) / 'random' / f'{checkpoint.fingerprint(jobs.baseline_identity(job))}.json'
-    if cached.exists():
-        print(f'random real images: the accuracies of an earlier run under the same protocol ({cached})')
-        found = json.loads(cached.read_text())
-        random = {name: Accuracy(**row) for name, row in found['accuracy'].items()}
-        return Scores(scored, random, {'distilled': labelled.label_bytes, 'random': found['label_bytes']})
-    subset = given(data.real_subset(jobs.key(job.config, jobs.RANDOM), job.dataset.train, job.spec, ipc=job.config.ipc))
-    random = score(job.config, job.dataset, subset, stop, title='students (random)', path=kept(subset))
-    if not stop():
-        report.write_results(cached, {'accuracy': random, 'label_bytes': subset.label_bytes})
-    return Scores(scored, random, {'distilled': labelled.label_bytes, 'random': subset.label_bytes})
-
-
-def _labelled(job: jobs.Job, teachers: list[Teacher], synthetic: SyntheticSet,
-              path: pathlib.Path | None = None) -> labelling.Labelled:
-    return labelling.label(jobs.key(job.config, jobs.LABELS), job.config.evaluation, job.spec, synthetic, teachers,
-                           path=path)
-
-
-def score(options, dataset: data.Dataset, labelled: labelling.Labelled, stop: Stop, *, title: str = 'students',
-          quiet: bool = False, path: pathlib.Path | None = None) -> dict[str, Accuracy]:
-    """Accuracy of the students of `options.evaluation` on one labelled set, from `options.seed`.
-
-    Args:
-        path: keeps the accuracies of the finished students, and those that it holds are not trained again.
-    """
-    config, spec, images = options.evaluation, dataset.spec, labelled.synthetic.images
-    training, testing = students.architectures(config, spec)
-    recipe = {name: students.recipe(config, images.shape[0] * images.shape[1], name) for name in training}
-    known = json.loads(path.read_text()) if path is not None and path.exists() else {}
-    keep = functools.partial(report.write_results, path) if path is not None else lambda per_seed: None
-    shown, move = bar(title, config.num_seeds * sum(one.num_steps for one in recipe.values()),
-                      initial=sum(len(known.get(name, ())) * one.num_steps for name, one in recipe.items()))
-    shown.disable = quiet
-    with shown:
-        return evaluation.evaluate(
-            jobs.key(options, jobs.STUDENTS), labelled.synthetic, dataset.test, training, labelled.supervision, recipe,
-            num_seeds=config.num_seeds, preprocess=build.preprocess(spec), tested=testing,
-            steps_per_call=jobs.steps_per_call(options), callbacks=[move], should_stop=stop, known=known,
-            keep=keep)
-
-
-def _kept(job: jobs.Job, workdir: pathlib.Path, labelled: labelling.Labelled) -> pathlib.Path:
-    """Where the accuracies of one set's finished students lie, under a name for all that determines them."""
-    set_ = zlib.crc32(np.asarray(labelled.synthetic.images).tobytes())
-    identity = {**jobs.baseline_identity(job), 'set': set_}
-    return workdir / 'students' / f'{checkpoint.fingerprint(identity)}.json'
 
 
 def require_continuable(job: jobs.Job, workdir: pathlib.Path) -> None:
@@ -188,13 +128,19 @@ def _measure(job: jobs.Job, teachers: list[Teacher], stop: Stop, accuracies: dic
              metrics: dict) -> None:
     """A callback: notes the accuracy of the set as it stands."""
     del metrics
-    measured = score(job.config, job.dataset, _labelled(job, teachers, _decode(job, state)), stop, quiet=True)
+    shown = scores.label(job, teachers, _decode(job, state))
+    measured = scores.score(job.config, job.dataset, shown, stop, quiet=True)
     if not stop():  # else not every student has finished
         accuracies[at] = measured
 
 
-def _known(rows: dict) -> dict[int, dict[str, Accuracy]]:
-    """Accuracies on the way, back from a checkpoint's JSON."""
+def _known(extra: dict, judged: str) -> dict[int, dict[str, Accuracy]]:
+    """Accuracies on the way, back from a checkpoint's JSON, if they were measured as they would be now."""
+    rows = extra.get('accuracies', {})
+    if rows and extra.get('judged') != judged:
+        print(f'the accuracies on the way up to step {max(map(int, rows))} were measured under another protocol, on '
+              'other test images or by another program: they are left out')
+        return {}
     return {int(at): {name: Accuracy(mean, std, tuple(per_seed)) for name, (mean, std, per_seed) in row.items()}
             for at, row in rows.items()}
 

@@ -13,10 +13,11 @@ updates:
 `--evaluation.learning-rate 0.01` gives all of them the papers' rate.
 """
 import functools
+from collections.abc import Sequence
 
 from experiments.build import model, once, view
 from experiments.configs.base import Evaluation, Network
-from jaxdd import augment, data, fit, losses, optimizers, relabel
+from jaxdd import augment, data, fit, losses, models, optimizers, relabel
 from jaxdd.types import Model, Recipe, Supervision
 
 DEFAULT = 0.01
@@ -78,7 +79,23 @@ def seen(evaluation: Evaluation, spec: data.Spec) -> Supervision:
 
 
 def architectures(evaluation: Evaluation, spec: data.Spec) -> tuple[dict[str, Model], dict[str, Model]]:
-    """name -> architecture, in training and in test mode."""
-    networks = {name: Network(name=name, width=evaluation.width) for name in evaluation.networks}
+    """name -> architecture, in training and in test mode.
+
+    Raises:
+        ValueError: a network that does not fit the images.
+    """
+    networks = {name: Network(name=name, width=evaluation.width, depth=depth(evaluation, name))
+                for name in evaluation.networks}
     return ({name: model(n, spec, batch_statistics=True) for name, n in networks.items()},
             {name: model(n, spec) for name, n in networks.items()})
+
+
+def depth(evaluation: Evaluation, name: str) -> int | None:
+    """Blocks of a student, where its architecture has a number of them; None = the architecture's own."""
+    return evaluation.depth if models.has_depth(name) else None
+
+
+def labels(evaluation: Evaluation, image_shape: Sequence[int]) -> dict[str, str]:
+    """name -> what tables call it: a ConvNet with its number of blocks."""
+    return {name: f'{name}, depth {depth(evaluation, name) or models.default_depth(tuple(image_shape))}'
+            if models.has_depth(name) else name for name in evaluation.networks}

@@ -1,6 +1,5 @@
 """Teachers for a run: squeezed and cached, or loaded; each tried on real images before it is used."""
 import dataclasses
-import math
 import pathlib
 import zlib
 
@@ -9,22 +8,13 @@ import jax
 from experiments import build, jobs
 from experiments.configs import Config
 from experiments.progress import bar
-from jaxdd import checkpoint, data, fit, losses, optimizers, teachers
+from jaxdd import checkpoint, data, locks, records, teachers
 from jaxdd.models import torch_weights
 from jaxdd.teachers import Teacher
 from jaxdd.types import Recipe
 
 # torchvision's IMAGENET1K_V1 weights, top-1 on the validation set
 TORCHVISION = {'resnet18_stem7': 0.69758, 'mobilenetv2_imagenet': 0.71878, 'efficientnet_b0_imagenet': 0.77692}
-
-
-def recipe(config: Config, train_size: int) -> Recipe:
-    """How a teacher is squeezed: SGD, the learning rate falling to 0 along a cosine, stepped per epoch."""
-    t = config.teachers
-    per_epoch = data.steps_per_epoch(train_size, t.batch_size)
-    rate = optimizers.cosine(t.learning_rate, max(1, math.ceil(t.epochs)), per_epoch, warmup_epochs=t.warmup_epochs)
-    return Recipe(fit.sgd(rate, momentum=t.momentum, weight_decay=t.weight_decay),
-                  max(1, math.ceil(t.epochs * per_epoch)), t.batch_size, losses.soft_cross_entropy)
 
 
 def prepare(job: jobs.Job, stop) -> list[Teacher]:
@@ -40,7 +30,7 @@ def prepare(job: jobs.Job, stop) -> list[Teacher]:
         if teacher is None:
             break
         accuracy = teachers.tried(teacher, job.dataset.train, job.spec)
-        print(f'teacher {name}: {accuracy:.1%} of {teachers.TRIED} training images')
+        print(f'teacher {name}: {accuracy:.1%} of {teachers.num_tried(job.dataset.train, job.spec)} training images')
         made.append(teacher._replace(accuracy=accuracy))
     return made
 
@@ -48,20 +38,39 @@ def prepare(job: jobs.Job, stop) -> list[Teacher]:
 def identity(job: jobs.Job, name: str) -> dict:
     """What determines a squeezed teacher: architecture, recipe, seed and data."""
     fields = dataclasses.asdict(job.config.teachers)
-    for other in ('networks', 'weights', 'checkpoint_every'):
+    for other in ('networks', 'weights', 'checkpoint_every', *(('depth',) if fields['depth'] is None else ())):
         del fields[other]
     return {'network': name, 'number': number(name), 'recipe': fields, 'feed': job.config.data.feed,
             **jobs.data_identity(job)}
 
 
 def _squeezed(job: jobs.Job, name: str, stop) -> Teacher | None:
-    config, spec = job.config, job.spec
     who = identity(job, name)
-    folder = jobs.cache(config) / 'teachers' / checkpoint.fingerprint(who)
-    how = recipe(config, len(job.dataset.train.labels))
-    known = folder / 'card.json'
-    if known.exists():
+    folder = jobs.cache(job.config) / 'teachers' / checkpoint.fingerprint(who)
+    how = build.teacher_recipe(job.config, len(job.dataset.train.labels))
+    with locks.in_turn(folder, should_stop=stop) as mine:
+        if not mine:
+            return None
+        locks.sweep(folder)
+        return _known(job, folder, name) or _new(job, folder, name, who, how, stop)
+
+
+def _known(job: jobs.Job, folder: pathlib.Path, name: str) -> Teacher | None:
+    """A teacher of the cache; one that is damaged is set aside."""
+    if not (folder / 'card.json').exists():
+        return None
+    try:
         return _own(job, folder, name)
+    except records.Damaged as error:
+        print(f'{error}; {records.set_aside(folder / "card.json")}, and it is made again')
+    except ValueError as error:
+        print(f'{error}; {records.set_aside(folder / "network")}, and the teacher is squeezed again')
+    return None
+
+
+def _new(job: jobs.Job, folder: pathlib.Path, name: str, who: dict, how: Recipe, stop) -> Teacher | None:
+    """Squeezes a teacher into its folder of the cache; None when stopped."""
+    config, spec = job.config, job.spec
     shown, move = bar(f'squeeze {name}', how.num_steps)
     with shown:
         variables = teachers.squeeze(
@@ -85,7 +94,7 @@ def number(name: str) -> int:
 def _card(job: jobs.Job, name: str, variables, accuracy: float | None = None) -> Teacher:
     spec = job.spec
     return Teacher(name, build.teacher(job.config, name, spec), variables, tuple(spec.class_names or ()),
-                   tuple(spec.mean), tuple(spec.std), accuracy)
+                   tuple(spec.mean), tuple(spec.std), spec.num_classes, accuracy)
 
 
 def _own(job: jobs.Job, folder: pathlib.Path, name: str) -> Teacher:

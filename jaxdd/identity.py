@@ -31,9 +31,14 @@ def differences(stored: Any, current: Any) -> list[str]:
     Returns:
         Lines like `'optimizer.learning_rate: stored 1.0, now 0.5'`; empty exactly when fingerprints agree.
     """
+    return [f'{path}: stored {old}, now {new}' for path, (old, new) in changes(stored, current).items()]
+
+
+def changes(stored: Any, current: Any) -> dict[str, tuple[str, str]]:
+    """Where two configurations differ: dotted path -> (stored, current) as JSON text, 'nothing' where one has none."""
     old, new = _flat(plain(stored, 'stored')), _flat(plain(current, 'current'))
-    return [f'{path}: stored {old.get(path, "nothing")}, now {new.get(path, "nothing")}'
-            for path in sorted({*old, *new}) if old.get(path) != new.get(path)]
+    return {path: (old.get(path, 'nothing'), new.get(path, 'nothing'))
+            for path in sorted({*old, *new}) if old.get(path) != new.get(path)}
 
 
 def plain(value: Any, where: str) -> Any:

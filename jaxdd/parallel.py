@@ -6,6 +6,7 @@ Without a mesh every function here leaves its argument alone.
 """
 import contextlib
 import os
+import re
 from collections.abc import Callable, Sequence
 
 import jax
@@ -27,14 +28,22 @@ def start(*, cpu_devices: int | None = None) -> None:
     Call it before the first computation; accelerators are not affected.
 
     Args:
-        cpu_devices: number of devices; by default the largest power of two within the usable cores, at most 8.
+        cpu_devices: number of devices; by default what the user's environment says (`JAX_NUM_CPU_DEVICES`, or
+            `--xla_force_host_platform_device_count` in `XLA_FLAGS`), else the largest power of two within the usable
+            cores, at most 8.
     """
     cores = min(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1, 8)
-    devices = cpu_devices or 2 ** (cores.bit_length() - 1)
+    devices = cpu_devices or _asked_for() or 2 ** (cores.bit_length() - 1)
     jax.config.update('jax_num_cpu_devices', devices)
     # XLA cuts every kernel into as many pieces as it has threads: more threads than cores make a step up to twice as
     # long. Devices that share a core are there for tests and block a thread each while they wait for the others.
     os.environ.setdefault('PJRT_NPROC', str(devices if devices <= cores else _THREADS_PER_SIMULATED_DEVICE * devices))
+
+
+def _asked_for() -> int | None:
+    """CPU devices that the user's environment asks for."""
+    flag = re.search(r'--xla_force_host_platform_device_count[= ](\d+)', os.environ.get('XLA_FLAGS', ''))
+    return int(flag[1]) if flag else int(os.environ.get('JAX_NUM_CPU_DEVICES', '0')) or None
 
 
 def mesh(num_devices: int | None = None) -> Mesh:
@@ -237,6 +246,19 @@ def _joined(x: Array) -> Array:
 def on_cpu() -> bool:
     """Whether computations run on CPU devices."""
     return jax.default_backend() == 'cpu'
+
+
+def memory() -> int:
+    """Bytes of memory that all devices have together; on a CPU those of the host."""
+    stats = [device.memory_stats() or {} for device in jax.devices()]
+    if on_cpu() or not all('bytes_limit' in one for one in stats):
+        return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    return sum(one['bytes_limit'] for one in stats)
+
+
+def first_process() -> bool:
+    """Whether this is the first of the processes that compute together, which writes for all of them."""
+    return jax.process_index() == 0
 
 
 def hardware() -> str:

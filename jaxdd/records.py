@@ -134,6 +134,8 @@ def recall(path: str | os.PathLike, schema: Schema, *, warn: Callable[[str], Non
 def set_aside(path: str | os.PathLike) -> str:
     """Renames a file or folder to `<name>.damaged`; says so."""
     path = pathlib.Path(path)
+    if not path.exists():
+        return 'it is not there'
     target = path.with_name(f'{path.name}.damaged')
     if target.is_dir():    # nothing takes the place of a folder that holds something
         shutil.rmtree(target)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from jaxdd.files import write_whole
 
+BUDGET = 6    # differences from the published budget that are listed
 COUNTED = ('image bytes', 'label bytes')
 _BLUE, _GREY = '#1f5fa8', '#8a8a8a'
 
@@ -20,7 +21,8 @@ def table(results: Mapping[str, Any]) -> str:
     header, rows = _rows(results)
     widths = [max(map(len, column)) for column in zip(header, *rows)]
     lines = [header, ['-' * width for width in widths], *rows]
-    return '\n'.join('  '.join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    text = '\n'.join('  '.join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return '\n'.join((text, *_notes(results)))
 
 
 def report(results: Mapping[str, Any]) -> str:
@@ -33,11 +35,13 @@ def report(results: Mapping[str, Any]) -> str:
             'protocol' {'name', 'epochs', 'num_seeds', ...},
             'bytes' {'images', 'labels'} of the distilled set, and {'random images', 'random labels'},
             'published' {'value', 'std', 'source'} in fractions, for the first student, or None,
+            'budget' {field: {'published', 'here'}}, where the run's differs from the published one's,
+            'students' {student: what tables call it}, 'missing' {row: why it is not there}, 'warnings' [sentences],
             'weights' {plug-in: {'value', 'source'}}, 'config' (nested), 'versions' {package: version},
             'seconds' {stage: s}, 'seconds_per_step', and 'pictures' {title: path relative to the page}.
     """
     header, rows = _rows(results)
-    parts = [f'# {_title(results)}', _markdown(header, rows), _facts(results), _pictures(results),
+    parts = [f'# {_title(results)}', _markdown(header, rows), '\n\n'.join(_notes(results)), _facts(results), _pictures(results),
              _weights(results), _seconds(results), _environment(results), _again(results),
              _settings('Protocol', results.get('protocol')),
              _settings('Configuration', results.get('config'))]
@@ -45,8 +49,8 @@ def report(results: Mapping[str, Any]) -> str:
 
 
 def curves_png(path: str | os.PathLike, history: Sequence[Mapping[str, float]],
-               accuracies: Mapping[int, Mapping[str, Any]], *,
-               random: Mapping[str, Any] | None = None) -> None:
+               accuracies: Mapping[int, Mapping[str, Any]], *, random: Mapping[str, Any] | None = None,
+               marks: Mapping[int, str] | None = None) -> None:
     """Draws every loss over the run in a panel of its own, and the accuracies measured on the way.
 
     A panel is logarithmic where the loss is positive and ranges over more than a factor of 10.
@@ -56,6 +60,8 @@ def curves_png(path: str | os.PathLike, history: Sequence[Mapping[str, float]],
         history: rows of {'step': synthetic-set updates, 'loss/<name>': value}; other metrics are not drawn.
         accuracies: {step: {student: `Accuracy` or {'mean', 'std'}}}, fractions; may be empty.
         random: {student: the same} of random real images, drawn as a horizontal line.
+        marks: {step: what begins there}, drawn as vertical lines through the losses: independent parts of a run, whose
+            curves have nothing to do with each other; '' for a line without a name.
     """
     names = sorted({name for row in history for name in row if name.startswith('loss/')})
     panels = len(names) + bool(accuracies or random)
@@ -65,7 +71,7 @@ def curves_png(path: str | os.PathLike, history: Sequence[Mapping[str, float]],
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     for name, axis in zip(names, axes):
-        _loss_panel(axis, name, [(row['step'], row[name]) for row in history if name in row])
+        _loss_panel(axis, name, [(row['step'], row[name]) for row in history if name in row], marks or {})
     if panels > len(names):
         _accuracy_panel(axes[len(names)], accuracies, random or {})
     for axis in axes[:panels]:
@@ -79,9 +85,15 @@ def curves_png(path: str | os.PathLike, history: Sequence[Mapping[str, float]],
     write_whole(path, content.getvalue())
 
 
-def _loss_panel(axis, name, points):
+def _loss_panel(axis, name, points, marks={}):
     steps, values = np.array(points, float).T
-    axis.plot(steps, values, color=_BLUE, linewidth=1, marker='o' if len(steps) < 3 else None, markersize=4)
+    starts = sorted(marks)
+    for part in np.split(np.arange(len(steps)), np.searchsorted(steps, starts, side='right')):    # no line between parts
+        axis.plot(steps[part], values[part], color=_BLUE, linewidth=1, marker='o' if len(part) < 3 else None,
+                  markersize=4)
+    for at in starts:
+        axis.axvline(at, color=_GREY, linewidth=1.2 if marks[at] else 0.5, linestyle='-' if marks[at] else ':')
+        axis.annotate(f' {marks[at]}', (at, 1), xycoords=('data', 'axes fraction'), fontsize=7, color=_GREY, va='top')
     if values.min() > 0 and values.max() > 10 * values.min():
         axis.set_yscale('log')
     axis.set_title(name.removeprefix('loss/') + ' loss', loc='left', fontsize=10)
@@ -118,6 +130,18 @@ def _title(results):
     return _name(results) + (f' on {dataset}' if dataset else '') + count
 
 
+def _notes(results):
+    """What the table cannot say: warnings, rows that are missing, and a budget other than the published one."""
+    names = {'random': 'random real images'}
+    notes = [f'WARNING: {text}.' for text in results.get('warnings') or []]
+    notes += [f'No row for {names.get(key, key)}: {why}.' for key, why in (results.get('missing') or {}).items()]
+    if results.get('published') and (budget := results.get('budget')):
+        some = [f'{field} {one["here"]} (published: {one["published"]})' for field, one in list(budget.items())[:BUDGET]]
+        more = f', and {len(budget) - BUDGET} more' if len(budget) > BUDGET else ''
+        notes.append(f'The published number has another budget: here {", ".join(some)}{more}.')
+    return notes
+
+
 def _rows(results):
     """Header and cells of the accuracy table: random first, the method last, then what was published."""
     accuracy, protocol = results.get('accuracy') or {}, results.get('protocol') or {}
@@ -125,7 +149,8 @@ def _rows(results):
     names = {'random': 'random real images', 'distilled': _name(results)}
     fixed = [str(protocol.get('name', '-')), str(protocol.get('epochs', '-'))]
     sizes = results.get('bytes') or {}
-    rows = [[names.get(key, key), student, _percent(score), str(_seeds(score, protocol)), *fixed, *_sizes(key, sizes)]
+    called = results.get('students') or {}
+    rows = [[names.get(key, key), called.get(student, student), _percent(score), str(_seeds(score, protocol)), *fixed, *_sizes(key, sizes)]
             for key in order for student, score in accuracy[key].items()]
     published, ours = results.get('published'), accuracy.get('distilled') or {}
     blank = ['-' for _ in sizes and COUNTED]
@@ -135,7 +160,8 @@ def _rows(results):
     if published and ours:
         student, score = next(iter(ours.items()))
         points = 100 * (_mean_std(score)[0] - _mean_std(published)[0])
-        rows.append(['ours - published', student, f'{points:+.2f} points', '-', '-', '-', *blank])
+        budget = ' at another budget' if results.get('budget') else ''
+        rows.append([f'ours{budget} - published', called.get(student, student), f'{points:+.2f} points', '-', '-', '-', *blank])
     header = ['training set', 'student', 'accuracy, %', 'seeds', 'protocol', 'epochs', *(COUNTED if sizes else ())]
     return header, rows
 

@@ -1,6 +1,5 @@
 """Teachers: networks squeezed from the real set, or loaded, and never used before they were tried on real images."""
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -10,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from jaxdd import checkpoint, fit, loop
+from jaxdd import checkpoint, fit, loop, records
 from jaxdd.data import Spec, class_members, normalise
-from jaxdd.files import write_whole
 from jaxdd.types import Augment, Batch, Model, PRNGKey, Recipe, Source, Stream, Variables
 
 TRIED = 1000     # real images that a teacher classifies before it is used
@@ -27,7 +25,13 @@ class Teacher(NamedTuple):
     class_names: tuple[str, ...]     # in label order; () where nobody knows
     mean: tuple[float, ...]          # per channel, of pixels in [0, 1]
     std: tuple[float, ...]
+    num_classes: int                 # Y
     accuracy: float | None = None    # on real images when it was made, fraction; None where nobody knows
+
+
+_CARD = records.fields(name=records.TEXT, class_names=records.listing(records.TEXT), mean=records.listing({'type': 'number'}),
+                       std=records.listing(records.AMOUNT), num_classes={'type': 'integer', 'minimum': 1},
+                       accuracy=records.or_none(records.FRACTION))
 
 
 def squeeze(key: PRNGKey, model: Model, feed: loop.Feed, recipe: Recipe, *, folder: pathlib.Path, identity: Mapping,
@@ -95,8 +99,7 @@ def save(path: str | pathlib.Path, teacher: Teacher) -> None:
     """Writes a teacher as a folder: its weights and a readable card with what it was trained for."""
     folder = pathlib.Path(path)
     checkpoint.save_tree(folder / 'network', teacher.variables, {'architecture': teacher.name})
-    card = {field: getattr(teacher, field) for field in ('name', 'class_names', 'mean', 'std', 'accuracy')}
-    write_whole(folder / 'card.json', (json.dumps(card, indent=2) + '\n').encode())
+    records.save(folder / 'card.json', {field: getattr(teacher, field) for field in _CARD['required']})
 
 
 def load(path: str | pathlib.Path, build: Callable[[str, int], Model]) -> Teacher:
@@ -107,18 +110,19 @@ def load(path: str | pathlib.Path, build: Callable[[str, int], Model]) -> Teache
         build: (architecture, number of classes) -> the model in test mode.
 
     Raises:
-        ValueError: no teacher there, or weights that do not fit the architecture.
+        ValueError: no teacher there, one that is damaged, or weights that do not fit the architecture.
     """
     folder = pathlib.Path(path)
-    try:
-        card = json.loads((folder / 'card.json').read_text())
-        card = {name: tuple(value) if isinstance(value, list) else value for name, value in card.items()}
-        model = build(card['name'], len(card['class_names']))
-        variables = checkpoint.load_tree(folder / 'network', jax.eval_shape(model.init, jax.random.key(0)))
-        return Teacher(model=model, variables=variables, **card)
-    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f'{folder} holds no teacher ({error}); it must be a folder that a run squeezed, with '
-                         'card.json and network') from error
+    card = records.load(folder / 'card.json', _CARD)
+    if card is None:
+        raise ValueError(f'{folder} holds no teacher: it must be a folder that a run squeezed, with card.json and '
+                         'network')
+    card = {name: tuple(value) if isinstance(value, list) else value for name, value in card.items()}
+    model = build(card['name'], card['num_classes'])
+    variables = checkpoint.load_tree(folder / 'network', jax.eval_shape(model.init, jax.random.key(0)))
+    if variables is None:
+        raise ValueError(f'{folder} holds a card.json but no network: squeeze the teacher again')
+    return Teacher(model=model, variables=variables, **card)
 
 
 def require_fitting(teacher: Teacher, spec: Spec) -> None:
@@ -128,8 +132,8 @@ def require_fitting(teacher: Teacher, spec: Spec) -> None:
         ValueError: says what the teacher has and what the data has.
     """
     names = teacher.class_names
-    if names and len(names) != spec.num_classes:
-        raise ValueError(f'the teacher {teacher.name} knows {len(names)} classes, the data {spec.name} has '
+    if teacher.num_classes != spec.num_classes:
+        raise ValueError(f'the teacher {teacher.name} knows {teacher.num_classes} classes, the data {spec.name} has '
                          f'{spec.num_classes}; squeeze a teacher on this data')
     if names and spec.class_names and tuple(names) != tuple(spec.class_names):
         at = next(i for i, pair in enumerate(zip(names, spec.class_names)) if pair[0] != pair[1])
@@ -143,7 +147,7 @@ def require_fitting(teacher: Teacher, spec: Spec) -> None:
 
 
 def tried(teacher: Teacher, source: Source, spec: Spec, *, batch_size: int = 100) -> float:
-    """A teacher's accuracy on 1,000 real images (every class alike), as a condition of its use.
+    """A teacher's accuracy on `num_tried` real images (every class alike), as a condition of its use.
 
     Args:
         teacher: see `require_fitting`, which is called first.
@@ -158,8 +162,8 @@ def tried(teacher: Teacher, source: Source, spec: Spec, *, batch_size: int = 100
             recorded one.
     """
     require_fitting(teacher, spec)
-    members, per_class = class_members(source, spec.num_classes, max(1, TRIED // spec.num_classes))
-    chosen = members[:, :per_class]
+    chosen = _tried_on(source, spec)
+    per_class = chosen.shape[1]
     predicted = np.concatenate([_predicted(teacher.model, spec, teacher.variables, jnp.asarray(source.images[part]))
                                 for part in np.array_split(chosen.ravel(), -(-chosen.size // batch_size))])
     labels = np.repeat(np.arange(spec.num_classes), per_class)
@@ -173,6 +177,17 @@ def tried(teacher: Teacher, source: Source, spec: Spec, *, batch_size: int = 100
                              f'{spec.name} correctly, its record says {teacher.accuracy:.1%}: another class order, '
                              'normalisation or image size; it is not used')
     return accuracy
+
+
+def num_tried(source: Source, spec: Spec) -> int:
+    """How many real images `tried` looks at: 1,000, fewer where a class has fewer than its part of them."""
+    return _tried_on(source, spec).size
+
+
+def _tried_on(source: Source, spec: Spec) -> np.ndarray:
+    """Indices `[Y, n]`, the first images of every class alike."""
+    members, _ = class_members(source, spec.num_classes, 1)
+    return members[:, :min(max(1, TRIED // spec.num_classes), int((members >= 0).sum(1).min()))]
 
 
 def _require_order(teacher: Teacher, predicted, labels, accuracy: float, num_classes: int) -> None:

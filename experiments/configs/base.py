@@ -117,6 +117,8 @@ class Teachers:
     """Names of jaxdd.models with batch norm; SRe2L takes one."""
     width: int | None = None
     """Channels of the first block; default: the architecture's own."""
+    depth: int | None = None
+    """Blocks of teachers that are ConvNets; default: 3, less for images under 16 pixels."""
     epochs: float = 200
     """Passes over the training set; longer squeezing makes recovery harder."""
     batch_size: int = 128
@@ -212,6 +214,8 @@ class Evaluation:
     """Architectures of the students."""
     width: int | None = None
     """Channels of the students' first block; default: the architecture's own."""
+    depth: int | None = None
+    """Blocks of students that are ConvNets; default: those of the encoder (SRe2L, INFER: of the teachers)."""
     num_seeds: int = 5
     """Students per architecture."""
     epochs: int = 1000

@@ -144,6 +144,11 @@ def class_members(source: Source, num_classes: int, per_class: int) -> tuple[np.
     return members, min(per_class, *(len(row) for row in rows))
 
 
+def class_sizes(source: Source, num_classes: int) -> np.ndarray:
+    """Images of each class, `[Y]`."""
+    return np.bincount(np.asarray(source.labels), minlength=num_classes)
+
+
 def _stratified(spec: Spec, per_class: int, images: Array, members: Array, key: PRNGKey, step: Array) -> Inputs:
     index = parallel.split(_draw(per_class, members, key, step), 1)
     return Inputs(real=parallel.split(normalise(spec, images[index]), 1))

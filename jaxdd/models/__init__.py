@@ -3,6 +3,7 @@ from jaxdd.models.alexnet import AlexNet as AlexNet
 from jaxdd.models.build import NAMES as NAMES
 from jaxdd.models.build import by_name as by_name
 from jaxdd.models.build import default_depth as default_depth
+from jaxdd.models.build import has_depth as has_depth
 from jaxdd.models.build import model as model
 from jaxdd.models.convnet import ConvNet as ConvNet
 from jaxdd.models.efficientnet import EfficientNet as EfficientNet

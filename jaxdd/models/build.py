@@ -104,6 +104,11 @@ def model(module: nn.Module, image_shape: tuple[int, int, int], *, batch_statist
     return Model(init, apply)
 
 
+def has_depth(name: str) -> bool:
+    """Whether a network of this name has a number of blocks to choose: the ConvNets."""
+    return NAMES[name][0] is ConvNet
+
+
 def default_depth(image_shape: tuple[int, int, int]) -> int:
     """Returns the ConvNet depth for an image: 3, or less where the last map would fall below 2x2 (8x8: 2)."""
     return max(1, min(3, min(image_shape[:2]).bit_length() - 2))

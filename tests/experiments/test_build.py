@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import build, command, jobs, ranges, students
+from experiments import build, command, jobs, ranges, scores, students
 from experiments.configs import base, presets
 from jaxdd import augment, data, losses
 from jaxdd.types import Observation, Outputs, Read
@@ -110,12 +110,12 @@ def test_the_message_names_the_epochs_that_are_run():
 
 def test_the_random_baseline_is_known_by_its_students_learning_rates(monkeypatch):
     job = smoke_job('--evaluation.networks convnet alexnet')
-    before = jobs.baseline_identity(job)
+    before = scores.random_identity(job)
     assert before['learning_rates'] == {'convnet': 0.01, 'alexnet': 0.03}
-    given = jobs.baseline_identity(smoke_job('--evaluation.networks convnet alexnet --evaluation.learning-rate 0.5'))
+    given = scores.random_identity(smoke_job('--evaluation.networks convnet alexnet --evaluation.learning-rate 0.5'))
     assert given['learning_rates'] == {'convnet': 0.5, 'alexnet': 0.5}
     monkeypatch.setitem(students.LEARNING_RATES, 'alexnet', 0.04)
-    after = jobs.baseline_identity(job)
+    after = scores.random_identity(job)
     assert after['learning_rates'] == {'convnet': 0.01, 'alexnet': 0.04}
     assert {**after, 'learning_rates': None} == {**before, 'learning_rates': None}
 

@@ -13,7 +13,7 @@ from experiments.configs import PRESETS
 @pytest.mark.parametrize('plugins', [(), ('cc', 'cm'), ('cmi',)])
 def test_a_preset_parses_as_it_stands(method, dataset, plugins):
     words = [method, '--dataset', dataset, '--ipc', '20', *(('--plugins', *plugins) if plugins else ())]
-    assert command.parse(words) == PRESETS[method](dataset, 20, plugins)
+    assert command.parse(words) == command._own_depth(PRESETS[method](dataset, 20, plugins))
 
 
 def test_the_defaults_are_the_papers():
@@ -113,6 +113,13 @@ def test_numbers_out_of_range_are_refused(field, value):
 def test_every_number_of_a_configuration_has_a_range():
     numbers = {name for name, kind in _leaves(command.parse(['dm'])) if kind & {int, float}}
     assert numbers == {*ranges.AT_LEAST, *ranges.ABOVE_ZERO, *ranges.BELOW_ONE, *ranges.SEEDS}
+
+
+@pytest.mark.parametrize('words, depth', [
+    ('dm', None), ('dm --encoder.depth 5', 5), ('dm --encoder.depth 5 --evaluation.depth 2', 2),
+    ('idc --dataset tiny_imagenet', 4), ('sre2l --teachers.networks convnet_bn --teachers.depth 4', 4)])
+def test_students_are_as_deep_as_the_network_that_the_images_were_made_with(words, depth):
+    assert command.parse(words.split()).evaluation.depth == depth
 
 
 def _leaves(record, path=''):

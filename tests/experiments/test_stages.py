@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import command, jobs, progress, stages, teaching, weighing
-from jaxdd import data, models
+from jaxdd import data, models, records
 
 
 def job(words=''):
@@ -62,13 +62,34 @@ def test_the_start_is_real_and_differs_by_seed():
     assert all((real == image).all((1, 2, 3)).any() for image in first[:, 0])
 
 
-def test_history_drops_what_a_resumed_run_repeats_and_a_torn_line(tmp_path):
-    path = tmp_path / 'history.jsonl'
-    path.write_text('{"step": 1, "a": 1.0}\n{"step": 2, "a": 2.0}\n{"step": 3, "a')
+def history_of(path, *steps):
+    """A history file with these steps."""
+    path.write_text(''.join(records.sealed({'step': step, 'a': float(step)}) for step in steps))
+    return path
+
+
+def test_history_drops_what_a_resumed_run_repeats_and_a_torn_line(tmp_path, capsys):
+    path = history_of(tmp_path / 'history.jsonl', 1, 2, 3)
+    path.write_text(path.read_text()[:-9])
     history = progress.History(path, up_to=1)
-    assert history.rows() == [{'step': 1, 'a': 1.0}]
+    assert history.rows() == [{'step': 1, 'a': 1.0}] and not capsys.readouterr().out
     history.callback(2).call(None, 2, {'a': np.array([1.0, 2.0])})
     assert history.rows() == [{'step': 1, 'a': 1.0}, {'step': 2, 'a': 1.5}]
+
+
+@pytest.mark.parametrize('damage', [
+    lambda text: text.replace('"a": 2.0', '"a": 7.0'), lambda text: text.replace('{"step": 2', '"step": 2'),
+    lambda text: text.replace('"step": 2', '"step": 1'), lambda text: text.replace('"a": 2.0', 'é')])
+def test_rows_that_cannot_be_right_are_dropped_with_a_word(damage, tmp_path, capsys):
+    path = history_of(tmp_path / 'history.jsonl', 1, 2, 3)
+    path.write_text(damage(path.read_text()))
+    assert [row['step'] for row in progress.History(path, up_to=9).rows()] == [1, 3]
+    assert '1 of 3 rows were damaged and are left out' in capsys.readouterr().out
+
+
+def test_rows_of_a_second_process_are_dropped(tmp_path):
+    path = history_of(tmp_path / 'history.jsonl', 1, 1, 2, 2, 3, 3)
+    assert [row['step'] for row in progress.rows_of(path)] == [1, 2, 3]
 
 
 def test_rows_come_at_whole_dispatches():
@@ -92,6 +113,18 @@ def test_stages_are_counted_and_timed(capsys):
     stages_.end()
     assert capsys.readouterr().out == '[1/2] first\n[2/2] second\n'
     assert list(stages_.seconds) == ['one', 'two'] and stages_.seconds['one'] >= 0.02
+
+
+def test_seconds_of_every_process_of_a_run_are_added_up(tmp_path):
+    path = tmp_path / 'seconds.json'
+    records.save(path, {'run': 'ab', 'seconds': {'one': 10.0, 'two': 5.0}})
+    for run, least in (('ab', 10.0), ('ab', 10.0), ('other', 0.0)):
+        one = progress.Stages(2)
+        one.begin('one', 'first')
+        one.keep(path, run)
+        one.end()
+        assert least <= one.seconds['one'] < least + 1
+    assert records.load(path, progress.SECONDS)['run'] == 'other'
 
 
 def test_a_plugin_without_a_gradient_is_said_to_change_nothing(monkeypatch, capsys):
