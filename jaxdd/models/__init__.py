@@ -4,7 +4,6 @@ from jaxdd.models.build import NAMES as NAMES
 from jaxdd.models.build import by_name as by_name
 from jaxdd.models.build import default_depth as default_depth
 from jaxdd.models.build import has_depth as has_depth
-from jaxdd.models.build import model as model
 from jaxdd.models.convnet import ConvNet as ConvNet
 from jaxdd.models.efficientnet import EfficientNet as EfficientNet
 from jaxdd.models.lenet import LeNet as LeNet
@@ -16,3 +15,4 @@ from jaxdd.models.resnet import ResNet as ResNet
 from jaxdd.models.shufflenet import ShuffleNet as ShuffleNet
 from jaxdd.models.shufflenetv2 import ShuffleNetV2 as ShuffleNetV2
 from jaxdd.models.vgg import VGG as VGG
+from jaxdd.models.wrap import model as model

@@ -1,16 +1,10 @@
-"""From Flax modules to `Model` records, and networks by name."""
+"""Networks by name."""
 import functools
-
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdd import checks
 from jaxdd.models.alexnet import AlexNet
 from jaxdd.models.convnet import ConvNet
 from jaxdd.models.efficientnet import EfficientNet
-from jaxdd.models.initial import torch_default
 from jaxdd.models.lenet import LeNet
 from jaxdd.models.mlp import MLP
 from jaxdd.models.mobilenet import MobileNetV2
@@ -18,7 +12,8 @@ from jaxdd.models.resnet import ResNet
 from jaxdd.models.shufflenet import ShuffleNet
 from jaxdd.models.shufflenetv2 import ShuffleNetV2
 from jaxdd.models.vgg import VGG
-from jaxdd.types import Array, Model, Outputs, PRNGKey, PyTree, Variables
+from jaxdd.models.wrap import model
+from jaxdd.types import Model
 
 # name -> (module class, its norm; None where it has no norm to choose)
 NAMES = {'convnet': (ConvNet, 'instance'), 'convnet_bn': (ConvNet, 'batch'), 'convnet_ln': (ConvNet, 'layer'),
@@ -46,62 +41,6 @@ NAMES = {'convnet': (ConvNet, 'instance'), 'convnet_bn': (ConvNet, 'batch'), 'co
          'efficientnet_b0_imagenet': (functools.partial(EfficientNet, form='imagenet'), None),
          'shufflenet_g2': (ShuffleNet, None), 'shufflenetv2': (ShuffleNetV2, None),
          'lenet': (LeNet, None), 'mlp': (MLP, None)}
-
-
-def _by_layer(collection: PyTree) -> dict[str, PyTree]:
-    """Turns a nested Flax collection into {'path/of/layer': its variables}."""
-    layers: dict[str, PyTree] = {}
-    for path, value in sorted(flatten_dict(collection).items()):
-        layers.setdefault('/'.join(path[:-1]), {})[path[-1]] = value
-    return layers
-
-
-def _nested(layers: dict[str, PyTree]) -> PyTree:
-    """Undoes `_by_layer`."""
-    return unflatten_dict({tuple(path.split('/')): value for path, value in layers.items()})
-
-
-def model(module: nn.Module, image_shape: tuple[int, int, int], *, batch_statistics: bool = False) -> Model:
-    """Wraps a Flax module as a pair of pure functions, its batch-norm mode fixed.
-
-    The module maps `[N, H, W, C]` to (logits, features, maps) and has the attribute `batch_statistics`.
-    `Variables.batch_stats` and `Outputs.moments` have the same keys, the paths of the batch-norm layers
-    ('stage0_block0/layer0_norm'), with `{'mean': [D], 'var': [D]}` and `Moments` behind them. `params` are
-    nested as Flax has them.
-
-    Args:
-        module: the architecture.
-        image_shape: height, width, channels.
-        batch_statistics: normalise by the batch (True, train mode) or by the running moments (False). `apply`
-            never changes running moments; see `norms.update_batch_stats`.
-
-    Returns:
-        The model; `init` and `apply` may be jitted, differentiated and mapped over keys or weights.
-
-    Raises:
-        ValueError: what the module refuses, at once; or, when applied, images of another shape.
-    """
-    module = module.clone(batch_statistics=batch_statistics)
-
-    def init(key: PRNGKey) -> Variables:
-        shapes = jax.eval_shape(module.init, key, jnp.zeros((1, *image_shape), jnp.float32))
-        running = {path: {'mean': jnp.zeros(layer['mean'].shape), 'var': jnp.ones(layer['var'].shape)}
-                   for path, layer in _by_layer(shapes.get('batch_stats', {})).items()}
-        return Variables(torch_default(key, shapes['params']), running,
-                         age=jnp.zeros((), jnp.int32), accuracy=jnp.zeros((), jnp.float32))
-
-    def apply(variables: Variables, images: Array) -> Outputs:
-        if images.ndim != 4 or images.shape[1:] != tuple(image_shape):
-            raise ValueError(f'this model takes images [N, {", ".join(map(str, image_shape))}] '
-                             f'(height, width, channels), got shape {images.shape}')
-        collections = {'params': variables.params, 'batch_stats': _nested(variables.batch_stats)}
-        (logits, features, maps), sown = module.apply(collections, images, mutable=['moments'])
-        moments = {path: layer['input'] for path, layer in _by_layer(sown.get('moments', {})).items()}
-        return Outputs(logits, features, maps, moments)
-
-    # Runs the module's own checks now rather than in the first step.
-    jax.eval_shape(lambda: init(jax.random.key(0)))
-    return Model(init, apply)
 
 
 def has_depth(name: str) -> bool:
@@ -133,7 +72,7 @@ def by_name(name: str, image_shape: tuple[int, int, int], num_classes: int, *, w
             (mobilenetv2 and efficientnet_b0 32, shufflenets 24) or units of a hidden layer (mlp 128); the other
             widths scale with it.
         depth: ConvNet blocks; None = `default_depth`.
-        batch_statistics: see `model`.
+        batch_statistics: see `wrap.model`.
         norm, activation, pooling: ConvNet variants, see `ConvNet`; `norm` overrides the name's.
         dtype: of the network's body, e.g. 'bfloat16'; outputs are float32 then.
 

@@ -38,6 +38,27 @@ def test_shapes_and_structure_are_kept_and_no_two_parameters_share_numbers():
     assert len(np.unique(numbers)) > 0.99 * len(numbers)
 
 
+def test_other_parameters_are_taken_over():
+    others = jax.tree.map(lambda shape: np.full(shape, 0.25, np.float32), SHAPES, is_leaf=lambda x: isinstance(x, tuple))
+    kept = torch_default(jax.random.key(0), others, others=others)
+    assert (kept['norm']['scale'] == 0.25).all() and (kept['norm']['bias'] == 0.25).all()
+    np.testing.assert_array_equal(kept['conv']['kernel'], drawn()['conv']['kernel'])
+    np.testing.assert_array_equal(kept['conv']['bias'], drawn()['conv']['bias'])
+
+
+def test_a_bias_of_several_axes_says_which_axes_are_outputs():
+    heads = {'query': {'kernel': np.zeros((64, 4, 16), np.float32), 'bias': np.ones((4, 16), np.float32)},
+             'local': {'kernel': np.zeros((3, 5, 9, 2), np.float32), 'bias': np.ones((3, 5, 2), np.float32)}}
+    params = torch_default(jax.random.key(0), heads, others=heads)
+    assert 0.12 < np.abs(params['query']['kernel']).max() <= 0.125    # 1 / sqrt(64)
+    assert (params['local']['kernel'] == 0).all() and (params['local']['bias'] == 1).all()
+
+
+def test_dtypes_are_kept():
+    half = {'dense': {'kernel': np.zeros((4, 2), jax.numpy.bfloat16)}}
+    assert torch_default(jax.random.key(0), half)['dense']['kernel'].dtype == jax.numpy.bfloat16
+
+
 def test_the_key_decides():
     assert (drawn(1)['dense']['kernel'] == drawn(1)['dense']['kernel']).all()
     assert (drawn(1)['dense']['kernel'] != drawn(2)['dense']['kernel']).any()
