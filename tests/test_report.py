@@ -53,6 +53,26 @@ def test_without_published_there_is_no_difference():
     assert '± ' not in report.table({'published': {'value': 0.5}})
 
 
+def test_a_difference_to_another_budget_says_so():
+    budget = {'num_steps': {'published': '20000', 'here': '10'}}
+    for text in (report.table({**RESULTS, 'budget': budget}), report.report({**RESULTS, 'budget': budget})):
+        assert 'ours at another budget - published' in text
+        assert 'The published number has another budget: here num_steps 10 (published: 20000).' in text
+    assert 'another budget' not in report.table({**RESULTS, 'budget': {}})
+    many = {str(i): {'published': '1', 'here': '2'} for i in range(9)}
+    assert ', and 3 more.' in report.table({**RESULTS, 'budget': many})
+    assert 'another budget' not in report.table({**RESULTS, 'budget': budget, 'published': None})
+
+
+def test_warnings_and_missing_rows_stand_below_the_table():
+    results = {**RESULTS, 'warnings': ['the distilled pixels reach 6e+29'], 'missing': {'random': 'too few', 'vgg11': 'x'},
+               'students': {'convnet': 'convnet, depth 3'}}
+    for text in (report.table(results), report.report(results)):
+        for words in ('WARNING: the distilled pixels reach 6e+29.', 'No row for random real images: too few.',
+                      'No row for vgg11: x.', 'convnet, depth 3'):
+            assert words in text
+
+
 def test_the_table_is_aligned():
     lines = report.table(RESULTS).splitlines()
     assert len(lines) == 7 and set(lines[1]) == {'-', ' '}
@@ -69,6 +89,16 @@ def test_curves_have_a_panel_per_loss(tmp_path):
     assert (image.format, image.size) == ('PNG', (1638, 390))
     report.curves_png(path, history, {})
     assert Image.open(path).size == (1092, 390)
+
+
+def test_parts_of_a_run_are_marked_and_not_joined():
+    from matplotlib.figure import Figure
+    axis = Figure().subplots()
+    report._loss_panel(axis, 'loss/x', [(s, 1.0 * s) for s in range(1, 9)], {0: 'resnet18', 2: '', 4: 'convnet_bn'})
+    drawn = [line.get_xdata().tolist() for line in axis.lines if len(line.get_xdata()) and not line.get_xdata()[0] % 1
+             and line.get_color() == report._BLUE]
+    assert [xs for xs in drawn if xs] == [[1, 2], [3, 4], [5, 6, 7, 8]]
+    assert [text.get_text().strip() for text in axis.texts] == ['resnet18', '', 'convnet_bn']
 
 
 def test_curves_of_little_or_nothing(tmp_path):

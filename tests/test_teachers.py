@@ -23,7 +23,7 @@ def squeezed(folder, **options):
 def teacher(tmp_path_factory):
     spec = DATASET.spec
     return teachers.Teacher('convnet_bn', NET, squeezed(tmp_path_factory.mktemp('t')), NAMES, tuple(spec.mean),
-                            tuple(spec.std))
+                            tuple(spec.std), 3)
 
 
 def spec(**changes):
@@ -52,12 +52,46 @@ def test_a_teacher_comes_back_with_its_card(teacher, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, found.variables, teacher.variables)
 
 
-@pytest.mark.parametrize('content', [None, '{', '{"name": "convnet_bn"}', '[]'])
-def test_a_folder_without_a_teacher_is_refused(tmp_path, content):
+def test_a_teacher_of_classes_without_names_comes_back(teacher, tmp_path):
+    teachers.save(tmp_path / 't', teacher._replace(class_names=()))
+    asked = []
+    found = teachers.load(tmp_path / 't', lambda name, num_classes: asked.append(num_classes) or NET)
+    assert asked == [3] == [found.num_classes] and found.class_names == ()
+    teachers.require_fitting(found, DATASET.spec)
+    with pytest.raises(ValueError, match='knows 3 classes, the data fake has 4'):
+        teachers.require_fitting(found, DATASET.spec._replace(num_classes=4))
+
+
+@pytest.mark.parametrize('content, message', [
+    (None, 'holds no teacher'), ('{', 'card.json is damaged'), ('{"name": "convnet_bn"}', 'no checksum'),
+    ('[]', 'no checksum')])
+def test_a_folder_without_a_teacher_is_refused(tmp_path, content, message):
     if content is not None:
         (tmp_path / 'card.json').write_text(content)
-    with pytest.raises(ValueError, match='holds no teacher'):
+    with pytest.raises(ValueError, match=message):
         teachers.load(tmp_path, lambda name, num_classes: NET)
+
+
+@pytest.mark.parametrize('old, new', [('0.5', '0.9'), ('"num_classes": 3', '"num_classes": 2'), ('ant', 'ent')])
+def test_a_card_on_which_something_has_changed_is_not_believed(teacher, tmp_path, old, new):
+    teachers.save(tmp_path, teacher._replace(accuracy=0.5))
+    card = tmp_path / 'card.json'
+    card.write_text(card.read_text().replace(old, new, 1))
+    with pytest.raises(ValueError, match='card.json is damaged or no record of this program: its checksum says'):
+        teachers.load(tmp_path, lambda name, num_classes: NET)
+
+
+def test_a_card_without_its_network_is_refused(teacher, tmp_path):
+    teachers.save(tmp_path, teacher)
+    (tmp_path / 'network').rename(tmp_path / 'gone')
+    with pytest.raises(ValueError, match='a card.json but no network'):
+        teachers.load(tmp_path, lambda name, num_classes: NET)
+
+
+def test_as_many_images_are_told_as_were_tried():
+    assert teachers.num_tried(DATASET.train, DATASET.spec) == len(DATASET.train.labels) == 60
+    digits = data.load('digits')
+    assert teachers.num_tried(digits.train, digits.spec) == 10 * 100
 
 
 def test_its_accuracy_is_that_on_real_images(teacher):
@@ -86,7 +120,8 @@ def test_few_images_per_class_are_judged_by_the_recorded_accuracy(teacher):
 
 
 def test_an_untrained_teacher_is_not_taken_for_a_misnumbered_one():
-    fresh = teachers.Teacher('convnet_bn', NET, NET.init(jax.random.key(3)), NAMES, DATASET.spec.mean, DATASET.spec.std)
+    fresh = teachers.Teacher('convnet_bn', NET, NET.init(jax.random.key(3)), NAMES, DATASET.spec.mean, DATASET.spec.std,
+                             3)
     assert 0 <= teachers.tried(fresh, DATASET.train, spec()) <= 1
 
 

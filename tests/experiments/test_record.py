@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from experiments import record
+from experiments import command, jobs, record, stages
 
 
 def test_a_folder_is_made_and_left_empty(tmp_path):
@@ -24,6 +24,25 @@ def test_a_folder_that_refuses_files(tmp_path, monkeypatch):
     monkeypatch.setattr(record.tempfile, 'TemporaryFile', refuse)
     with pytest.raises(ValueError, match=r'cannot be written \(Permission denied\); give another with --cache-dir'):
         record.require_writable(tmp_path, 'cache_dir')
+
+
+@pytest.mark.parametrize('words, fields', [
+    ('', []), ('--num-steps 10 --workdir x --seed 3 --keep 5 --num-devices 1', ['num_steps']),
+    ('--evaluation.epochs 5 --data.per-class 4', ['data.per_class', 'evaluation.epochs'])])
+def test_where_a_budget_is_not_the_published_one(words, fields):
+    found = record.budget(command.parse(f'dm --dataset cifar10 {words}'.split()))
+    assert list(found) == fields
+    if 'num_steps' in fields:
+        assert found['num_steps'] == {'published': '20000', 'here': '10'}
+
+
+@pytest.mark.parametrize('value, warned', [(1.0, False), (200.0, False), (6e29, True)])
+def test_absurd_pixels_are_a_warning(value, warned):
+    job = jobs.load(command.parse('dm --dataset digits --ipc 1 --smoke'.split()))
+    images = job.initial.images.at[0, 0, 0, 0, 0].set(value)
+    distilled = stages.Distilled(job.initial._replace(images=images), {}, None, {}, 0.0, 0.0, {}, [])
+    warnings = record._warnings(job, distilled)
+    assert bool(warnings) == warned and (not warned or 'pixels reach 2.3e+29' in warnings[0])
 
 
 def test_the_commit_names_changes(monkeypatch, tmp_path):

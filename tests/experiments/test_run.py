@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdd import locks
+
 SMOKE = 'dm --dataset digits --ipc 1 --plugins cc cm cmi --smoke --evaluation.every 1 --steps-per-call 1'
 FILES = ('results.json', 'report.md', 'grid.png', 'curves.png', 'distilled.npz', 'history.jsonl')
 
@@ -90,6 +92,36 @@ def test_again_does_nothing_again(done, results, main, images, capsys):
     again = json.loads((done / 'results.json').read_text())
     for kept in ('accuracy', 'weights', 'on_the_way', 'seconds_per_step'):
         assert again[kept] == results[kept]
+
+
+@pytest.mark.parametrize('old, new', [('0.', '9.'), ('"convnet"', '"convmet"'), (']', '')])
+def test_damaged_accuracies_are_named_and_measured_again(done, results, main, capsys, old, new):
+    kept = sorted((done / 'students').glob('*.json')) + sorted((done.parent / 'cache' / 'random').glob('*.json'))
+    assert len(kept) == 3    # of the distilled and the random set, and of the random set for every run
+    for path in kept:
+        path.write_text(path.read_text().replace(old, new, 1))
+    assert main(SMOKE, done) == 0
+    printed = capsys.readouterr().out
+    assert all(f'{path} is damaged' in printed and f'renamed to {path.name}.damaged' in printed for path in kept)
+    assert json.loads((done / 'results.json').read_text())['accuracy'] == results['accuracy']
+
+
+def test_the_table_says_how_deep_the_students_are(done, results):
+    assert results['students'] == {'convnet': 'convnet, depth 2'}
+    assert '| random real images | convnet, depth 2 |' in (done / 'report.md').read_text()
+
+
+def test_a_second_process_in_the_same_workdir_is_refused(done, refused):
+    with locks.alone(done):
+        assert f'works in {done}; wait until it ends, or choose another folder' in refused(SMOKE, done)
+
+
+def test_what_a_kill_left_behind_is_gone_after_the_next_run(done, main):
+    rests = [done / '.curves.png.28894', done / 'students' / '.ab.json.3', done / 'checkpoints' / '.config.json.7']
+    for path in rests:
+        path.write_text('half')
+    assert main(SMOKE, done) == 0
+    assert not any(path.exists() for path in rests)
 
 
 def test_fewer_steps_than_are_done_are_refused(done, refused):
