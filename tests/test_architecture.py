@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-LAYERS = (('types', 'checks', 'identity', 'files'),
+LAYERS = (('types', 'checks', 'identity', 'files', 'npz'),
           ('losses', 'augment', 'models', 'data', 'parallel', 'checkpoint', 'loop', 'tiles', 'clustering',
            'optimizers'),
           ('networks', 'pools', 'fit', 'parametrizations', 'terms', 'relabel', 'matching', 'representative', 'rded',
