@@ -7,7 +7,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = (('types', 'checks', 'identity', 'files', 'npz'),
           ('losses', 'augment', 'models', 'data', 'parallel', 'checkpoint', 'loop', 'tiles', 'clustering',
-           'optimizers'),
+           'optimizers', 'pictures'),
           ('networks', 'pools', 'fit', 'parametrizations', 'terms', 'relabel', 'matching', 'representative', 'rded',
            'replay', 'recovery', 'teachers'),
           ('methods', 'regularizers'),
