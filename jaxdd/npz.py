@@ -2,6 +2,7 @@
 import io
 import math
 import os
+import struct
 import zipfile
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -10,6 +11,7 @@ import numpy as np
 
 DEFLATE = 1032    # no deflated byte becomes more bytes than this
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+END = struct.Struct('<4s4H2LH')    # of a zip file, before its comment
 T = TypeVar('T')
 
 
@@ -52,7 +54,19 @@ def names(path: str | os.PathLike, *, advice: str) -> list[str]:
 def _opened(path: str | os.PathLike, advice: str) -> zipfile.ZipFile:
     if not os.path.lexists(path):
         raise ValueError(f'{path} does not exist; {advice}')
-    return _attempt(f'{path} cannot be read as npz', advice, zipfile.ZipFile, path)
+    return _attempt(f'{path} cannot be read as npz', advice, _whole, path)
+
+
+def _whole(path: str | os.PathLike) -> zipfile.ZipFile:
+    """A zip file whose directory lists as many entries as its end counts: a damaged directory hides some silently."""
+    archive = zipfile.ZipFile(path)
+    with open(path, 'rb') as file:
+        file.seek(-END.size - len(archive.comment), os.SEEK_END)
+        counted = END.unpack(file.read(END.size))[4]
+    if counted != len(archive.infolist()):
+        archive.close()
+        raise ValueError(f'it counts {counted} arrays, but lists {len(archive.infolist())}')
+    return archive
 
 
 def _attempt(failed: str, advice: str, function: Callable[..., T], *args) -> T:

@@ -143,7 +143,8 @@ def test_a_file_that_keeps_to_the_schema_is_read_whoever_wrote_it(tmp_path, chan
     ({'class_names': np.array('ab')}, "class_names must be 2 texts, got 'ab'"),
     ({'class_names': np.array(['a', 'b', 'c'])}, '2 classes of images but 3 class names'),
     ({'class_names': np.array(['a', 'a'])}, "class_names must differ, got 'a' more than once"),
-    *(({'info': np.array(text)}, 'info must be ') for text in ('[]', 'null', '"text"', '', '{"x": NaN}', '[' * 10 ** 5)),
+    *(({'info': np.array(text)}, 'info must be ')
+      for text in ('[]', 'null', '"text"', '', '{"x": NaN}', '[' * 10 ** 5)),
     ({'info': np.array(['{}'])}, 'info must be the JSON text of an object'),
     ({'stored_natural': FIELDS['images_uint8']}, r'stored_natural must be \[2, k, ...\] uint8 .* k .M \+ 1. = 3, got'),
     ({'stored_natural': ONE[:, :1]}, 'stored_natural must be .* got float32'),

@@ -55,7 +55,7 @@ def test_every_damage_is_refused_by_name_or_harmless(path, damage):
     ('notes.txt', b'text', 'notes.txt cannot be read .it is no array'),
     ('x.npy', b'', 'x cannot be read'),
     ('x.npy', b'\x93NUMPY\x02\x00' + struct.pack('<I', 10 ** 9) + b'(' * 20_000, 'x cannot be read .it is no array'),
-    ('x.npy', header((10 ** 12, 32, 32, 3)), r'x cannot be read .its header claims an array \(1000000000000, 32, 32, 3'),
+    ('x.npy', header((10 ** 12, 32, 32, 3)), r'x cannot be read .its header claims an array \(10{12}, 32, 32'),
     ('x.npy', header((2, -3)), 'x cannot be read .its header claims'),
     ('x.npy', header((2,)) + b'abc', 'x cannot be read .its header claims')])
 def test_what_is_no_array_or_claims_too_much_is_refused(tmp_path, member, content, message):

@@ -85,8 +85,8 @@ def test_saved_and_loaded(tmp_path, top_k):
 def test_what_is_not_a_replay_is_refused(tmp_path):
     np.savez(tmp_path / 'other.npz', x=np.ones(3))
     (tmp_path / 'text.npz').write_text('labels')
-    for name, message in {'other': r'holds no recorded labels \(it lacks about, key, logits\)', 'text': 'cannot be read',
-                          'absent': 'does not exist'}.items():
+    for name, message in {'other': r'holds no recorded labels \(it lacks about, key, logits\)',
+                          'text': 'cannot be read', 'absent': 'does not exist'}.items():
         with pytest.raises(ValueError, match=f'{name}.npz {message}.*; delete the file and label again'):
             replay.load(tmp_path / f'{name}.npz')
 
@@ -97,7 +97,8 @@ KEPT = {'key': np.zeros(2, np.uint32), 'logits': np.zeros((3, 4, 2), np.float16)
 
 
 @pytest.mark.parametrize('about, changes, message', [
-    ([], {}, 'list'), ({'prng': 'dice'}, {}, 'unrecognized PRNG'), ({'batch_size': 0}, {}, 'batch_size must be at least'),
+    ([], {}, 'list'), ({'prng': 'dice'}, {}, 'unrecognized PRNG'),
+    ({'batch_size': 0}, {}, 'batch_size must be at least'),
     ({'more': 1}, {}, 'unexpected keyword'), ({}, {'key': np.zeros(3, np.uint32)}, 'key data'),
     ({}, {'logits': np.zeros((3, 4))}, 'logits must be .* got float64 of shape .3, 4.'),
     ({}, {'rest': None}, 'classes and rest belong together'),

@@ -49,7 +49,7 @@ def read_folder(root: str | pathlib.Path, *, image_size: int | None = None, lazy
             that cannot be read, different sizes without `image_size`, an `image_size` below 1, or an unknown
             `resize`. Of images that stay on disk, what is wrong with one shows when it is decoded.
     """
-    root = pathlib.Path(root).expanduser()
+    root = pathlib.Path(os.path.expanduser(root))
     if image_size is not None and image_size < 1:
         raise ValueError(f'image_size must be at least 1 pixel, got {image_size}')
     if not (root / 'train').is_dir():

@@ -72,7 +72,7 @@ class FolderImages:
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         raise ValueError(f'the {len(self)} images in {self.root} lie on disk and were asked for as one array of '
                          f'{self.nbytes / 2 ** 30:.3g} GiB; use a feed that reads them batch by batch (data.streamed, '
-                         'data.epochs_stream; --data.feed host), or hold them in memory (data.load(..., lazy=False))')
+                         'data.epochs_stream), or hold them in memory (data.load(..., lazy=False))')
 
     def read(self, index: int) -> np.ndarray:
         """Decodes one image, `[H, W, 3]` uint8.
@@ -84,8 +84,7 @@ class FolderImages:
         image = opened(self._path(index), lambda image: resized(image, size, self.resize))
         if image.shape != self.shape[1:]:
             raise ValueError(f'{self._path(index)} is {image.shape[1]}x{image.shape[0]} pixels, but the first image is '
-                             f'{size[1]}x{size[0]}; pass image_size (--data.image-size) to bring all images to one '
-                             'size')
+                             f'{size[1]}x{size[0]}; pass image_size to bring all images to one size')
         return image
 
     def crop(self, index: int, draws: np.ndarray, size: tuple[int, int], scale: tuple[float, float]) -> np.ndarray:

@@ -166,7 +166,7 @@ def test_labels_that_are_damaged_or_none_are_refused(tmp_path, damage):
     made = SyntheticSet(np.zeros((4, 2, 8, 8, 1)), np.zeros((4, 2, 4)))
     labelling.save_static(path, logits)
     assert damage(path, lambda: labelling.load_static(path, made)) > 100
-    for content, message in (({'x': logits}, 'holds no static labels'), ({'static': np.array('text')}, 'holds no static'),
+    for content, message in (({'x': logits}, 'holds no static labels'), ({'static': np.array('text')}, 'holds no'),
                              ({'static': logits * np.nan}, 'holds labels that are not finite')):
         np.savez(path, **content)
         with pytest.raises(ValueError, match=f'labels.npz {message}.*; run the set.s own command again'):
