@@ -106,7 +106,10 @@ def _test_files(root: pathlib.Path, names: tuple[str, ...]) -> Files:
 
 
 def _annotated_files(folder: pathlib.Path, names: tuple[str, ...]) -> Files:
-    lines = (folder / ANNOTATIONS).read_text().splitlines()
+    try:
+        lines = (folder / ANNOTATIONS).read_text(encoding='utf-8').splitlines()
+    except ValueError as error:
+        raise ValueError(f'{folder / ANNOTATIONS}: cannot be read as text ({error})') from error
     rows = [line.split('\t') for line in lines if line.strip()]
     for number, row in enumerate(rows, 1):
         if len(row) < 2:

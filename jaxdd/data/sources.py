@@ -23,6 +23,7 @@ from jaxdd.types import Source
 DATA_DIR = '~/tensorflow_datasets'
 ACCEPTED = (f'a data set is a name of the table (cifar10, ...), an .npz file with {", ".join(KEYS)}, or an '
             'image folder with train/<class>/* and test/<class>/*')
+AGAIN = 'delete the folder and prepare it again'
 READ_AT_ONCE = 1000
 MEASURED = 1000    # images that mean and std are measured on where the set stays on disk
 TEST_RESIZE = {'imagenet': 'margin'}    # the view on which published teachers' accuracies are measured
@@ -105,9 +106,17 @@ def prepared_folder(name: str, data_dir: str | os.PathLike) -> pathlib.Path | No
 
 
 def file_format(folder: pathlib.Path) -> str:
-    """Tells how TensorFlow Datasets stored a data set; only 'array_record' can be read here."""
-    # Old preparations do not say; TFRecord was the only format then.
-    return json.loads((folder / 'dataset_info.json').read_text()).get('fileFormat', 'tfrecord')
+    """Tells how TensorFlow Datasets stored a data set; only 'array_record' can be read here.
+
+    Raises:
+        ValueError: its description there is damaged.
+    """
+    path = folder / 'dataset_info.json'
+    try:
+        info = {**json.loads(path.read_text(encoding='utf-8'))}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f'{path} cannot be read ({error}); {AGAIN}') from error
+    return info.get('fileFormat', 'tfrecord')    # old preparations do not say; it was the only format then
 
 
 def _require_data(name: str, path: pathlib.Path) -> None:
@@ -210,8 +219,11 @@ def _opened(row: specs.Spec, data_dir: pathlib.Path) -> tuple[specs.Spec, Any, p
         raise ValueError(f'{folder} holds {row.name} as {file_format(folder)}, but only array_record can be '
                          f'read without TensorFlow; prepare it in another folder: {command} <dir>')
     import tensorflow_datasets as tfds
-    builder = tfds.builder_from_directory(folder)
-    names = row.class_names or tuple(builder.info.features['label'].names)
+    try:
+        builder = tfds.builder_from_directory(folder)
+        names = row.class_names or tuple(builder.info.features['label'].names)
+    except Exception as error:    # of many kinds, from protobuf's to AttributeError
+        raise ValueError(f'{folder}: its description cannot be read ({error}); {AGAIN}') from error
     return row._replace(class_names=names), builder, folder
 
 
@@ -229,9 +241,8 @@ def _read_split(builder: Any, folder: pathlib.Path, split: str, read: Callable[[
                 for example in records.__getitems__(ids):
                     images.append(read(example['image']))
                     labels.append(example['label'])
-        except (OSError, RuntimeError, ValueError, IndexError, KeyError) as error:
-            raise ValueError(f'{folder}: split {split!r} cannot be read ({error}); '
-                             'delete the folder and prepare it again') from error
+        except Exception as error:    # of many kinds: of the records, of what is in them, of the images in that
+            raise ValueError(f'{folder}: split {split!r} cannot be read ({error}); {AGAIN}') from error
     return images, np.array(labels, np.int32)
 
 

@@ -129,6 +129,19 @@ def test_another_file_format_is_refused(tmp_path):
             data.load('cifar10', data_dir=tmp_path)
 
 
+@pytest.mark.parametrize('file, content, message', [
+    ('dataset_info.json', b'[]', 'dataset_info.json cannot be read .*; delete the folder and prepare it again'),
+    ('dataset_info.json', b'{"fileFormat"', 'dataset_info.json cannot be read'),
+    ('dataset_info.json', bytes([255]), 'dataset_info.json cannot be read'),
+    ('dataset_info.json', b'{"fileFormat": "array_record", "splits": 3}', '3.0.2: its description cannot be read'),
+    ('features.json', b'{}', '3.0.2: its description cannot be read .*; delete the folder and prepare it again')])
+def test_a_damaged_description_is_refused(tiny_cifar10, tmp_path, file, content, message):
+    shutil.copytree(tiny_cifar10[0] / 'cifar10', tmp_path / 'cifar10')
+    (tmp_path / 'cifar10' / '3.0.2' / file).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        data.load('cifar10', data_dir=tmp_path)
+
+
 def test_lost_files_are_named(tiny_cifar10, tmp_path):
     shutil.copytree(tiny_cifar10[0] / 'cifar10', tmp_path / 'cifar10')
     next(tmp_path.glob('cifar10/3.0.2/*test.array_record*')).unlink()
