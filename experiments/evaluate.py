@@ -221,6 +221,8 @@ def _fitting(options: Options, spec: data.Spec) -> tuple[Options, dict[str, str]
 def _images_per_class(given: Given) -> int:
     """How many the set counts as: what its run was asked for, else what is stored."""
     stored = given.about.get('stored', given.synthetic.images)
+    if isinstance(stored, dict):    # INFER's natural images, SRe2L's pixels
+        stored = next(array for name, array in stored.items() if name in ('natural', 'images'))
     return given.made.get('ipc') or stored.shape[1]
 
 

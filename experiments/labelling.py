@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments import students
 from experiments.configs.base import Evaluation
-from jaxdd import data, relabel, replay
+from jaxdd import data, npz, relabel, replay
 from jaxdd.files import write_whole
 from jaxdd.teachers import Teacher
 from jaxdd.types import Supervision, SyntheticSet
@@ -65,8 +65,8 @@ def _replayed(key, evaluation: Evaluation, synthetic: SyntheticSet, view: Superv
 
 
 def _checked(path: pathlib.Path, view: Supervision, synthetic: SyntheticSet, num_steps: int) -> replay.Replay:
+    recorded = replay.load(path)
     try:
-        recorded = replay.load(path)
         replay.check(recorded, view, synthetic, num_steps=num_steps)
         return recorded
     except ValueError as error:
@@ -84,16 +84,17 @@ def load_static(path: pathlib.Path, synthetic: SyntheticSet) -> np.ndarray:
     """Reads what `save_static` wrote for a set.
 
     Raises:
-        ValueError: no such file, or logits of another set.
+        ValueError: no such file, a damaged one, or logits of another set.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            logits = file['static'].astype(np.float32)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f'{path} holds no static labels ({error}); run the set\'s own command again') from error
+    again = 'run the set\'s own command again'
+    logits = npz.read(path, ('static',), advice=again).get('static')
+    if logits is None or logits.dtype.kind != 'f':
+        raise ValueError(f'{path} holds no static labels; {again}')
     if logits.shape != synthetic.labels.shape:
-        raise ValueError(f'{path} holds labels {logits.shape}, the set has {synthetic.labels.shape}')
-    return logits
+        raise ValueError(f'{path} holds labels {logits.shape}, the set has {synthetic.labels.shape}; {again}')
+    if not np.isfinite(logits).all():
+        raise ValueError(f'{path} holds labels that are not finite; {again}')
+    return logits.astype(np.float32)
 
 
 def storable_bytes(evaluation: Evaluation, num_images: int, num_classes: int) -> int:

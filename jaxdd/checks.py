@@ -39,7 +39,7 @@ def labelled_images(images: Any, labels: Any, num_classes: int, *, where: str) -
     """
     images = images if hasattr(images, 'dtype') else np.asanyarray(images)    # files are not decoded for this
     labels = np.asanyarray(labels)
-    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape[1:]:
         raise ValueError(f'{where}: images must be [N, height, width, 1 or 3], got shape {images.shape}')
     if images.dtype != np.uint8:
         raise ValueError(f'{where}: images must be uint8 in 0..255, got {images.dtype}; '
@@ -50,7 +50,7 @@ def labelled_images(images: Any, labels: Any, num_classes: int, *, where: str) -
         raise ValueError(f'{where}: labels must be integers, got {labels.dtype}')
     if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
         raise ValueError(f'{where}: labels must lie in 0..{num_classes - 1}, got {labels.min()}..{labels.max()}')
-    counts = np.bincount(labels, minlength=num_classes)
+    counts = np.bincount(labels.astype(np.int64), minlength=num_classes)    # uint64 does not count
     if (counts == 0).any():
         raise ValueError(f'{where}: class {int(np.argmin(counts))} has no images; every class needs at least one')
 

@@ -9,7 +9,6 @@ import functools
 import io
 import json
 import os
-import zipfile
 import zlib
 from typing import NamedTuple
 
@@ -17,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd import checks, relabel
+from jaxdd import checks, npz, relabel
 from jaxdd.files import write_whole
 from jaxdd.types import Array, Batch, PRNGKey, Supervision, SyntheticSet
+
+ADVICE = 'delete the file and label again'
 
 
 class MadeWith(NamedTuple):
@@ -117,6 +118,10 @@ def check(replay: Replay, view: Supervision, synthetic: SyntheticSet, *, num_ste
     if num_steps > len(replay.logits):
         raise ValueError(f'labels of {len(replay.logits)} mini-batches were recorded, the training has {num_steps}: '
                          'train for fewer steps, or label again')
+    num_classes = synthetic.labels.shape[-1]
+    if replay.classes is not None and replay.classes.max() >= num_classes:
+        raise ValueError(f'labels of class {replay.classes.max()} were recorded, the set has {num_classes} classes: '
+                         'label again')
     old = replay.made_with
     key = jax.random.wrap_key_data(jnp.asarray(replay.key), impl=old.prng)
     new = _made_with(key, view, synthetic, replay.batch_size, len(replay.logits))
@@ -148,15 +153,19 @@ def load(path: str | os.PathLike) -> Replay:
     """Reads what `save` wrote; no code of the file runs.
 
     Raises:
-        ValueError: a file that is absent, damaged or something else.
+        ValueError: a file that is absent, damaged or something else, or fields that do not belong together.
     """
+    fields = npz.read(path, ('about', 'key', 'logits', 'classes', 'rest'), advice=ADVICE)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file['about']))
-            return Replay(file['key'], about.pop('batch_size'), file['logits'], file.get('classes'), file.get('rest'),
-                          MadeWith(**about))
-    except (OSError, EOFError, KeyError, TypeError, AttributeError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f'{path} holds no recorded labels ({error}); label again') from error
+        if missing := [name for name in ('about', 'key', 'logits') if name not in fields]:
+            raise ValueError(f'it lacks {", ".join(missing)}')
+        about = {**json.loads(str(fields['about']))}
+        found = Replay(fields['key'], about.pop('batch_size'), fields['logits'], fields.get('classes'),
+                       fields.get('rest'), MadeWith(**about))
+        _require_whole(found)
+        return found
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise ValueError(f'{path} holds no recorded labels ({error}); {ADVICE}') from error
 
 
 def _replayed(view: Supervision, own_key: PRNGKey, stored: tuple, key: PRNGKey, step: Array, synthetic: SyntheticSet,
@@ -223,3 +232,22 @@ def _require_counts(num_classes: int, top_k: int | None, **counts: int) -> None:
     if top_k is not None and not 1 <= top_k < num_classes:
         raise ValueError(f'top_k must be between 1 and {num_classes - 1}, one less than the classes, got {top_k}; '
                          'leave it out to keep every logit')
+
+
+def _require_whole(replay: Replay) -> None:
+    """Refuses fields that `record` never returns together."""
+    logits, classes, rest = replay.logits, replay.classes, replay.rest
+    jax.random.wrap_key_data(jnp.asarray(replay.key), impl=replay.made_with.prng)    # raises where it is none
+    if not isinstance(replay.batch_size, int) or replay.batch_size < 1:
+        raise ValueError(f'batch_size must be at least 1, got {replay.batch_size!r}')
+    if logits.ndim != 3 or not logits.size or logits.dtype not in (np.float16, np.float32):
+        raise ValueError('logits must be [S, b, k] float16 or float32, at least one, got '
+                         f'{logits.dtype} of shape {logits.shape}')
+    if (classes is None) != (rest is None):
+        raise ValueError('classes and rest belong together, it has one of them')
+    if classes is not None and (classes.shape != logits.shape or classes.dtype != np.uint16
+                                or rest.shape != logits.shape[:2] or rest.dtype != logits.dtype):
+        raise ValueError(f'classes must be {logits.shape} uint16 and rest {logits.shape[:2]} {logits.dtype}, got '
+                         f'{classes.dtype} of shape {classes.shape} and {rest.dtype} of shape {rest.shape}')
+    if not np.isfinite(logits).all() or rest is not None and not np.isfinite(rest).all():
+        raise ValueError('its labels are not all finite')

@@ -47,3 +47,29 @@ def x64():
     """Runs one test in float64."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def damage():
+    """damage(path, read): spoils a file in 200 ways; each reading gives what it gave, or a ValueError that names it.
+
+    Returns how often it was refused.
+    """
+    def spoil(path, read):
+        whole, refused, rng = path.read_bytes(), 0, np.random.default_rng(0)
+        expected = read()
+        for i in range(200):
+            content = np.frombuffer(whole, np.uint8).copy()
+            if i % 4:    # the directory at the end is small and deserves its share
+                start = 0 if i % 2 else max(0, len(content) - 600)
+                at = rng.integers(start, len(content), rng.integers(1, 5))
+                content[at] = rng.integers(0, 256, len(at))
+            path.write_bytes(content[:None if i % 4 else rng.integers(0, len(content))].tobytes())
+            try:
+                jax.tree.map(np.testing.assert_array_equal, read(), expected)
+            except ValueError as error:
+                assert str(path) in str(error) and 'pickle' not in str(error), error
+                refused += 1
+        path.write_bytes(whole)
+        return refused
+    return spoil

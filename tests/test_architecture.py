@@ -5,9 +5,9 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-LAYERS = (('types', 'checks', 'identity', 'files', 'records', 'locks'),
+LAYERS = (('types', 'checks', 'identity', 'files', 'records', 'locks', 'npz'),
           ('losses', 'augment', 'models', 'data', 'parallel', 'leaves', 'checkpoint', 'loop', 'tiles', 'clustering',
-           'optimizers'),
+           'optimizers', 'pictures'),
           ('networks', 'pools', 'fit', 'parametrizations', 'terms', 'relabel', 'matching', 'representative', 'rded',
            'replay', 'recovery', 'teachers'),
           ('methods', 'regularizers'),

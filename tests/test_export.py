@@ -58,7 +58,11 @@ def test_bytes_are_denormalised_and_clipped(tmp_path):
 
 @pytest.mark.parametrize('change, message', [
     ({'class_names': ('a',)}, '2 classes of images but 1'),
-    ({'mean': (0.5,)}, '3 channels, but mean has shape'),
+    ({'mean': (0.5,)}, '3 channels, but mean has shape'), ({'std': (0.1, 0, 0.1)}, 'std above 0'),
+    ({'class_names': ('a', 'a')}, 'class_names must differ'), ({'info': []}, 'info must be JSON'),
+    ({'one': synthetic()._replace(images=np.zeros((2, 3, 8, 8, 3), np.uint8))}, 'normalised floats, .* got uint8'),
+    ({'one': synthetic()._replace(labels=jnp.ones((2, 3, 3)) / 3)}, 'images are of 2 classes, labels of 3'),
+    ({'stored': np.zeros((1, 1, 8, 8, 3))}, 'stored must be'), ({'one': synthetic(-1.0)}, 'learning_rate must be'),
     ({'info': {'x': float('nan')}}, 'info must be JSON'), ({'info': {'x': object()}}, 'info must be JSON')])
 def test_what_does_not_fit_is_refused(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
@@ -84,6 +88,88 @@ def test_files_that_lack_fields_are_refused(tmp_path):
     for name in ('y.npy', 'z.npz', 'cut.npz'):
         with pytest.raises(ValueError, match=f'{name} cannot be read as npz'):
             export.load_npz(tmp_path / name)
+
+
+def fields():
+    """Those of a valid file, all optional ones but `stored` among them."""
+    images = np.asarray(synthetic().images)
+    levels = np.clip((images * np.float32(STD) + np.float32(MEAN)) * 255, 0, 255).round().astype(np.uint8)
+    return {'images': images, 'labels': np.asarray(synthetic().labels), 'images_uint8': levels,
+            'mean': np.float32(MEAN), 'std': np.float32(STD), 'class_names': np.array(NAMES),
+            'info': np.array('{"method": "infer"}'), 'learning_rate': np.float32(0.1),
+            'stored_natural': levels[:, :1], 'stored_compensators': np.zeros((2, 1, 8, 8, 3), np.float16)}
+
+
+FIELDS = fields()
+ONE = np.asarray(synthetic().images)
+SOFT = np.full((2, 3, 2), 0.5, np.float32)
+
+
+def spoiled(array, value, at=(1, 2)):
+    array = array.copy()
+    array[at] = value
+    return array
+
+
+@pytest.mark.parametrize('changes', [
+    {}, {'labels': SOFT}, {'labels': SOFT * 9}, {'images': ONE.astype(np.float16)}, {'learning_rate': None},
+    {'images_uint8': FIELDS['images_uint8'] + (FIELDS['images_uint8'] < 255)}, {'anything': np.ones(3)},
+    {'stored_natural': None, 'stored_compensators': None, 'stored': np.zeros((2, 7), np.float32)}])
+def test_a_file_that_keeps_to_the_schema_is_read_whoever_wrote_it(tmp_path, changes):
+    np.savez(tmp_path / 'x.npz', **{k: v for k, v in (FIELDS | changes).items() if v is not None})
+    found, about = export.load_npz(tmp_path / 'x.npz')
+    assert about['info'] == {'method': 'infer'} and found.images.dtype.kind == 'f'
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'images': np.full((2, 3, 8, 8, 3), 'a')}, r'images must be \[K, n, H, W, 1 or 3\] .*, got <U1 of shape'),
+    ({'images': FIELDS['images_uint8']}, 'images must be .* normalised floats, .* got uint8 of shape'),
+    ({'images': ONE[..., :2]}, 'images must be .* got float32 of shape .2, 3, 8, 8, 2.'),
+    ({'images': ONE[0]}, 'images must be .* got float32 of shape .3, 8, 8, 3.'),
+    ({'images': ONE[:, :0]}, 'images must be .* at least one per class'),
+    ({'images': spoiled(ONE, np.inf)}, 'image 2 of class 1 holds values that are not finite'),
+    ({'labels': FIELDS['labels'][:, :2]}, r'labels must be \[2, 3, 2\] floats, .* got float32 of shape .2, 2, 2.'),
+    ({'labels': np.zeros((2, 3), int)}, r'labels must be \[2, 3, 2\] floats, .* got int64 of shape .2, 3.'),
+    ({'labels': spoiled(SOFT, np.nan)}, 'labels hold values that are not finite'),
+    ({'labels': np.full((2, 3, 4), 0.25, np.float32)}, 'images are of 2 classes, labels of 4; a set holds'),
+    ({'labels': spoiled(SOFT, 0)}, 'those of image 2 of class 1 sum to 0; every row must sum to 1'),
+    ({'mean': np.float32([0.5])}, 'images have 3 channels, but mean has shape'),
+    ({'mean': spoiled(FIELDS['mean'], np.nan, 1)}, r'mean and std must be finite .*\[0.5, nan'),
+    ({'std': spoiled(FIELDS['std'], 0, 2)}, 'std above 0, got .*, 0.0'),
+    ({'images_uint8': FIELDS['images_uint8'] / 255}, 'images_uint8 must be .* uint8 .* got float64'),
+    ({'images_uint8': FIELDS['images_uint8'][:, :2]}, 'images_uint8 must be .* got uint8 of shape .2, 2,'),
+    ({'images_uint8': FIELDS['images_uint8'] // 2}, 'images_uint8 differ .* by up to 128 grey levels .class 0, image'),
+    ({'class_names': np.arange(2)}, 'class_names must be 2 texts, got .0, 1.'),
+    ({'class_names': np.array('ab')}, "class_names must be 2 texts, got 'ab'"),
+    ({'class_names': np.array(['a', 'b', 'c'])}, '2 classes of images but 3 class names'),
+    ({'class_names': np.array(['a', 'a'])}, "class_names must differ, got 'a' more than once"),
+    *(({'info': np.array(text)}, 'info must be ')
+      for text in ('[]', 'null', '"text"', '', '{"x": NaN}', '[' * 10 ** 5)),
+    ({'info': np.array(['{}'])}, 'info must be the JSON text of an object'),
+    ({'stored_natural': FIELDS['images_uint8']}, r'stored_natural must be \[2, k, ...\] uint8 .* k .M \+ 1. = 3, got'),
+    ({'stored_natural': ONE[:, :1]}, 'stored_natural must be .* got float32'),
+    ({'stored_natural': None}, 'stored_natural must be .* got float64 of shape .0,.'),
+    ({'stored_compensators': np.zeros((1, 1, 8, 8, 3))}, 'stored_compensators .M, k, .... floats'),
+    ({'stored_compensators': np.full((2, 1, 8, 8, 3), np.nan)}, 'stored_compensators must hold finite numbers'),
+    ({'stored_images': ONE[:1]}, r'stored_images must be \[2, images per class, ...\], got float32 of shape .1, 3'),
+    ({'stored': ONE}, 'has the field stored beside stored_natural'),
+    ({'learning_rate': np.float32(0)}, 'learning_rate must be one positive number, got 0.0'),
+    ({'learning_rate': np.array('fast')}, "learning_rate must be one positive number, got 'fast'"),
+    ({'learning_rate': np.ones(2)}, 'learning_rate must be one positive number, got float64 of shape .2,.'),
+])
+def test_a_file_that_does_not_is_refused(tmp_path, changes, message):
+    np.savez(tmp_path / 'x.npz', **{k: v for k, v in (FIELDS | changes).items() if v is not None})
+    with pytest.raises(ValueError, match=f'x.npz is not a distilled set: .*{message}.*; copy the file again, or'):
+        export.load_npz(tmp_path / 'x.npz')
+
+
+def test_every_damage_is_refused_or_harmless(tmp_path, damage):
+    def read():
+        found, about = export.load_npz(path)
+        return found, {name: np.asarray(value) for name, value in about.items() if name not in ('info', 'stored')}
+    path = save(tmp_path / 'x.npz', stored={'natural': FIELDS['stored_natural'],
+                                            'compensators': FIELDS['stored_compensators']})
+    assert damage(path, read) > 150
 
 
 def test_stored_bytes_count_soft_labels():

@@ -52,7 +52,7 @@ def with_candidates(feed, source: Source, spec: Spec):
     """
     if isinstance(feed, Stream):
         raise ValueError('representative sampling looks at the whole set at once and needs it on the devices; '
-                         'use a device feed (data.stratified; --data.feed device)')
+                         'use a device feed (data.stratified)')
     rows = class_members(source, spec.num_classes, 1)[0]
     candidates = parallel.replicate(Candidates(jnp.asarray(source.images), jnp.asarray(rows)))
     return jax.tree_util.Partial(_with_candidates, feed, candidates)

@@ -51,7 +51,7 @@ def write_jpeg_folder(path: str | os.PathLike, *, num_classes: int, per_class: i
     Returns:
         The folder; `data.load` reads it.
     """
-    root, (height, width) = pathlib.Path(path).expanduser(), (side, side) if isinstance(side, int) else side
+    root, (height, width) = pathlib.Path(os.path.expanduser(path)), (side, side) if isinstance(side, int) else side
     grain = np.random.default_rng(seed).normal(0, noise, (height, width)).astype(np.float32)
     counts = {'train': per_class, 'val': max(per_class // 4, 1) if test_per_class is None else test_per_class}
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxdd.data.lazy import FolderImages, check_resize, opened
+from jaxdd.data.lazy import FolderImages, check_resize, opened, upright_size
 from jaxdd.types import Source
 
 SUFFIXES = ('.png', '.jpg', '.jpeg')
@@ -42,14 +42,15 @@ def read_folder(root: str | pathlib.Path, *, image_size: int | None = None, lazy
         test_resize: the same for the test images; None = `resize`.
 
     Returns:
-        The class names, and the images as `[N, H, W, 3]` uint8 (grey ones become RGB) with int32 labels.
+        The class names, and the images as `[N, H, W, 3]` uint8 with int32 labels. Grey images become RGB, those with an
+        EXIF orientation are turned upright, what is transparent lies over white (see `FolderImages`).
 
     Raises:
         ValueError: no such layout, an empty class, other classes in the test set than in `train`, an image
             that cannot be read, different sizes without `image_size`, an `image_size` below 1, or an unknown
             `resize`. Of images that stay on disk, what is wrong with one shows when it is decoded.
     """
-    root = pathlib.Path(root).expanduser()
+    root = pathlib.Path(os.path.expanduser(root))
     if image_size is not None and image_size < 1:
         raise ValueError(f'image_size must be at least 1 pixel, got {image_size}')
     if not (root / 'train').is_dir():
@@ -57,7 +58,7 @@ def read_folder(root: str | pathlib.Path, *, image_size: int | None = None, lazy
     names = _class_names(root / 'train')
     halves = _files_by_class(root, 'train', names), _test_files(root, names)
     first = root / halves[0][0][0]
-    side = [image_size] * 2 if image_size else opened(first, lambda image: image.size[::-1]).tolist()
+    side = [image_size] * 2 if image_size else opened(first, lambda image: upright_size(image)[::-1]).tolist()
     sources = []
     for files, how in zip(halves, (resize, test_resize or resize)):
         check_resize(how)
@@ -105,7 +106,10 @@ def _test_files(root: pathlib.Path, names: tuple[str, ...]) -> Files:
 
 
 def _annotated_files(folder: pathlib.Path, names: tuple[str, ...]) -> Files:
-    lines = (folder / ANNOTATIONS).read_text().splitlines()
+    try:
+        lines = (folder / ANNOTATIONS).read_text(encoding='utf-8').splitlines()
+    except ValueError as error:
+        raise ValueError(f'{folder / ANNOTATIONS}: cannot be read as text ({error})') from error
     rows = [line.split('\t') for line in lines if line.strip()]
     for number, row in enumerate(rows, 1):
         if len(row) < 2:

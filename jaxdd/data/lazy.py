@@ -15,6 +15,11 @@ from jaxdd.types import Source
 RESIZE = ('square', 'stretched', 'margin')
 MARGIN = 256 / 224    # shorter side / side of the crop in ImageNet's usual test view
 TRIES = 10            # crops drawn before the largest central one is taken
+ORIENTATION = 274     # EXIF's tag; its values and what makes such an image upright:
+TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+         8: Image.Transpose.ROTATE_90}
+SWAPS = tuple(TURNS[value] for value in (5, 6, 7, 8))    # height becomes width
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +40,10 @@ class FolderImages:
         workers: decoding threads; None = one per usable core.
 
     Note:
+        An image is shown as its EXIF orientation says, and what is transparent (alpha channel, transparent colour of a
+        palette) lies over white. torchvision's loader ignores both, so published teachers saw the few files of ImageNet
+        with such a tag as they are stored.
+
         JPEGs much larger than H x W are decoded at a half, a quarter or an eighth of their size, the smallest that
         is not below what the resizing needs: several times faster, and a few grey levels from the full decoding.
     """
@@ -72,7 +81,7 @@ class FolderImages:
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         raise ValueError(f'the {len(self)} images in {self.root} lie on disk and were asked for as one array of '
                          f'{self.nbytes / 2 ** 30:.3g} GiB; use a feed that reads them batch by batch (data.streamed, '
-                         'data.epochs_stream; --data.feed host), or hold them in memory (data.load(..., lazy=False))')
+                         'data.epochs_stream), or hold them in memory (data.load(..., lazy=False))')
 
     def read(self, index: int) -> np.ndarray:
         """Decodes one image, `[H, W, 3]` uint8.
@@ -84,8 +93,7 @@ class FolderImages:
         image = opened(self._path(index), lambda image: resized(image, size, self.resize))
         if image.shape != self.shape[1:]:
             raise ValueError(f'{self._path(index)} is {image.shape[1]}x{image.shape[0]} pixels, but the first image is '
-                             f'{size[1]}x{size[0]}; pass image_size (--data.image-size) to bring all images to one '
-                             'size')
+                             f'{size[1]}x{size[0]}; pass image_size to bring all images to one size')
         return image
 
     def crop(self, index: int, draws: np.ndarray, size: tuple[int, int], scale: tuple[float, float]) -> np.ndarray:
@@ -155,18 +163,17 @@ def opened(file: str | os.PathLike, view: Callable[[Image.Image], Any]) -> np.nd
 
 
 def resized(image: Image.Image, size: tuple[int, int], how: str | None) -> Image.Image:
-    """An image at (H, W) = `size`, bilinear and antialiased; `how` as in `FolderImages.resize`."""
+    """An image, upright, at (H, W) = `size`, bilinear and antialiased; `how` as in `FolderImages.resize`."""
     if how is None:
-        return _rgb(image)
+        return _rgb(upright(image))
     height, width = size
     if how == 'stretched':
-        image.draft(None, (width, height))
-        return _rgb(image).resize((width, height), Image.Resampling.BILINEAR)
+        return _rgb(upright(image, (width, height))).resize((width, height), Image.Resampling.BILINEAR)
     shorter = round(height * (MARGIN if how == 'margin' else 1))
-    factor = shorter / min(image.size)
-    whole = tuple(max(shorter, round(s * factor)) for s in image.size)
-    image.draft(None, whole)
-    image = _rgb(image)
+    full = upright_size(image)
+    factor = shorter / min(full)
+    whole = tuple(max(shorter, round(s * factor)) for s in full)
+    image = _rgb(upright(image, whole))
     if image.size != whole:
         image = image.resize(whole, Image.Resampling.BILINEAR)
     left, top = (whole[0] - width) // 2, (whole[1] - height) // 2
@@ -175,7 +182,7 @@ def resized(image: Image.Image, size: tuple[int, int], how: str | None) -> Image
 
 def resized_crop(image: Image.Image, draws: np.ndarray, size: tuple[int, int],
                  scale: tuple[float, float]) -> Image.Image:
-    """A random box of the image, resized to (H, W) = `size`, bilinear and antialiased.
+    """A random box of the upright image, resized to (H, W) = `size`, bilinear and antialiased.
 
     At its border the filter sees the pixels outside the box, where torchvision, which cuts first, has none.
 
@@ -184,13 +191,14 @@ def resized_crop(image: Image.Image, draws: np.ndarray, size: tuple[int, int],
         draws: `[TRIES, 4]` uniform in [0, 1), see `crop_box`.
         scale: least and largest area of the box, fractions of the image's.
     """
-    full, (height, width) = image.size, size
+    full, (height, width) = upright_size(image), size
     top, left, rows, columns = crop_box(draws, (full[1], full[0]), scale)
-    image.draft(None, (-(-full[0] * width // columns), -(-full[1] * height // rows)))
+    image = upright(image, (-(-full[0] * width // columns), -(-full[1] * height // rows)))
     shrunk = image.size[0] / full[0], image.size[1] / full[1]
     box = (left * shrunk[0], top * shrunk[1], min((left + columns) * shrunk[0], image.size[0]),
            min((top + rows) * shrunk[1], image.size[1]))
-    kept = image if image.mode in ('RGB', 'L') else _rgb(image)    # the small result is cheaper to convert
+    # Of grey images the small result is cheaper to convert.
+    kept = image if image.mode == 'L' and not transparent(image) else _rgb(image)
     return kept.resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
@@ -230,6 +238,42 @@ def check_resize(resize: str) -> None:
     checks.one_of('resize', resize, RESIZE)
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an image as its orientation says; nothing is decoded."""
+    return image.size[::-1] if _turn(image) in SWAPS else image.size
+
+
+def upright(image: Image.Image, size: tuple[int, int] | None = None) -> Image.Image:
+    """An image as its orientation says; the same object, maybe undecoded, where that is as it is stored.
+
+    Args:
+        image: JPEGs may still be undecoded.
+        size: least (width, height) of the result that is of use; JPEGs are decoded no larger than needed.
+    """
+    turn = _turn(image)
+    if size:
+        image.draft(None, size[::-1] if turn in SWAPS else size)
+    return image if turn is None else image.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes an image upright; None where its EXIF data says nothing or cannot be read."""
+    if 'exif' not in image.info:
+        return None
+    try:
+        return TURNS.get(image.getexif().get(ORIENTATION))
+    except Exception:    # damaged in one of many ways; the pixels are not
+        return None
+
+
+def transparent(image: Image.Image) -> bool:
+    """Whether an image has an alpha channel or a transparent colour."""
+    return image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     image.load()
+    if transparent(image):
+        image = image.convert('RGBA')
+        return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
     return image if image.mode == 'RGB' else image.convert('RGB')

@@ -27,7 +27,7 @@ def prepare(name: str, data_dir: str | os.PathLike) -> pathlib.Path:
             format, or no TensorFlow.
         ConnectionError: the download failed.
     """
-    row, data_dir = specs.spec(name), pathlib.Path(data_dir).expanduser()
+    row, data_dir = specs.spec(name), pathlib.Path(os.path.expanduser(data_dir))
     if row.tfds is None:
         names = ', '.join(sorted(r.name for r in specs.TABLE.values() if r.tfds))
         how = ('comes with scikit-learn, there is nothing to prepare' if name == 'digits' else
@@ -39,7 +39,7 @@ def prepare(name: str, data_dir: str | os.PathLike) -> pathlib.Path:
         folder = prepared_folder(row.tfds, data_dir)
     if file_format(folder) != 'array_record':
         raise ValueError(f'{folder} holds {name} as {file_format(folder)}, which cannot be read without '
-                         'TensorFlow; give another --data-dir, or delete that folder')
+                         'TensorFlow; give another data_dir, or delete that folder')
     return folder
 
 

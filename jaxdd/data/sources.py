@@ -7,23 +7,23 @@ import os
 import pathlib
 import re
 import shlex
-import zipfile
-import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from jaxdd import checks
 from jaxdd.data import specs
+from jaxdd.data.arrays import KEYS, decoded, read_arrays, require_names
 from jaxdd.data.folder import read_folder
 from jaxdd.data.lazy import FolderImages
 from jaxdd.files import write_whole
 from jaxdd.types import Source
 
 DATA_DIR = '~/tensorflow_datasets'
-KEYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
+ACCEPTED = (f'a data set is a name of the table (cifar10, ...), an .npz file with {", ".join(KEYS)}, or an '
+            'image folder with train/<class>/* and test/<class>/*')
+AGAIN = 'delete the folder and prepare it again'
 READ_AT_ONCE = 1000
 MEASURED = 1000    # images that mean and std are measured on where the set stays on disk
 TEST_RESIZE = {'imagenet': 'margin'}    # the view on which published teachers' accuracies are measured
@@ -44,10 +44,12 @@ def load(name: str | os.PathLike, *, data_dir: str | os.PathLike | None = None, 
     Args:
         name: a name that `specs.spec` knows, or a path: to an .npz file with the arrays train_images,
             train_labels, test_images and test_labels (uint8 `[N, H, W, C]` or `[N, H, W]`; integers
-            `[N]`), or to an image folder (see `read_folder`).
+            `[N]`; and, if it likes, class_names, Y different texts in label order), or to an image folder (see
+            `read_folder`).
         data_dir: where prepared data sets lie; None is ~/tensorflow_datasets. tiny_imagenet and the
             ImageNet subsets are image folders `<data_dir>/<name>`; for the others a file
-            `<data_dir>/<name>.npz` (see `save_npz`) is read before anything else there.
+            `<data_dir>/<name>.npz` (see `save_npz`) is read before anything else there; its class_names, where it
+            has them, must be those of the table.
         seed: decides which 360 of the 1,797 digits are the test set; nothing else.
         image_size: pixels, for image folders only; None keeps the images as they are, except that a
             named subset gets the size in its row.
@@ -67,10 +69,10 @@ def load(name: str | os.PathLike, *, data_dir: str | os.PathLike | None = None, 
             cannot be read, arrays that are not labelled images, or `image_size` or `lazy` where it has no meaning.
     """
     name = os.fspath(name)
-    data_dir, path = (pathlib.Path(p).expanduser() for p in (data_dir or DATA_DIR, name))
+    data_dir, path = (pathlib.Path(os.path.expanduser(p)) for p in (data_dir or DATA_DIR, name))
     row = specs.TABLE.get(name)
-    if row is None and path.suffix != '.npz' and not path.is_dir():
-        _unknown(name)
+    if row is None:
+        _require_data(name, path)
     how = {'image_size': image_size, 'lazy': lazy, 'resize': resize,
            'test_resize': test_resize or TEST_RESIZE.get(name)}
     if row is None and path.is_dir():
@@ -98,18 +100,33 @@ def prepared_folder(name: str, data_dir: str | os.PathLike) -> pathlib.Path | No
     Returns:
         `<data_dir>/<name>/<version>`, or None where there is none.
     """
-    found = pathlib.Path(data_dir).expanduser().glob(f'{name}/*/dataset_info.json')
+    found = pathlib.Path(os.path.expanduser(data_dir)).glob(f'{name}/*/dataset_info.json')
     versions = [f.parent for f in found if re.fullmatch(r'\d+\.\d+\.\d+', f.parent.name)]
     return max(versions, key=lambda f: tuple(map(int, f.name.split('.'))), default=None)
 
 
 def file_format(folder: pathlib.Path) -> str:
-    """Tells how TensorFlow Datasets stored a data set; only 'array_record' can be read here."""
-    # Old preparations do not say; TFRecord was the only format then.
-    return json.loads((folder / 'dataset_info.json').read_text()).get('fileFormat', 'tfrecord')
+    """Tells how TensorFlow Datasets stored a data set; only 'array_record' can be read here.
+
+    Raises:
+        ValueError: its description there is damaged.
+    """
+    path = folder / 'dataset_info.json'
+    try:
+        info = {**json.loads(path.read_text(encoding='utf-8'))}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f'{path} cannot be read ({error}); {AGAIN}') from error
+    return info.get('fileFormat', 'tfrecord')    # old preparations do not say; it was the only format then
 
 
-def _unknown(name: str) -> None:
+def _require_data(name: str, path: pathlib.Path) -> None:
+    """Refuses what is no name of the table, and neither a folder nor an .npz file."""
+    if os.path.isdir(path) or os.path.isfile(path) and path.suffix == '.npz':
+        return
+    if os.path.exists(path):
+        raise ValueError(f'{name} is a file, but neither an .npz file nor a folder; {ACCEPTED}')
+    if path.suffix or name.startswith('~') or len(pathlib.PurePath(name).parts) > 1 or os.sep in name:
+        raise ValueError(f'{name}: no such file or folder; {ACCEPTED}')
     try:
         specs.spec(name)
     except ValueError as error:
@@ -166,7 +183,7 @@ def save_npz(path: str | os.PathLike, name: str, data_dir: str | os.PathLike | N
         ValueError: it is not there or cannot be read.
         OSError: the disk refused; an older file is untouched.
     """
-    row, builder, folder = _opened(specs.spec(name), pathlib.Path(data_dir or DATA_DIR).expanduser())
+    row, builder, folder = _opened(specs.spec(name), pathlib.Path(os.path.expanduser(data_dir or DATA_DIR)))
     arrays = {'class_names': np.array(row.class_names), 'mean': np.array(row.mean), 'std': np.array(row.std)}
     for half, split in (('train', row.train_split), ('test', row.test_split)):
         encoded, labels = _read_split(builder, folder, split, bytes)
@@ -181,13 +198,14 @@ def _prepared(row: specs.Spec, data_dir: pathlib.Path) -> Dataset:
     path = data_dir / f'{row.name}.npz'
     if not path.exists():
         return _tfds(row, data_dir)
-    train, test = _npz_halves(path)
-    return Dataset(row._replace(class_names=row.class_names or _npz_names(path)), train, test)
+    train, test, names = read_arrays(path)
+    require_names(names, row.class_names, row.num_classes, str(path))
+    return Dataset(row._replace(class_names=row.class_names or names), train, test)
 
 
 def _tfds(row: specs.Spec, data_dir: pathlib.Path) -> Dataset:
     row, builder, folder = _opened(row, data_dir)
-    halves = (_read_split(builder, folder, split, _decoded) for split in (row.train_split, row.test_split))
+    halves = (_read_split(builder, folder, split, decoded) for split in (row.train_split, row.test_split))
     return Dataset(row, *(Source(np.stack(images), labels) for images, labels in halves))
 
 
@@ -201,8 +219,11 @@ def _opened(row: specs.Spec, data_dir: pathlib.Path) -> tuple[specs.Spec, Any, p
         raise ValueError(f'{folder} holds {row.name} as {file_format(folder)}, but only array_record can be '
                          f'read without TensorFlow; prepare it in another folder: {command} <dir>')
     import tensorflow_datasets as tfds
-    builder = tfds.builder_from_directory(folder)
-    names = row.class_names or tuple(builder.info.features['label'].names)
+    try:
+        builder = tfds.builder_from_directory(folder)
+        names = row.class_names or tuple(builder.info.features['label'].names)
+    except Exception as error:    # of many kinds, from protobuf's to AttributeError
+        raise ValueError(f'{folder}: its description cannot be read ({error}); {AGAIN}') from error
     return row._replace(class_names=names), builder, folder
 
 
@@ -220,15 +241,9 @@ def _read_split(builder: Any, folder: pathlib.Path, split: str, read: Callable[[
                 for example in records.__getitems__(ids):
                     images.append(read(example['image']))
                     labels.append(example['label'])
-        except (OSError, RuntimeError, ValueError, IndexError, KeyError) as error:
-            raise ValueError(f'{folder}: split {split!r} cannot be read ({error}); '
-                             'delete the folder and prepare it again') from error
+        except Exception as error:    # of many kinds: of the records, of what is in them, of the images in that
+            raise ValueError(f'{folder}: split {split!r} cannot be read ({error}); {AGAIN}') from error
     return images, np.array(labels, np.int32)
-
-
-def _decoded(encoded: bytes) -> np.ndarray:
-    image = np.asarray(Image.open(io.BytesIO(encoded)))
-    return image if image.ndim == 3 else image[..., None]
 
 
 @contextlib.contextmanager
@@ -245,58 +260,11 @@ def _quiet_group_size():
 
 
 def _npz(path: pathlib.Path) -> Dataset:
-    train, test = _npz_halves(path)
+    train, test, names = read_arrays(path)
     num_classes = _count_classes(train.labels, f'{path} (train)')
     checks.labelled_images(*train, num_classes, where=f'{path} (train)')
-    return Dataset(specs.for_arrays(train.images, num_classes, path.stem), train, test)
-
-
-def _npz_halves(path: pathlib.Path) -> tuple[Source, Source]:
-    arrays = _npz_arrays(path)
-    train, test = (Source(_with_channel(arrays[f'{half}_images']), arrays[f'{half}_labels'])
-                   for half in ('train', 'test'))
-    return train, test
-
-
-def _npz_names(path: pathlib.Path) -> tuple[str, ...] | None:
-    with np.load(path, allow_pickle=False) as file:
-        return tuple(map(str, _npz_array(file, 'class_names', path))) if 'class_names' in file.files else None
-
-
-def _npz_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise ValueError(f'{path}: no such file')
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f'{path}: not an .npz file; write it with numpy.savez, arrays: {", ".join(KEYS)}')
-    with np.load(path, allow_pickle=False) as file:
-        if 'train_encoded' in file.files:
-            return {key: array for half in ('train', 'test') for key, array in _npz_encoded(file, half, path).items()}
-        missing = [key for key in KEYS if key not in file.files]
-        if missing:
-            raise ValueError(f'{path}: no array named {", ".join(missing)}; found: '
-                             f'{", ".join(file.files) or "none"}; expected: {", ".join(KEYS)}')
-        return {key: _npz_array(file, key, path) for key in KEYS}
-
-
-def _npz_encoded(file: Any, half: str, path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The two arrays of one half of what `save_npz` wrote."""
-    encoded, sizes, labels = (_npz_array(file, f'{half}_{kind}', path) for kind in ('encoded', 'sizes', 'labels'))
-    try:
-        images = [_decoded(one.tobytes()) for one in np.split(encoded, np.cumsum(sizes)[:-1])]
-        return {f'{half}_images': np.stack(images), f'{half}_labels': labels}
-    except (OSError, ValueError) as error:
-        raise ValueError(f'{path}: {half}_encoded cannot be read ({error})') from error
-
-
-def _npz_array(file: Any, key: str, path: pathlib.Path) -> np.ndarray:
-    try:
-        return file[key]
-    except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f'{path}: {key} cannot be read ({error})') from error
-
-
-def _with_channel(images: np.ndarray) -> np.ndarray:
-    return images[..., None] if images.ndim == 3 else images
+    require_names(names, None, num_classes, str(path))
+    return Dataset(specs.for_arrays(train.images, num_classes, path.stem)._replace(class_names=names), train, test)
 
 
 def _count_classes(labels: np.ndarray, where: str) -> int:

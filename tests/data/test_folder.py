@@ -62,6 +62,9 @@ def test_annotations_without_a_class_are_refused(image_folder):
     (root / 'val' / 'val_annotations.txt').write_text('val_0.JPEG a\n')
     with pytest.raises(ValueError, match="annotations.txt: entry 1 is 'val_0.JPEG a'; expected a file name"):
         data.read_folder(root)
+    (root / 'val' / 'val_annotations.txt').write_bytes(b'val_0.JPEG\t\xff\n')
+    with pytest.raises(ValueError, match='val_annotations.txt: cannot be read as text'):
+        data.read_folder(root)
 
 
 def test_annotated_file_that_is_missing_is_named(image_folder):

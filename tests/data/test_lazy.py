@@ -4,7 +4,7 @@ import zlib
 import jax
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from jaxdd import checks, data
 from jaxdd.data import folder, lazy, sources
@@ -135,6 +135,87 @@ def test_grey_images_become_rgb(tmp_path):
     assert (images[0] == 70).all() and images[0].shape == (8, 8, 3)
     crop = images.crop(0, np.full((lazy.TRIES, 4), 0.5), (8, 8), (0.5, 0.5))
     assert (crop == 70).all() and crop.shape == (8, 8, 3)
+
+
+def tagged(path, orientation, height=40, width=60, **options):
+    """Writes a photograph that says which side is up; returns it as it is to be seen."""
+    exif = Image.Exif()
+    exif[271], exif[lazy.ORIENTATION] = 'camera', orientation
+    smooth(height, width).save(path, exif=exif, **options)
+    with Image.open(path) as image:
+        return ImageOps.exif_transpose(image).convert('RGB')
+
+
+@pytest.mark.parametrize('orientation', range(10))    # 0 and 9 mean nothing
+@pytest.mark.parametrize('name', ['a.jpg', 'a.png'])
+def test_photographs_are_turned_upright_before_anything_else(tmp_path, name, orientation):
+    whole, draws = tagged(tmp_path / name, orientation), np.random.default_rng(1).random((lazy.TRIES, 4))
+    assert whole.size == ((40, 60) if 5 <= orientation <= 8 else (60, 40))
+    views = [lambda image, how=how: lazy.resized(image, (30, 30), how) for how in (*lazy.RESIZE, None)]
+    for view in [*views, lambda image: lazy.resized_crop(image, draws, (30, 30), (0.5, 0.6))]:
+        np.testing.assert_array_equal(lazy.opened(tmp_path / name, view), np.asarray(view(whole)))
+
+
+def test_a_turned_photograph_is_decoded_at_a_fraction_of_its_size(tmp_path):
+    whole, draws = tagged(tmp_path / 'a.jpg', 6, 400, 900, quality=95), np.full((lazy.TRIES, 4), 0.3)
+    for view in (lambda image: lazy.resized(image, (32, 64), 'stretched'),
+                 lambda image: lazy.resized_crop(image, draws, (32, 32), (0.3, 1))):
+        fast, slow = lazy.opened(tmp_path / 'a.jpg', view), np.asarray(view(whole))
+        assert 0 < np.abs(fast.astype(int) - slow).max() <= 4
+    with Image.open(tmp_path / 'a.jpg') as image:
+        assert lazy.upright_size(image) == (400, 900) and lazy.upright(image, (64, 32)).size == (100, 225)
+
+
+@pytest.mark.filterwarnings('ignore:.*EXIF:UserWarning')
+@pytest.mark.parametrize('exif', [b'', b'text', b'Exif\0\0', b'Exif\0\0II*\0' + bytes([255] * 4),
+                                  b'Exif\0\0MM\0*\0\0\0\x08\xff\xff\1\x12\0\7',
+                                  b'Exif\0\0II*\0\x08\0\0\0\2\0' + bytes(12)])
+def test_a_damaged_tag_turns_nothing(tmp_path, exif):
+    smooth(40, 60).save(tmp_path / 'a.jpg', exif=exif)
+    assert lazy.opened(tmp_path / 'a.jpg', lambda image: lazy.resized(image, (1, 1), None)).shape == (40, 60, 3)
+
+
+def test_the_first_image_gives_its_upright_size(photographs):
+    for file in photographs.rglob('*.*'):
+        if file.is_file():
+            tagged(file, 6, format='JPEG')
+    images = data.read_folder(photographs, lazy=True).train.images
+    assert images.shape == (5, 60, 40, 3) and images[:].shape == images.shape
+
+
+def transparent_files(folder):
+    """Files of one grey of 100, half covering in the upper half and not at all in the lower one."""
+    alpha = np.repeat(np.uint8([[128], [0]]), 4, axis=1).repeat(2, axis=0)
+    grey = np.full((4, 4), 100, np.uint8)
+    Image.fromarray(np.stack([grey, alpha], -1), 'LA').save(folder / 'la.png')
+    Image.fromarray(np.stack([grey, grey, grey, alpha], -1), 'RGBA').save(folder / 'rgba.png')
+    palette = Image.fromarray((alpha == 0).astype(np.uint8), 'P')
+    palette.putpalette([100] * 6)
+    palette.save(folder / 'p.png', transparency=bytes([128, 0]))
+    return 'la.png', 'rgba.png', 'p.png'
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_what_is_transparent_lies_over_white(tmp_path):
+    files = transparent_files(tmp_path)
+    images = data.FolderImages(str(tmp_path), files, (3, 4, 4, 3), None)
+    draws = np.full((lazy.TRIES, 4), 0.5)
+    for image in [*images[:], *(images.crop(i, draws, (4, 4), (1, 1)) for i in range(3))]:
+        assert (image[:2] == 177).all() and (image[2:] == 255).all()    # (100 * 128 + 255 * 127) / 255
+    for mode, colour, seen in (('L', 7, 7), ('RGB', (1, 2, 3), (1, 2, 3))):
+        image = Image.new(mode, (4, 4), colour)
+        image.putpixel((0, 0), 9 if mode == 'L' else (9, 9, 9))
+        image.save(tmp_path / 'key.png', transparency=9 if mode == 'L' else (9, 9, 9))
+        pixels = data.FolderImages(str(tmp_path), ('key.png',), (1, 4, 4, 3), None)[0]
+        assert (pixels[0, 0] == 255).all() and (pixels[1:] == seen).all()
+
+
+def test_what_covers_all_keeps_its_pixels(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 4), dtype=np.uint8)
+    pixels[..., 3] = 255
+    Image.fromarray(pixels).save(tmp_path / 'a.png')
+    images = data.FolderImages(str(tmp_path), ('a.png',), (1, 64, 64, 3), None)
+    np.testing.assert_array_equal(images[0], pixels[..., :3])
 
 
 def test_images_kept_as_they_are_must_be_equal(image_folder):

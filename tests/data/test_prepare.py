@@ -88,7 +88,7 @@ def test_without_a_network_says_so_plainly(builder, tmp_path):
 
 def test_another_file_format_is_refused(tmp_path):
     write_info(tmp_path, '{"fileFormat": "tfrecord"}')
-    with pytest.raises(ValueError, match='3.0.2 holds cifar10 as tfrecord, .*another --data-dir, or delete'):
+    with pytest.raises(ValueError, match='3.0.2 holds cifar10 as tfrecord, .*another data_dir, or delete'):
         data.prepare('cifar10', tmp_path)
 
 

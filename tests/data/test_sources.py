@@ -129,6 +129,19 @@ def test_another_file_format_is_refused(tmp_path):
             data.load('cifar10', data_dir=tmp_path)
 
 
+@pytest.mark.parametrize('file, content, message', [
+    ('dataset_info.json', b'[]', 'dataset_info.json cannot be read .*; delete the folder and prepare it again'),
+    ('dataset_info.json', b'{"fileFormat"', 'dataset_info.json cannot be read'),
+    ('dataset_info.json', bytes([255]), 'dataset_info.json cannot be read'),
+    ('dataset_info.json', b'{"fileFormat": "array_record", "splits": 3}', '3.0.2: its description cannot be read'),
+    ('features.json', b'{}', '3.0.2: its description cannot be read .*; delete the folder and prepare it again')])
+def test_a_damaged_description_is_refused(tiny_cifar10, tmp_path, file, content, message):
+    shutil.copytree(tiny_cifar10[0] / 'cifar10', tmp_path / 'cifar10')
+    (tmp_path / 'cifar10' / '3.0.2' / file).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        data.load('cifar10', data_dir=tmp_path)
+
+
 def test_lost_files_are_named(tiny_cifar10, tmp_path):
     shutil.copytree(tiny_cifar10[0] / 'cifar10', tmp_path / 'cifar10')
     next(tmp_path.glob('cifar10/3.0.2/*test.array_record*')).unlink()
@@ -145,6 +158,17 @@ def test_npz_reads_back_with_measured_constants(npz):
     np.testing.assert_array_equal(read.train.images, made['train_images'])
     np.testing.assert_array_equal(read.test.labels, made['test_labels'])
     assert read.train.labels.dtype == read.test.labels.dtype == np.int32
+
+
+def test_npz_may_name_its_classes_and_number_them_in_any_integers(npz):
+    names = ('chat', 'zèbre', '猫')
+    made = arrays(class_names=np.array(names), train_labels=np.arange(8, dtype=np.uint64) % 3)
+    assert data.load(npz(**made)).spec == specs.for_arrays(made['train_images'], 3, 'mine')._replace(class_names=names)
+
+
+def test_every_damage_of_an_npz_is_refused_or_harmless(npz, damage):
+    path = npz(**arrays(class_names=np.array(['a', 'b', 'c'])))
+    assert damage(path, lambda: [*data.load(path)[1:], data.load(path).spec.class_names == ('a', 'b', 'c')]) > 100
 
 
 def exported(tmp_path, name, classes, **changes):
@@ -173,6 +197,8 @@ def test_npz_brings_the_class_names_that_the_row_has_not(tmp_path):
 @pytest.mark.parametrize('changes, message', [
     ({'train_images': np.zeros((20, 16, 16, 3), np.uint8)}, r'cifar10 .train.: images are \(16, 16, 3\), expected'),
     ({'train_labels': np.arange(20)}, r'cifar10 .train.: labels must lie in 0..9, got 0..19'),
+    ({'class_names': np.array(specs.CIFAR10[::-1])}, "cifar10.npz: class 0 is called 'truck', expected 'airplane'"),
+    ({'class_names': np.array(specs.CIFAR10[:9])}, 'cifar10.npz: class_names must be 10 texts, .* got 9'),
 ])
 def test_npz_that_is_not_the_named_data_set_is_refused(changes, message, tmp_path):
     exported(tmp_path, 'cifar10', 10, **changes)
@@ -193,7 +219,10 @@ def test_saved_as_one_file_it_is_the_same_data_set(tiny_cifar10, tmp_path):
 
 
 @pytest.mark.parametrize('change, message', [
-    ({'test_sizes': np.full(10, 7)}, 'test_encoded cannot be read'), ({'train_labels': None}, 'train_labels cannot')])
+    ({'test_sizes': np.full(10, 7)}, 'test_encoded cannot be read'),
+    ({'train_labels': None}, 'no array named train_labels; found: class_names'),
+    ({'train_encoded': np.zeros(3)}, 'train_encoded cannot be read .train_sizes must sum'),
+    ({'test_sizes': np.array(['a'] * 10)}, 'test_encoded cannot be read')])
 def test_a_damaged_saved_file_names_the_array(change, message, tiny_cifar10, tmp_path):
     path = tmp_path / 'cifar10.npz'
     data.save_npz(path, 'cifar10', tiny_cifar10[0])
@@ -228,8 +257,12 @@ IMAGES = arrays()['train_images']
     ({'test_labels': np.array([0, 1, 0, 1])}, r'\(test\): class 2 has no images'),
     ({'test_labels': np.array([0, 1, 2, 3])}, r'\(test\): labels must lie in 0..2, got 0..3'),
     ({'test_images': IMAGES[:4, :4]}, r'\(test\): images are \(4, 4, 3\), expected \(5, 4, 3\)'),
+    ({'train_images': IMAGES[:, :0]}, r'images must be .* got shape \(8, 0, 4, 3\)'),
     ({'train_images': IMAGES[:0], 'train_labels': np.zeros(0, int)}, r'\(train\): class 0 has no images'),
-    ({'train_labels': np.array([0, 1, 'two'] * 2 + [0, 1], object)}, 'train_labels cannot be .*allow_pickle'),
+    ({'train_labels': np.array([0, 1, 'two'] * 2 + [0, 1], object)}, 'train_labels cannot be read .it holds Python'),
+    ({'class_names': np.array(['a', 'b'])}, 'class_names must be 3 texts, one per class, got 2'),
+    ({'class_names': np.array(['a', 'b', 'a'])}, "class_names must differ, got 'a' more than once"),
+    ({'class_names': np.arange(3)}, r'class_names must be texts, one per class, got int64 of shape \(3,\)'),
 ])
 def test_npz_that_is_wrong_says_how(npz, changes, message):
     path = npz(**arrays(**changes))
@@ -242,7 +275,7 @@ def test_npz_that_is_none(tmp_path):
     with pytest.raises(ValueError, match='nowhere.npz: no such file'):
         data.load(tmp_path / 'nowhere.npz')
     (tmp_path / 'text.npz').write_text('no zip')
-    with pytest.raises(ValueError, match='text.npz: not an .npz file; write it with numpy.savez, arrays: tr'):
+    with pytest.raises(ValueError, match='text.npz cannot be read as npz .*; write it with numpy.savez, arrays: tr'):
         data.load(tmp_path / 'text.npz')
 
 
@@ -293,6 +326,20 @@ def test_image_size_is_refused_where_it_has_no_meaning(npz):
     for name in ('digits', 'cifar10', npz(**arrays())):
         with pytest.raises(ValueError, match='image_size is for image folders'):
             data.load(name, image_size=16)
+
+
+@pytest.mark.parametrize('name, message', [
+    ('data/mine', 'data/mine: no such file or folder; a data set is a name of .*, an .npz file with train_im'),
+    ('mine.npz', 'mine.npz: no such file or folder'), ('mine.csv', 'mine.csv: no such file'),
+    ('~/x', '~/x: no such file'), ('~nobody-here/x', '~nobody-here/x: no such file'), ('mine/', 'mine/: no such file'),
+    ('there.csv', 'there.csv is a file, but neither an .npz file nor a folder; a data set is'),
+    ('there', 'there is a file, but neither'), ('mine', "unknown data set 'mine'")])
+def test_a_mistyped_path_is_not_called_a_name(name, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in ('there', 'there.csv'):
+        (tmp_path / file).write_text('1,2')
+    with pytest.raises(ValueError, match=f'^{message}'):
+        data.load(name)
 
 
 def test_unknown_name_offers_the_nearest_and_the_paths():

@@ -8,6 +8,7 @@ import pytest
 
 from experiments import command, evaluate, jobs, labelling, recover
 from jaxdd import data, export, methods, parallel, replay
+from jaxdd.types import SyntheticSet
 
 TEACHER = '--teachers.networks convnet_bn'
 INFER = f'infer --dataset digits --ipc 3 --smoke {TEACHER}'
@@ -158,3 +159,15 @@ def test_labels_of_another_set_are_refused(tmp_path):
     made = jobs.load(command.parse('dm --dataset digits --ipc 3 --smoke'.split())).initial
     with pytest.raises(ValueError, match=r'labels \(10, 2, 10\), the set has \(10, 3, 10\)'):
         labelling.load_static(tmp_path / 'labels.npz', made)
+
+
+def test_labels_that_are_damaged_or_none_are_refused(tmp_path, damage):
+    logits, path = np.ones((4, 2, 4), np.float16), tmp_path / 'labels.npz'
+    made = SyntheticSet(np.zeros((4, 2, 8, 8, 1)), np.zeros((4, 2, 4)))
+    labelling.save_static(path, logits)
+    assert damage(path, lambda: labelling.load_static(path, made)) > 100
+    for content, message in (({'x': logits}, 'holds no static labels'), ({'static': np.array('text')}, 'holds no'),
+                             ({'static': logits * np.nan}, 'holds labels that are not finite')):
+        np.savez(path, **content)
+        with pytest.raises(ValueError, match=f'labels.npz {message}.*; run the set.s own command again'):
+            labelling.load_static(path, made)
