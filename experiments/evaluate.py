@@ -22,6 +22,7 @@ from experiments.configs import base, presets
 from experiments.progress import Terminated
 from jaxdd import checkpoint, data, export, locks, parallel, records, report
 from jaxdd.distill import NonFiniteError
+from jaxdd.files import expanded
 from jaxdd.types import Accuracy, SyntheticSet
 
 CROSS = ('convnet', 'alexnet', 'vgg11', 'resnet18')    # IID's cross-architecture test
@@ -114,7 +115,7 @@ def run(options: Options, given: Given) -> int:
     """Scores the missing architectures, one after the other."""
     stop = Terminated()
     parallel.start()
-    path = pathlib.Path(options.output or pathlib.Path(options.distilled).parent / 'evaluation.json').expanduser()
+    path = expanded(options.output or pathlib.Path(options.distilled).parent / 'evaluation.json')
     with parallel.use(parallel.mesh(options.num_devices)), locks.alone(path.parent, name=f'.{path.name}.lock'):
         dataset = _read(options, given)
         options, missing = _fitting(options, dataset.spec)

@@ -8,6 +8,7 @@ import jax
 from experiments import build, rehearsal, students
 from experiments.configs import Config
 from jaxdd import data, parallel
+from jaxdd.files import expanded
 from jaxdd.types import Method, Model, SyntheticSet
 
 
@@ -126,7 +127,7 @@ def data_identity(job: Job) -> dict:
 
 def cache(config: Config) -> pathlib.Path:
     """The folder of what runs share."""
-    return pathlib.Path(config.cache_dir).expanduser()
+    return expanded(config.cache_dir)
 
 
 def prepare_message(job: Job) -> str:

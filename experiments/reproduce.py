@@ -34,8 +34,9 @@ from experiments.agenda import Task
 from experiments.configs import Config
 from experiments.ledger import Ledger
 from experiments.progress import Stages, Terminated
-from jaxdd import parallel, records
+from jaxdd import locks, parallel, records
 from jaxdd.distill import NonFiniteError
+from jaxdd.files import expanded
 
 STOPPED = run.STOPPED
 
@@ -49,7 +50,7 @@ def main(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) ->
     began = clock()
     try:
         options = parse(argv)
-        where = Ledger(pathlib.Path(options.out).expanduser(), 'reduced' if options.reduced else 'published')
+        where = Ledger(expanded(options.out), 'reduced' if options.reduced else 'published')
         chosen = agenda.choose(options.cells, where.budget, proxies=options.proxies)
         if options.list:
             print(ledger.table(where, chosen))
@@ -58,7 +59,8 @@ def main(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) ->
         record.require_writable(where.folder, 'out')
         asked = Terminated()
         parallel.start()
-        return work(chosen, where, lambda: asked() or clock() - began >= 60 * options.minutes, data_dir=data_dir)
+        with locks.alone(where.folder):
+            return work(chosen, where, lambda: asked() or clock() - began >= 60 * options.minutes, data_dir=data_dir)
     except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
@@ -99,7 +101,7 @@ def _data_dir(options: argparse.Namespace, chosen: Sequence[Task]) -> str | None
     """Where the data lies: the folder of an exported file, or of the prepared data sets."""
     if options.npz is None:
         return options.data_dir
-    path = pathlib.Path(options.npz).expanduser()
+    path = expanded(options.npz)
     if options.data_dir is not None:
         raise ValueError('give either --data-dir or --npz')
     others = sorted({task.dataset for task in chosen} - {path.stem})

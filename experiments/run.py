@@ -17,6 +17,7 @@ from experiments.progress import Stages, Terminated
 from experiments.scores import Stop
 from jaxdd import checkpoint, locks, parallel
 from jaxdd.distill import NonFiniteError
+from jaxdd.files import expanded
 
 STOPPED = 3  # exit code of a run that was asked to end and can be continued
 SHARED = 3600    # seconds after which a half-written file in a shared folder is nobody's any more
@@ -48,7 +49,7 @@ def run(config: Config, words: Sequence[str], stop: Stop | None = None) -> int:
     if stop is None:
         stop = Terminated()
         parallel.start()
-    workdir = pathlib.Path(config.workdir).expanduser()
+    workdir = expanded(config.workdir)
     record.require_writable(workdir, 'workdir')
     record.require_writable(jobs.cache(config), 'cache_dir')
     with locks.alone(workdir) if parallel.first_process() else contextlib.nullcontext():

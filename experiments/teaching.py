@@ -10,6 +10,7 @@ from experiments.configs import Config
 from experiments.progress import bar
 from jaxdd import checkpoint, data, locks, records, teachers
 from jaxdd.models import torch_weights
+from jaxdd.files import expanded
 from jaxdd.teachers import Teacher
 from jaxdd.types import Recipe
 
@@ -108,7 +109,7 @@ def _own(job: jobs.Job, folder: pathlib.Path, name: str) -> Teacher:
 
 def _loaded(job: jobs.Job, name: str, path: str) -> Teacher:
     """Weights that someone else trained; torchvision's ImageNet networks know their normalisation."""
-    where, spec = pathlib.Path(path).expanduser(), job.spec
+    where, spec = expanded(path), job.spec
     if where.is_dir():
         return _own(job, where, name)
     variables = torch_weights.load(where, name, spec.image_shape, spec.num_classes)

@@ -1,6 +1,18 @@
-"""Files that are whole or absent."""
+"""Paths as a user writes them, and files that are whole or absent."""
 import os
 import pathlib
+
+
+def expanded(path: str | os.PathLike) -> pathlib.Path:
+    """A path with `~` and `~user` replaced by the home folder.
+
+    Raises:
+        ValueError: nobody knows that user's home.
+    """
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f'{os.fspath(path)}: no home folder of that name is known; write the folder out') from error
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from jaxdd.files import write_whole
+from jaxdd.files import expanded, write_whole
 
 
 def test_it_writes_and_replaces_and_makes_parents(tmp_path):
@@ -17,3 +17,10 @@ def test_a_failure_leaves_the_older_file_and_no_rest(tmp_path, monkeypatch):
     with pytest.raises(OSError, match='No space left'):
         write_whole(path, b'two')
     assert path.read_bytes() == b'one' and [p.name for p in tmp_path.iterdir()] == ['file.txt']
+
+
+def test_a_home_that_nobody_knows_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert expanded('~/runs') == tmp_path / 'runs' and str(expanded('runs/x')) == 'runs/x'
+    with pytest.raises(ValueError, match='~no-such-user/runs: no home folder of that name is known'):
+        expanded('~no-such-user/runs')

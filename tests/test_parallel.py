@@ -196,3 +196,17 @@ def test_every_device_has_rows_of_its_own(count, own):
         found = jax.jit(lambda rows, scale: parallel.by_rows(function, rows, scale))(rows, 2.0)
     assert set(seen) == {own}
     np.testing.assert_allclose(found, function(rows, 2.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize('flags, variable, devices', [
+    ('--xla_force_host_platform_device_count=3', '', 3), ('--x --xla_force_host_platform_device_count 5', '', 5),
+    ('', '6', 6), ('--xla_force_host_platform_device_count=3', '6', 3), ('', '', None)])
+def test_the_number_of_cpu_devices_that_the_user_asks_for_is_kept(flags, variable, devices, monkeypatch):
+    chosen = {}
+    monkeypatch.setattr(jax.config, 'update', chosen.__setitem__)
+    monkeypatch.setenv('XLA_FLAGS', flags)
+    monkeypatch.setenv('PJRT_NPROC', '1')
+    monkeypatch.setenv('JAX_NUM_CPU_DEVICES', variable) if variable else monkeypatch.delenv('JAX_NUM_CPU_DEVICES', False)
+    parallel.start()
+    cores = min(len(os.sched_getaffinity(0)), 8)
+    assert chosen == {'jax_num_cpu_devices': devices or 2 ** (cores.bit_length() - 1)}
