@@ -102,7 +102,8 @@ class Recover:
     images_per_chunk: int | None = None
     """Images per class that are recovered together; CC and CMI compare these, so they need 2 or more."""
     part: int | None = None
-    """Images of a chunk that are in memory at a time, per device: exact, slower; default: all."""
+    """Most images of a chunk that are in memory at a time, per device: exact, slower; default: all. The last part may
+    be smaller."""
     together: int | None = None
     """Chunks as one program; default: 8 on accelerators, 1 on CPUs and for images above 64 pixels."""
     storage: str | None = None
