@@ -7,7 +7,7 @@ import jax
 
 from experiments import build, students
 from experiments.configs import Config
-from jaxdd import data, parallel
+from jaxdd import data, parallel, report
 from jaxdd.types import Method, Model, SyntheticSet
 
 
@@ -86,6 +86,21 @@ def needs_proxy(config: Config) -> bool:
     return any(read.role == 'proxy' for term in build.terms(config).values() for read in term.reads)
 
 
+def reads_real(config: Config) -> bool:
+    """Whether a step looks at real images: matching does, recovery only for a plug-in that does."""
+    return config.method not in build.DECOUPLED or any(
+        read.data == 'real' for term in build.terms(config).values() for read in term.reads)
+
+
+def real_per_class(job: Job) -> dict[str, int] | None:
+    """Real images per class and step: asked for, and drawn of the class that gives least and most; None: none."""
+    if not reads_real(job.config):
+        return None
+    asked = job.config.data.per_class
+    drawn = data.drawn_per_class(job.dataset.train, job.spec, asked)
+    return {'asked': asked, 'least': min(drawn), 'most': max(drawn)}
+
+
 def identity(job: Job) -> dict:
     """What determines the distilled images: data and configuration, less paths, evaluation and how far to go."""
     config = job.config
@@ -151,11 +166,11 @@ def prepare_message(job: Job) -> str:
 
 def distil_message(job: Job) -> str:
     """What the third stage will do."""
-    c = job.config
-    seen = (f'{c.data.per_class} real images per class and step' if c.method not in build.DECOUPLED
-            else 'in independent chunks')
+    c, real = job.config, real_per_class(job)
+    seen = [] if real is None else [f'{report.real_per_class(real)} real images per class and step']
+    seen += ['in independent chunks'] if c.method in build.DECOUPLED else []
     return (f'distilling {job.spec.num_classes * c.ipc} images with {" + ".join((c.method, *c.plugins))}: '
-            f'{c.num_steps} steps, {seen}, on {parallel.hardware()}')
+            f'{c.num_steps} steps, {", ".join(seen)}, on {parallel.hardware()}')
 
 
 def evaluate_message(job: Job) -> str:

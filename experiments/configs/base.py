@@ -22,7 +22,7 @@ class Data:
     std: tuple[float, ...] | None = None
     """As `mean`."""
     per_class: int = 256
-    """Real images per class per step."""
+    """Real images per class per step; of a class with fewer, all that it has."""
     sampling: str = 'random'
     """'random', or 'representative': k-means on the encoder's features chooses each class's batch (DREAM)."""
     cluster_every: int = 10

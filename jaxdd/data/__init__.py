@@ -17,6 +17,7 @@ from .specs import spec as spec
 from .attached import mixed as mixed
 from .attached import with_candidates as with_candidates
 from .batches import class_members as class_members
+from .batches import drawn_per_class as drawn_per_class
 from .batches import epoch_indices as epoch_indices
 from .batches import epochs as epochs
 from .batches import real_subset as real_subset
