@@ -121,7 +121,7 @@ class Teachers:
     epochs: float = 200
     """Passes over the training set; longer squeezing makes recovery harder."""
     batch_size: int = 128
-    """Images."""
+    """Images; a smaller set is one batch."""
     learning_rate: float = 0.1
     """Falls to 0 along a cosine, stepped per epoch."""
     momentum: float = 0.9
@@ -147,7 +147,7 @@ class Training:
     num_batches: int | None = None
     """Real mini-batches per trained network (IDM, IDC)."""
     batch_size: int | None = None
-    """Images."""
+    """Images; a smaller set is one batch."""
     learning_rate: float | None = None
     momentum: float | None = None
     weight_decay: float | None = None
@@ -194,7 +194,7 @@ class Proxies:
     epochs: float = 40
     """Passes over the training set per network."""
     batch_size: int = 256
-    """Images."""
+    """Images; a smaller set is one batch."""
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 1e-3
@@ -218,7 +218,7 @@ class Evaluation:
     epochs: int = 1000
     """E, the last epoch index: E + 1 epochs in all, as in the papers' code (schedules 'idc' and 'cosine': E)."""
     batch_size: int = 256
-    """Images."""
+    """Images; a smaller set is one batch."""
     labels: str = 'hard'
     """'hard'; 'static': teachers' logits on the clean images; 'dynamic': on every mixed batch; 'replayed': dynamic ones
     that were recorded once, with their key (FKD)."""
