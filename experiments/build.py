@@ -225,7 +225,7 @@ FEEDS = {'device': data.stratified, 'stream': data.streamed}
 
 
 def _per_class(config: Config, dataset: data.Dataset) -> int:
-    return data.class_members(dataset.train, dataset.spec.num_classes, config.data.per_class)[1]
+    return max(data.drawn_per_class(dataset.train, dataset.spec, config.data.per_class))
 
 
 def proxy_recipe(config: Config, train_size: int) -> Recipe:

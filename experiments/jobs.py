@@ -7,7 +7,7 @@ import jax
 
 from experiments import build, rehearsal, students
 from experiments.configs import Config
-from jaxdd import data, parallel
+from jaxdd import data, parallel, report
 from jaxdd.files import expanded
 from jaxdd.types import Method, Model, SyntheticSet
 
@@ -35,11 +35,12 @@ def load(config: Config) -> Job:
     """Reads the data and builds everything that can fail on wrong input, before any computation."""
     d = config.data
     if d.image_size is not None:    # before an image of that size is decoded
-        rehearsal.require_memory(config, (d.image_size, d.image_size, 3), 1)
+        rehearsal.require_memory(config, (d.image_size, d.image_size, 3), 1, 0)
     dataset = data.load(config.dataset, data_dir=d.data_dir, image_size=d.image_size, lazy=d.lazy, resize=d.resize)
     dataset = dataset._replace(spec=_normalised(config, dataset.spec))
     spec = dataset.spec
-    rehearsal.require_memory(config, spec.image_shape, spec.num_classes)
+    drawn = data.drawn_per_class(dataset.train, spec, d.per_class)
+    rehearsal.require_memory(config, spec.image_shape, spec.num_classes, sum(drawn))
     made = build.made(config, dataset)
     models = {'proxy': build.model(config.proxies.network, spec)} if needs_proxy(config) else {}
     rehearsal.rehearse(config, dataset)
@@ -88,6 +89,21 @@ def needs_proxy(config: Config) -> bool:
     return any(read.role == 'proxy' for term in build.terms(config).values() for read in term.reads)
 
 
+def reads_real(config: Config) -> bool:
+    """Whether a step looks at real images: matching does, recovery only for a plug-in that does."""
+    return config.method not in build.DECOUPLED or any(
+        read.data == 'real' for term in build.terms(config).values() for read in term.reads)
+
+
+def real_per_class(job: Job) -> dict[str, int] | None:
+    """Real images per class and step: asked for, and drawn of the class that gives least and most; None: none."""
+    if not reads_real(job.config):
+        return None
+    asked = job.config.data.per_class
+    drawn = data.drawn_per_class(job.dataset.train, job.spec, asked)
+    return {'asked': asked, 'least': min(drawn), 'most': max(drawn)}
+
+
 def identity(job: Job) -> dict:
     """What determines the distilled images: data and configuration, less paths, evaluation and how far to go."""
     config = job.config
@@ -106,6 +122,9 @@ def identity(job: Job) -> dict:
             del fields['recover'][name]
     if not needs_proxy(config):
         del fields['proxies']
+    drawn = real_per_class(job)
+    if drawn and drawn['least'] < drawn['most']:    # where classes differ, it matters how many of each are drawn
+        fields['real_per_class'] = drawn
     fields['regularizers'] = {name: fields['regularizers'][name] for name in sorted(fields['regularizers'])
                               if name in config.plugins or name == 'cc_form' and 'cc' in config.plugins}
     return fields
@@ -146,11 +165,11 @@ def prepare_message(job: Job) -> str:
 
 def distil_message(job: Job) -> str:
     """What the third stage will do."""
-    c = job.config
-    seen = (f'{c.data.per_class} real images per class and step' if c.method not in build.DECOUPLED
-            else 'in independent chunks')
+    c, real = job.config, real_per_class(job)
+    seen = [] if real is None else [f'{report.real_per_class(real)} real images per class and step']
+    seen += ['in independent chunks'] if c.method in build.DECOUPLED else []
     return (f'distilling {job.spec.num_classes * c.ipc} images with {" + ".join((c.method, *c.plugins))}: '
-            f'{c.num_steps} steps, {seen}, on {parallel.hardware()}')
+            f'{c.num_steps} steps, {", ".join(seen)}, on {parallel.hardware()}')
 
 
 def evaluate_message(job: Job) -> str:

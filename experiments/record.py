@@ -9,7 +9,7 @@ from importlib import metadata
 
 import numpy as np
 
-from experiments import build, cells, labelling, students
+from experiments import build, cells, jobs, labelling, students
 from experiments.jobs import Job
 from experiments.configs import PRESETS, Config
 from experiments.scores import Scores
@@ -70,7 +70,7 @@ def results(job: Job, teachers: list[Teacher], distilled: Distilled, scores: Sco
         'method': config.method, 'plugins': list(config.plugins), 'dataset': job.spec.name, 'ipc': config.ipc,
         'command': 'python -m experiments.run ' + ' '.join(words), 'config': dataclasses.asdict(config),
         'versions': {name: metadata.version(name) for name in PACKAGES}, 'commit': commit(), 'seed': config.seed,
-        'hardware': parallel.hardware(), 'steps': config.num_steps,
+        'hardware': parallel.hardware(), 'steps': config.num_steps, 'real_per_class': jobs.real_per_class(job),
         'weights': {name: {'value': value, 'source': getattr(config.regularizers, name).source}
                     for name, value in distilled.weights.items()},
         'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},

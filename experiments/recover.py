@@ -97,8 +97,9 @@ def _weights(job: jobs.Job, method, chunk: chunks.Chunk, path: pathlib.Path) -> 
 def _chunks(job: jobs.Job, teacher: Teacher, natural) -> list[chunks.Chunk]:
     """The parts of the set that this teacher recovers."""
     config, spec = job.config, job.spec
-    bare = pools.attach(jax.tree_util.Partial(_nothing), 'encoder', [teacher.variables])
-    real = pools.attach(build.feed(config, job.dataset), 'encoder', [teacher.variables]) if _reads_real(job) else None
+    bare, real = pools.attach(jax.tree_util.Partial(_nothing), 'encoder', [teacher.variables]), None
+    if jobs.reads_real(config):
+        real = pools.attach(build.feed(config, job.dataset), 'encoder', [teacher.variables])
     images = natural.images.shape[1] if natural is not None else config.ipc
     start = _source(job, teacher, natural)
     made = []
@@ -138,10 +139,6 @@ def _natural(job: jobs.Job) -> SyntheticSet:
     return data.real_subset(jobs.key(config, jobs.INITIAL), job.dataset.train, spec, ipc=count)
 
 
-def _reads_real(job: jobs.Job) -> bool:
-    return any(read.data == 'real' for term in build.terms(job.config).values() for read in term.reads)
-
-
 def _nothing(key, step) -> Inputs:
     del key, step
     return Inputs()
@@ -152,14 +149,17 @@ def _of(feed, classes: slice, num_classes: int):
     if classes.stop - classes.start == num_classes:
         return feed
     if isinstance(feed, Stream):
-        return Stream(lambda key, step: (all_of_them._replace(real=all_of_them.real[classes])
-                                         for all_of_them in feed.start(key, step)))
+        return Stream(lambda key, step: (_some_of(inputs, classes) for inputs in feed.start(key, step)))
     return jax.tree_util.Partial(_some, feed, jnp.arange(classes.start, classes.stop))
 
 
 def _some(feed, classes, key, step) -> Inputs:
-    inputs = feed(key, step)
-    return inputs._replace(real=inputs.real[classes])
+    return _some_of(feed(key, step), classes)
+
+
+def _some_of(inputs: Inputs, classes) -> Inputs:
+    weights = inputs.real_weights
+    return inputs._replace(real=inputs.real[classes], real_weights=None if weights is None else weights[classes])
 
 
 def _assembled(job: jobs.Job, parts, natural) -> tuple[SyntheticSet, dict[str, np.ndarray]]:

@@ -52,18 +52,22 @@ def _trace(config: Config, spec: data.Spec) -> None:
                    jax.random.key(0), SyntheticSet(images, labels))
 
 
-def require_memory(config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
+def require_memory(config: Config, image_shape: tuple[int, int, int], num_classes: int, num_real: int) -> None:
     """Refuses images of which not even the fewest that a step holds fit into memory.
 
     The stored images with their gradient and momentum, the real ones of a step (of one class as float32, of all as
     uint8), and one image before and behind the first norm: what is needed at the very least.
+
+    Args:
+        num_classes: Y.
+        num_real: real images that a step draws, of all classes.
 
     Raises:
         ValueError: says how much they take and how much there is.
     """
     height, width, channels = image_shape
     decoupled = config.method in build.DECOUPLED
-    stored, real = num_classes * config.ipc, 0 if decoupled else num_classes * config.data.per_class
+    stored, real = num_classes * config.ipc, 0 if decoupled else num_real
     blocks = (config.teachers.width if decoupled else config.encoder.width) or WIDTH
     per_pixel = channels * (12 * stored + real + 4 * real // num_classes) + 2 * 4 * blocks
     needed, there = height * width * per_pixel, parallel.memory()

@@ -184,7 +184,7 @@ def _restrict(synthetic: SyntheticSet, inputs: Inputs, only: Array | None):
     def take(x):
         return None if x is None else jax.lax.dynamic_slice_in_dim(x, only, 1)
     return (synthetic._replace(images=take(synthetic.images), labels=take(synthetic.labels)),
-            inputs._replace(real=take(inputs.real)), only[None])
+            inputs._replace(real=take(inputs.real), real_weights=take(inputs.real_weights)), only[None])
 
 
 def num_classes(method: Method, state: DistillState) -> int:

@@ -18,7 +18,8 @@ def gradient_matching(name: str, model: Model, distance: Distance, *, max_synthe
 
     sum_c D(grad_theta mean CE(real_c), grad_theta mean CE(synthetic_c)); Zhao, Mopuri & Bilen, Dataset Condensation
     with Gradient Matching (ICLR 2021), https://arxiv.org/abs/2006.05929. Real gradients are
-    constants. Reads the images themselves under one shared augmentation per class; sum over classes.
+    constants; with `Inputs.real_weights` their mean is sum_b w_b CE_b / sum_b w_b. Reads the images themselves under
+    one shared augmentation per class; sum over classes.
 
     Args:
         name: of the metric `loss/<name>`.
@@ -30,7 +31,7 @@ def gradient_matching(name: str, model: Model, distance: Distance, *, max_synthe
         The gradient to the images is computed class by class next to the loss, so that memory does not grow with the
         number of classes; the term can be differentiated once, with respect to the images.
     """
-    real, synthetic = Read('', 'real'), Read('', 'synthetic')
+    reads = frozenset({Read('', 'real'), Read('', 'synthetic')})
 
     def loss(observation: Observation, key: PRNGKey):
         images, labels = observation.images['synthetic', 'augmented'], observation.synthetic.labels
@@ -39,26 +40,32 @@ def gradient_matching(name: str, model: Model, distance: Distance, *, max_synthe
             images, labels = _chosen(key, observation.classes, images, labels, max_synthetic)
         real_labels = jax.nn.one_hot(observation.classes, labels.shape[-1], dtype=labels.dtype)
         one = functools.partial(_one_class, model, distance)
-        return _sum_over_classes(one, images, encoder, labels, jax.lax.stop_gradient(targets), real_labels), {}
+        real = jax.lax.stop_gradient(targets), observation.inputs.real_weights
+        return _sum_over_classes(one, images, encoder, labels, real, real_labels), {}
 
-    return named(name, Term(frozenset({real, synthetic}), loss))
+    return named(name, Term(reads, loss))
 
 
-def _one_class(model: Model, distance: Distance, images: Array, encoder, labels: Array, real: Array,
-               real_label: Array) -> Array:
-    def gradient(images: Array, labels: Array, size: int) -> PyTree:
+def _one_class(model: Model, distance: Distance, images: Array, encoder, labels: Array,
+               real: tuple[Array, Array | None], real_label: Array) -> Array:
+    def gradient(size: int, images: Array, labels: Array, shares: Array | None = None) -> PyTree:
         def cross_entropy(params: PyTree) -> Array:
             logits = model.apply(encoder._replace(params=params), images).logits
-            return jnp.sum(soft_cross_entropy(logits, labels)) / size
+            values = soft_cross_entropy(logits, labels)
+            return jnp.sum(values if shares is None else shares * values) / size
         return jax.grad(cross_entropy)(encoder.params)
 
-    real_labels = jnp.broadcast_to(real_label, (len(real), *real_label.shape))
-    target = parallel.sum_in_chunks(lambda *batch: gradient(*batch, len(real)), real, real_labels)
-    return distance(jax.lax.stop_gradient(target), gradient(images, labels, len(images)))
+    targets, weights = real
+    batch, size = (targets, jnp.broadcast_to(real_label, (len(targets), *real_label.shape))), len(targets)
+    if weights is not None:
+        weights = weights.astype(real_label.dtype)
+        batch, size = (*batch, weights / weights.sum()), 1
+    target = parallel.sum_in_chunks(functools.partial(gradient, size), *batch)
+    return distance(jax.lax.stop_gradient(target), gradient(len(images), images, labels))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _sum_over_classes(function, images: Array, encoder, labels: Array, real: Array, real_labels: Array) -> Array:
+def _sum_over_classes(function, images: Array, encoder, labels: Array, real, real_labels: Array) -> Array:
     """Sum over the leading axis of `function(images_c, encoder, labels_c, ...)`, one compiled body for all classes."""
     return jnp.sum(jax.lax.map(lambda one: function(one[0], encoder, *one[1:]), (images, labels, real, real_labels)))
 

@@ -94,7 +94,8 @@ def resetting(model: Model, recipe: Recipe, *, every: int, draw: Draw) -> Networ
 
     Args:
         model: in batch-statistics mode if it has batch norm; the matching itself uses running moments, which first
-            see `BATCH_NORM_IMAGES` real images per class at every step, as in DC's code.
+            see `BATCH_NORM_IMAGES` real images per class at every step, as in DC's code; fewer where the feed draws
+            fewer, and of a class with fewer its images more than once.
         recipe: optimiser, and the number of updates after each step.
         every: steps (synthetic-set updates) that one network serves; it is not trained after the last of them.
         draw: what it trains on.

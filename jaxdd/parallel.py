@@ -167,26 +167,35 @@ def in_chunks(function: Callable[[Array], PyTree], batch: Array, *, per_device: 
 
 
 def in_parts(function: Callable[[Array], tuple[PyTree, PyTree]], batch: Array, *, per_device: int
-             ) -> tuple[PyTree, PyTree]:
+             ) -> tuple[PyTree, list[PyTree]]:
     """Applies a function to a large batch a part at a time, and again in the backward pass, for memory.
+
+    Full parts go through one compiled body, what is left of the batch through another. The rest is divided among the
+    devices even where it does not divide: else each device would hold all of it, which may be more than a part.
 
     Args:
         function: `[m, ...]` -> (tree of arrays `[m, ...]`, each row from its own image alone; another tree).
         batch: `[N, ...]`, may be split among the devices.
-        per_device: images per part and device.
+        per_device: most images per part and device.
 
     Returns:
-        The first tree, rows in the order of the batch; the second with the parts stacked in front.
+        The first tree, rows in the order of the batch; the second once per size of part, full parts first, with the
+        parts of that size stacked in front.
 
     Raises:
-        ValueError: a batch that does not divide into such parts.
+        ValueError: `per_device` below 1.
     """
-    whole = _ambient_size() * per_device
-    if per_device < 1 or batch.shape[0] % whole:
-        raise ValueError(f'a batch of {batch.shape[0]} images does not divide into parts of {per_device} on '
-                         f'{_ambient_size()} devices; the part must divide {max(1, batch.shape[0] // _ambient_size())}')
-    rows, others = jax.lax.map(jax.checkpoint(function), _rows(batch, per_device))
-    return jax.tree.map(_joined, rows), others
+    if per_device < 1:
+        raise ValueError(f'a part must hold at least 1 image per device, got {per_device}')
+    again, rest = jax.checkpoint(function), batch.shape[0] % (_ambient_size() * per_device)
+    if not rest:
+        rows, others = jax.lax.map(again, _rows(batch, per_device))
+        return jax.tree.map(_joined, rows), [others]
+    if rest == batch.shape[0]:
+        rows, others = by_shares(again, batch, least=0)
+        return rows, [jax.tree.map(lambda x: jnp.asarray(x)[None], others)]
+    full, last = (in_parts(function, part, per_device=per_device) for part in (batch[:-rest], batch[-rest:]))
+    return jax.tree.map(lambda *rows: jnp.concatenate(rows), full[0], last[0]), full[1] + last[1]
 
 
 def sum_in_chunks(function: Callable[..., PyTree], *batch: Array, whole: Sequence[PyTree] = (), per_device: int = 5,
@@ -275,35 +284,37 @@ def _ambient_size() -> int:
     return jax.sharding.get_abstract_mesh().shape[AXIS] if _has_axis() else 1
 
 
-def share(x: Array, axis: int = 0) -> Array:
+def share(x: Array, axis: int = 0, *, least: int = _WORTH_SHARING) -> Array:
     """Divides an axis among the devices inside a compiled program, though its length be no multiple of their number.
 
     As `split`; elsewhere XLA pads: of 100 images 8 devices compute 13 each, and what pads the last of them enters no
-    sum. Fewer than `_WORTH_SHARING` rows per device stay whole, and everything outside a program.
+    sum. Fewer than `least` rows per device stay whole, and everything outside a program.
 
     Args:
         x: any array.
         axis: which one is divided.
+        least: rows per device that are worth sending; 0 where memory counts.
     """
     devices = _ambient_size()
-    if devices == 1 or not isinstance(x, jax.core.Tracer) or x.shape[axis] < _WORTH_SHARING * devices:
+    if devices == 1 or not isinstance(x, jax.core.Tracer) or x.shape[axis] < least * devices:
         return split(x, axis)
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*[None] * axis, AXIS))
 
 
-def by_shares(function: Callable[[Array], PyTree], batch: Array) -> PyTree:
+def by_shares(function: Callable[[Array], PyTree], batch: Array, *, least: int = _WORTH_SHARING) -> PyTree:
     """Applies a function of independent images `[N, ...]`, divided among the devices as `share` does.
 
     Where N is no multiple of the devices their parts are put together before anything else happens, and so is the
     gradient: no later axis would divide at the same places, and XLA would send more to find a compromise.
 
     Args:
-        function: `[N, ...]` -> tree of arrays `[N, ...]`, each row from its own image alone.
+        function: `[N, ...]` -> tree of arrays `[N, ...]`, each row from its own image alone, or reduced over them.
         batch: `[N, ...]`.
+        least: as in `share`.
     """
     if batch.shape[0] % _ambient_size() == 0:
         return function(split(batch))
-    return replicate(function(share(replicate(batch))))
+    return replicate(function(share(replicate(batch), least=least)))
 
 
 def by_rows(function: Callable[..., PyTree], rows: PyTree, *whole: PyTree) -> PyTree:

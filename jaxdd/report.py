@@ -38,6 +38,7 @@ def report(results: Mapping[str, Any]) -> str:
             'budget' {field: {'published', 'here'}}, where the run's differs from the published one's,
             'students' {student: what tables call it}, 'missing' {row: why it is not there}, 'warnings' [sentences],
             'weights' {plug-in: {'value', 'source'}}, 'config' (nested), 'versions' {package: version},
+            'real_per_class' {'asked', 'least', 'most'}, see `real_per_class`, or None,
             'seconds' {stage: s}, 'seconds_per_step', and 'pictures' {title: path relative to the page}.
     """
     header, rows = _rows(results)
@@ -46,6 +47,17 @@ def report(results: Mapping[str, Any]) -> str:
              _settings('Protocol', results.get('protocol')),
              _settings('Configuration', results.get('config'))]
     return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+def real_per_class(drawn: Mapping[str, int]) -> str:
+    """Real images per class and step in words, and what classes give that have fewer.
+
+    Args:
+        drawn: 'asked' for; 'least' and 'most' that a class gives.
+    """
+    fewer = '' if drawn['least'] == drawn['asked'] else (
+        f' (classes with fewer: all of theirs, {drawn["least"]:,} at least)')
+    return f'{drawn["asked"]:,}{fewer}'
 
 
 def curves_png(path: str | os.PathLike, history: Sequence[Mapping[str, float]],
@@ -196,6 +208,8 @@ def _facts(results):
     if sizes := results.get('bytes'):
         images, labels = sizes.get('images', 0), sizes.get('labels', 0)
         lines.append(f'Stored: {images + labels:,} bytes (images {images:,}, labels {labels:,}).')
+    if real := results.get('real_per_class'):
+        lines.append(f'Real images per class and step: {real_per_class(real)}.')
     for key, text in (('steps', 'Synthetic-set updates: {:,}.'), ('seed', 'Seed: {}.')):
         if results.get(key) is not None:
             lines.append(text.format(results[key]))

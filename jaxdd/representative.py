@@ -28,7 +28,8 @@ def representative(method: Method, *, num_classes: int, per_class: int, preproce
     Args:
         method: its encoder embeds.
         num_classes: K.
-        per_class: B, at most the size of the smallest class.
+        per_class: B, as many as the feed draws. A class with fewer images gives all of them: each is a cluster of its
+            own, its representative, and counts once (`Inputs.real_weights` of the feed).
         preprocess: uint8 images -> network input.
         every: steps between clusterings.
         iterations: of k-means.

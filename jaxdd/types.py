@@ -83,6 +83,7 @@ class Inputs(NamedTuple):
     expert: Expert | None = None
     pretrained: Mapping[str, Variables] = {}         # role -> network drawn from a pool
     candidates: Candidates | None = None             # what `real` was drawn from
+    real_weights: Array | None = None                # [K, B] 1 for an image of `real`, 0 for its repetition; None: all 1
 
 
 class Stream(NamedTuple):

@@ -32,9 +32,9 @@ def encoder(model):
     return variables._replace(params=jax.tree.map(lambda leaf: leaf.astype(jnp.float64), variables.params))
 
 
-def observation(variables, images, labels, real, classes):
+def observation(variables, images, labels, real, classes, weights=None):
     views = {('synthetic', 'augmented'): images, ('real', 'augmented'): real}
-    return Observation({}, views, SyntheticSet(images, labels), {'encoder': variables}, Inputs(),
+    return Observation({}, views, SyntheticSet(images, labels), {'encoder': variables}, Inputs(real_weights=weights),
                        step=jnp.int32(0), classes=classes)
 
 
@@ -76,6 +76,14 @@ def test_value_and_gradient_are_those_of_a_loop_over_classes(arrays, of):
     images, labels, real = arrays
     ours = compiled(*of)(KEY, images, labels, real, jnp.arange(3))
     assert_close(ours, by_hand(*of)(images, labels, real))
+
+
+def test_real_images_without_weight_are_as_good_as_absent(arrays):
+    images, labels, real = arrays
+    sizes = 5, 2, 1
+    weights = jnp.float32(np.arange(5) < np.array(sizes)[:, None])
+    ours = compiled()(KEY, images, labels, real, jnp.arange(3), weights)
+    assert_close(ours, by_hand()(images, labels, [r[:n] for r, n in zip(real, sizes)]))
 
 
 def test_a_class_alone_counts_as_among_others(arrays):

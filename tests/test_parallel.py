@@ -1,5 +1,6 @@
 """Devices: no mesh, a mesh, and the same numbers with either."""
 import os
+import re
 
 import jax
 import jax.numpy as jnp
@@ -210,3 +211,39 @@ def test_the_number_of_cpu_devices_that_the_user_asks_for_is_kept(flags, variabl
     parallel.start()
     cores = min(len(os.sched_getaffinity(0)), 8)
     assert chosen == {'jax_num_cpu_devices': devices or 2 ** (cores.bit_length() - 1)}
+
+
+@pytest.mark.parametrize('devices', [None, 8])
+@pytest.mark.parametrize('size, part', [(10, 3), (2, 125), (7, 7), (5, 1), (26, 2)])
+def test_parts_of_any_size_give_the_values_and_gradients_of_the_whole(devices, size, part):
+    x, w = jax.random.normal(jax.random.key(0), (size, 4)), jax.random.normal(jax.random.key(1), (4, 6))
+
+    def function(rows, w):
+        y = jnp.tanh(rows @ w) @ w.T
+        return y, {'sum': y.sum(0), 'count': len(rows)}
+
+    def loss(x, w):
+        rows, groups = parallel.in_parts(lambda rows: function(rows, w), x, per_device=part)
+        total = sum(group['sum'].sum(0) for group in groups)
+        return jnp.sum(rows[0] * rows[-1]) + jnp.sum(total ** 2), (rows, [group['count'] for group in groups])
+
+    def at_once(x, w):
+        rows, others = function(x, w)
+        return jnp.sum(rows[0] * rows[-1]) + jnp.sum(others['sum'] ** 2), rows
+    (value, rows), expected = jax.value_and_grad(at_once, (0, 1), has_aux=True)(x, w)
+    with parallel.use(devices and parallel.mesh(devices)):
+        given = tuple(map(parallel.replicate, (x, w)))
+        compiled = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True)).lower(*given).compile()
+        (found, (ours, counts)), gradient = compiled(*given)
+    np.testing.assert_allclose(found, value, rtol=1e-5)
+    np.testing.assert_allclose(ours, rows, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradient, expected)
+    full, rest = divmod(size, part * (devices or 1))
+    assert [n for group in counts for n in group.tolist()] == [part * (devices or 1)] * full + [rest] * (rest > 0)
+    held = [int(n or 1) for n in re.findall(r'f32\[(?:(\d+),)?6\]\S* tanh\(', compiled.as_text())]
+    assert held and max(held) <= part    # images, on every device
+
+
+def test_a_part_of_nothing_is_refused():
+    with pytest.raises(ValueError, match='a part must hold at least 1 image per device, got 0'):
+        parallel.in_parts(lambda rows: (rows, {}), X, per_device=0)

@@ -18,6 +18,7 @@ RESULTS = {
     'seconds': {'prepare': 1.0, 'compile': 12.25, 'distil': 1234.5, 'evaluate': 30},
     'seconds_per_step': 0.0123, 'bytes': {'images': 2560, 'labels': 400, 'random images': 1280, 'random labels': 0},
     'published': {'value': 0.8, 'std': 0.01, 'source': 'A, table 1'},
+    'real_per_class': {'asked': 256, 'least': 139, 'most': 146},
     'pictures': {'initial and distilled': 'grid.png', 'curves': 'curves.png'},
 }
 
@@ -33,6 +34,7 @@ def test_the_page_holds_every_value():
                  '| cc | 0.05 | published, table 7 |', '| cm | 1e-07 | calibrated |', '| distil | 1,234.5 |',
                  '| one step | 0.0123 |', '| hardware | 8 x cpu |', '| commit | abc1234 |',
                  '| jax | 0.10.2 |',
+                 'Real images per class and step: 256 (classes with fewer: all of theirs, 139 at least).',
                  '![initial and distilled](grid.png)', '    python -m experiments.run dm --ipc 1',
                  '| `optimizer.learning_rate` | 0.5 |', r'| `batch\|size` | 256 |', '1,500', 'Seed: 3.'):
         assert text in page
@@ -46,6 +48,10 @@ def test_any_part_may_be_missing(missing):
         assert 'None' not in text
     assert report.report({}).startswith('# METHOD')
     assert report.table({}).startswith('training set')
+
+
+def test_as_many_images_as_asked_need_no_further_words():
+    assert report.real_per_class({'asked': 1000, 'least': 1000, 'most': 1000}) == '1,000'
 
 
 def test_without_published_there_is_no_difference():

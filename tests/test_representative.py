@@ -140,6 +140,17 @@ def test_classes_may_take_their_steps_one_after_the_other():
         np.testing.assert_array_equal(TRAIN.labels[state.networks.index], CLASSES)
 
 
+def test_a_class_with_fewer_images_is_its_own_representatives(monkeypatch):
+    monkeypatch.setitem(globals(), 'FEED', jax.jit(data.with_candidates(
+        data.stratified(TRAIN, FAKE.spec, per_class=16), TRAIN, FAKE.spec)))
+    (_, *states), _ = run(method(per_class=16), 2)
+    weights = np.asarray(FEED(KEY, jnp.int32(0)).real_weights)
+    np.testing.assert_array_equal(weights.sum(1), [16, 13, 16])
+    for state in states:
+        np.testing.assert_array_equal(np.sort(state.networks.index[1, :13]), np.flatnonzero(TRAIN.labels == 1))
+        np.testing.assert_array_equal(state.networks.index[1, 13:], state.networks.index[1, :3])
+
+
 def test_a_method_is_matched_against_the_chosen():
     chosen = representative(dm(MODEL, augment=augment.identity()), preprocess=preprocess, **OPTIONS)
     step, state = quick(make_step(chosen, SGD)), init_state(KEY, chosen, SGD, INITIAL)

@@ -22,7 +22,7 @@ class Data:
     std: tuple[float, ...] | None = None
     """As `mean`."""
     per_class: int = 256
-    """Real images per class per step."""
+    """Real images per class per step; of a class with fewer, all that it has."""
     sampling: str = 'random'
     """'random', or 'representative': k-means on the encoder's features chooses each class's batch (DREAM)."""
     cluster_every: int = 10
@@ -102,7 +102,8 @@ class Recover:
     images_per_chunk: int | None = None
     """Images per class that are recovered together; CC and CMI compare these, so they need 2 or more."""
     part: int | None = None
-    """Images of a chunk that are in memory at a time, per device: exact, slower; default: all."""
+    """Most images of a chunk that are in memory at a time, per device: exact, slower; default: all. The last part may
+    be smaller."""
     together: int | None = None
     """Chunks as one program; default: 8 on accelerators, 1 on CPUs and for images above 64 pixels."""
     storage: str | None = None
@@ -122,7 +123,7 @@ class Teachers:
     epochs: float = 200
     """Passes over the training set; longer squeezing makes recovery harder."""
     batch_size: int = 128
-    """Images."""
+    """Images; a smaller set is one batch."""
     learning_rate: float = 0.1
     """Falls to 0 along a cosine, stepped per epoch."""
     momentum: float = 0.9
@@ -148,7 +149,7 @@ class Training:
     num_batches: int | None = None
     """Real mini-batches per trained network (IDM, IDC)."""
     batch_size: int | None = None
-    """Images."""
+    """Images; a smaller set is one batch."""
     learning_rate: float | None = None
     momentum: float | None = None
     weight_decay: float | None = None
@@ -195,7 +196,7 @@ class Proxies:
     epochs: float = 40
     """Passes over the training set per network."""
     batch_size: int = 256
-    """Images."""
+    """Images; a smaller set is one batch."""
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 1e-3
@@ -221,7 +222,7 @@ class Evaluation:
     epochs: int = 1000
     """E, the last epoch index: E + 1 epochs in all, as in the papers' code (schedules 'idc' and 'cosine': E)."""
     batch_size: int = 256
-    """Images."""
+    """Images; a smaller set is one batch."""
     labels: str = 'hard'
     """'hard'; 'static': teachers' logits on the clean images; 'dynamic': on every mixed batch; 'replayed': dynamic ones
     that were recorded once, with their key (FKD)."""

@@ -18,6 +18,7 @@ from .attached import mixed as mixed
 from .attached import with_candidates as with_candidates
 from .batches import class_members as class_members
 from .batches import class_sizes as class_sizes
+from .batches import drawn_per_class as drawn_per_class
 from .batches import epoch_indices as epoch_indices
 from .batches import epochs as epochs
 from .batches import real_subset as real_subset

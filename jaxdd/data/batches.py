@@ -18,26 +18,53 @@ from jaxdd.types import Array, Batch, Inputs, PRNGKey, Source, Stream, Synthetic
 
 
 def stratified(source: Source, spec: Spec, *, per_class: int) -> jax.tree_util.Partial:
-    """A device feed of real images, the same number of every class, without replacement within a step.
+    """A device feed of real images, `per_class` of every class, without replacement within a step.
+
+    A class with fewer gives all of its images, and its mean is over those, as in the papers' code
+    (`np.random.permutation(indices_class[c])[:n]`). Its rows repeat them, with weight 0, up to the length of the
+    others: of classes of 20 and 2 images, asked for 16, the second has its 2 eight times, and weights 1 1 0 ... 0.
 
     Args:
         source: the training set.
         spec: gives normalisation and number of classes.
-        per_class: B; capped at the size of the smallest class, as the papers' code caps it per class.
+        per_class: images per class; B is this, or the size of the largest class where that is less.
 
     Returns:
-        Pure `(key, step) -> Inputs` with `real` `[K, B, H, W, C]` float32, divided among the devices along B.
+        Pure `(key, step) -> Inputs` with `real` `[K, B, H, W, C]` float32, divided among the devices along B, and
+        `real_weights` `[K, B]` float32 if a class has fewer than B images.
 
     Raises:
-        ValueError: `per_class` below 1.
+        ValueError: `per_class` below 1, or a class without images.
+
+    Note:
+        Batch moments of a network, and terms that do not look at `Inputs.real_weights`, count the repetitions too.
     """
-    members, per_class = class_members(source, spec.num_classes, per_class)
+    members, weights, per_class = _prepared(source, spec, per_class)
     draw = functools.partial(_stratified, spec, per_class)
-    return jax.tree_util.Partial(draw, *parallel.replicate((jnp.asarray(source.images), jnp.asarray(members))))
+    arrays = jnp.asarray(source.images), jnp.asarray(members), None if weights is None else jnp.asarray(weights)
+    return jax.tree_util.Partial(draw, *parallel.replicate(arrays))
+
+
+def drawn_per_class(source: Source, spec: Spec, per_class: int) -> tuple[int, ...]:
+    """Different real images of each class in one step of `stratified` or `streamed`: as many as asked for, or all.
+
+    Raises:
+        ValueError: `per_class` below 1, or a class without images.
+    """
+    if per_class < 1:
+        raise ValueError(f'per_class must be at least 1 real image per class, got {per_class}')
+    sizes = class_sizes(source, spec.num_classes)
+    if not sizes.all():
+        raise ValueError(f'class {int(sizes.argmin())} has no images; every class needs at least one')
+    return tuple(np.minimum(sizes, per_class).tolist())
 
 
 def epochs(source: Source, spec: Spec, *, batch_size: int) -> jax.tree_util.Partial:
     """A sampler of mini-batches from shuffled epochs of a labelled set, normalised, one-hot labels.
+
+    Args:
+        source, spec: the set, its normalisation and number of classes.
+        batch_size: images; a smaller set is one batch.
 
     Returns:
         Pure `(key, step) -> Batch`; the last batch of an epoch is padded and its padding has weight 0.
@@ -112,22 +139,21 @@ def streamed(source: Source, spec: Spec, *, per_class: int, prefetch: int = 2) -
         A feed that starts at any step.
 
     Raises:
-        ValueError: `per_class` or `prefetch` below 1.
+        ValueError: `per_class` or `prefetch` below 1, or a class without images.
     """
     if prefetch < 1:
         raise ValueError(f'prefetch must be at least 1 batch, got {prefetch}')
-    members, per_class = class_members(source, spec.num_classes, per_class)
-    draw = jax.jit(functools.partial(_draw, per_class))
-    to_inputs = jax.jit(lambda images: Inputs(real=parallel.split(normalise(spec, images), 1)))
+    members, weights, per_class = _prepared(source, spec, per_class)
+    draw, to_inputs = jax.jit(functools.partial(_draw, per_class)), jax.jit(functools.partial(_inputs, spec))
 
     def chosen(key: PRNGKey, step: int) -> np.ndarray:
         with parallel.host():
-            return np.asarray(draw(members, key, step))
+            return np.asarray(draw(members, weights, key, step))
 
     def start(key: PRNGKey, step: int) -> Iterator[Inputs]:
         own, key = parallel.own_rows(per_class), on_host(key)
         batches = ahead(lambda at: source.images[chosen(key, at)[:, own]], step, prefetch)
-        sent = (to_inputs(parallel.assemble(np.asarray(images), per_class, 1)) for images in batches)
+        sent = (to_inputs(parallel.assemble(np.asarray(images), per_class, 1), weights) for images in batches)
         yield from (now for now, _ in itertools.pairwise(sent))    # another one lies on the devices meanwhile
 
     return Stream(start)
@@ -149,15 +175,35 @@ def class_sizes(source: Source, num_classes: int) -> np.ndarray:
     return np.bincount(np.asarray(source.labels), minlength=num_classes)
 
 
-def _stratified(spec: Spec, per_class: int, images: Array, members: Array, key: PRNGKey, step: Array) -> Inputs:
-    index = parallel.split(_draw(per_class, members, key, step), 1)
-    return Inputs(real=parallel.split(normalise(spec, images[index]), 1))
+def class_sizes(source: Source, num_classes: int) -> np.ndarray:
+    """Images of each class, `[Y]`."""
+    return np.bincount(np.asarray(source.labels), minlength=num_classes)[:num_classes]
 
 
-def _draw(per_class: int, members: Array, key: PRNGKey, step: Array) -> Array:
-    """Indices `[Y, B]` of one step's images, without replacement."""
+def _prepared(source: Source, spec: Spec, per_class: int) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """`class_members`; the weights of a step's images, None where all count; and B, as many as a class gives at most."""
+    drawn = np.array(drawn_per_class(source, spec, per_class))
+    members, per_class = class_members(source, spec.num_classes, 1)[0], int(drawn.max())
+    counts = np.arange(per_class)[None] < drawn[:, None]
+    return members, None if counts.all() else counts.astype(np.float32), per_class
+
+
+def _stratified(spec: Spec, per_class: int, images: Array, members: Array, weights: Array | None, key: PRNGKey,
+                step: Array) -> Inputs:
+    return _inputs(spec, images[parallel.split(_draw(per_class, members, weights, key, step), 1)], weights)
+
+
+def _inputs(spec: Spec, images: Array, weights: Array | None) -> Inputs:
+    return Inputs(real=parallel.split(normalise(spec, images), 1), real_weights=weights)
+
+
+def _draw(per_class: int, members: Array, weights: Array | None, key: PRNGKey, step: Array) -> Array:
+    """Indices `[Y, B]` of one step's images, without replacement; short classes over again once they are used up."""
     rank = jax.random.uniform(jax.random.fold_in(key, step), members.shape)
     _, place = jax.lax.top_k(jnp.where(members < 0, -1.0, rank), per_class)  # cheaper than a permutation per class
+    if weights is not None:
+        sizes = jnp.sum(weights, axis=1, dtype=jnp.int32)
+        place = jnp.take_along_axis(place, jnp.arange(per_class)[None] % sizes[:, None], axis=1)
     return jnp.take_along_axis(members, place, axis=1)
 
 

@@ -3,27 +3,35 @@
 Both from IID: Deng et al., "Exploiting Inter-sample and Inter-feature Relations in Dataset Distillation",
 CVPR 2024, https://arxiv.org/abs/2404.00563.
 """
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 
 from jaxdd import checks
+from jaxdd.losses.features import class_mean, shares
 from jaxdd.types import Array
 
 MAX_EXPONENT = 80.0    # exp(88.7) is the end of float32; the rest is room for sums and slopes
 
 
-def local_covariance_distance(real: Array, synthetic: Array, *, axis_name: str | None = None) -> Array:
+def local_covariance_distance(real: Array, synthetic: Array, *, real_weights: Array | None = None,
+                              axis_name: str | None = None) -> Array:
     """Squared distance between real and synthetic covariances of local features (CM).
 
     d_k = || Sigma(real_k) - Sigma(synthetic_k) ||_F^2 with Sigma(F) = (1/N) sum_i sum_p x_ip x_ip^T and
-    x_ip = F_ip - (1/N) sum_j F_jp: the covariance matching constraint of IID (module docstring).
+    x_ip = F_ip - (1/N) sum_j F_jp: the covariance matching constraint of IID (module docstring). Of real images both
+    sums are weighted by w_i, and N is the sum of the weights.
 
     Args:
         real: `[K, B, P, D]` last feature maps of the real images, class-major.
         synthetic: `[K, n, P, D]` last feature maps of the synthetic images.
+        real_weights: `[K, B]`, w; 0 for rows that only fill up a class with fewer images: of the maps 1, 3, 1 (P = D
+            = 1) with weights 1, 1, 0 the mean is 2 and Sigma 1. None: all 1.
         axis_name: name of the `jax.pmap` or `jax.shard_map` axis over which the real batch is split in
-            equal parts (`real` is this device's part, `synthetic` the same everywhere). None: not split.
+            equal parts (`real`, and its weights, are this device's part, `synthetic` the same everywhere). None: not
+            split.
 
     Returns:
         `[K]`, in fourth powers of feature units: summed over the D x D entries, one value per class. IID sums
@@ -38,7 +46,7 @@ def local_covariance_distance(real: Array, synthetic: Array, *, axis_name: str |
     """
     chex.assert_rank([real, synthetic], 4)
     chex.assert_equal_shape([real, synthetic], dims=(0, 2, 3))
-    gap = _local_covariance(real, axis_name) - _local_covariance(synthetic, None)
+    gap = _local_covariance(real, real_weights, axis_name) - _local_covariance(synthetic, None, None)
     return jnp.sum(jnp.square(gap), axis=(1, 2))
 
 
@@ -83,13 +91,15 @@ def class_centralization(features: Array, *, form: str = 'squared', alpha: float
     return jnp.sum(jnp.maximum(jnp.expm1(exponent) - (beta - 1.0), 0.0), axis=1)
 
 
-def _local_covariance(maps: Array, axis_name: str | None) -> Array:
+def _local_covariance(maps: Array, weights: Array | None, axis_name: str | None) -> Array:
     """Covariance of the D channels, `[K, N, P, D]` -> `[K, D, D]`."""
     num_classes, num_images, num_positions, width = maps.shape
-    mean = jnp.mean(maps, axis=1, keepdims=True)
-    if axis_name is not None:
-        mean = jax.lax.pmean(mean, axis_name)
-    rows = (maps - mean).reshape(num_classes, num_images * num_positions, width)
+    centred = maps - class_mean(maps, weights, axis_name, keepdims=True)
+    rows = centred.reshape(num_classes, num_images * num_positions, width)
     # Accelerators round matmul inputs to bfloat16 or TF32 by default: too coarse for a covariance gap.
-    covariance = jnp.einsum('krd,kre->kde', rows, rows, precision=jax.lax.Precision.HIGHEST) / num_images
-    return covariance if axis_name is None else jax.lax.pmean(covariance, axis_name)
+    product = functools.partial(jnp.einsum, 'krd,kre->kde', precision=jax.lax.Precision.HIGHEST)
+    if weights is None:
+        covariance = product(rows, rows) / num_images
+        return covariance if axis_name is None else jax.lax.pmean(covariance, axis_name)
+    covariance = product((shares(weights, maps, axis_name) * centred).reshape(rows.shape), rows)
+    return covariance if axis_name is None else jax.lax.psum(covariance, axis_name)

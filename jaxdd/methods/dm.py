@@ -20,7 +20,8 @@ def objective() -> Term:
     def loss(observation: Observation, key: PRNGKey):
         del key
         target = jax.lax.stop_gradient(observation.outputs[real].features)
-        return mean_feature_distance(target, observation.outputs[synthetic].features).sum(), {}
+        weights = observation.inputs.real_weights
+        return mean_feature_distance(target, observation.outputs[synthetic].features, real_weights=weights).sum(), {}
 
     return named('dm', Term(frozenset({real, synthetic}), loss))
 

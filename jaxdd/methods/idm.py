@@ -29,7 +29,7 @@ def objective(*, ce_weight: float) -> Term:
         del key
         target = jax.lax.stop_gradient(observation.outputs[real].features)
         seen = observation.outputs[synthetic]
-        distance = mean_feature_distance(target, seen.features).sum()
+        distance = mean_feature_distance(target, seen.features, real_weights=observation.inputs.real_weights).sum()
         cross_entropy = jnp.mean(soft_cross_entropy(seen.logits, observation.synthetic.labels), axis=1).sum()
         percent = 100 * jax.lax.stop_gradient(observation.networks['encoder'].accuracy)
         return distance + ce_weight * percent * cross_entropy, {'loss/cross_entropy': cross_entropy}

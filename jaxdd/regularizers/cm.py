@@ -18,6 +18,7 @@ def cm(real: Read = Read('encoder', 'real'), synthetic: Read = Read('encoder', '
     def loss(observation: Observation, key: PRNGKey):
         del key
         target = jax.lax.stop_gradient(observation.outputs[real].maps)
-        return local_covariance_distance(target, observation.outputs[synthetic].maps).sum(), {}
+        weights = observation.inputs.real_weights
+        return local_covariance_distance(target, observation.outputs[synthetic].maps, real_weights=weights).sum(), {}
 
     return Term(frozenset({real, synthetic}), loss)

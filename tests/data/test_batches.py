@@ -59,12 +59,39 @@ def test_a_batch_is_a_function_of_key_and_step():
     assert not np.array_equal(first, feed(jax.random.key(1), jnp.int32(3)).real)
 
 
-def test_the_smallest_class_caps_the_batch():
-    src = source((5, 3, 9))
+def test_a_small_class_gives_all_of_its_images_and_no_image_counts_twice():
+    """Of classes of 20 and 2 images, asked for 16: 16 of the first, and the second's 2, of which the rest are copies."""
+    src = source((20, 2))
+    spec = described(src, 2)
+    feed = jax.jit(data.stratified(src, spec, per_class=16))
+    for step in range(3):
+        inputs = feed(KEY, jnp.int32(step))
+        drawn, counts = identities(spec, inputs.real), np.asarray(inputs.real_weights)
+        assert inputs.real_weights.dtype == jnp.float32
+        np.testing.assert_array_equal(counts, [[1] * 16, [1] * 2 + [0] * 14])
+        assert len(set(drawn[0])) == 16 and set(src.labels[drawn[0]]) == {0}
+        np.testing.assert_array_equal(np.sort(drawn[1, :2]), np.flatnonzero(src.labels == 1))
+        np.testing.assert_array_equal(drawn[1], np.tile(drawn[1, :2], 8))
+    assert data.drawn_per_class(src, spec, 16) == (16, 2)
+
+
+@pytest.mark.parametrize('counts, asked, drawn', [
+    ((5, 3, 9), 100, (5, 3, 9)), ((5, 3, 9), 4, (4, 3, 4)), ((5, 3, 9), 3, (3, 3, 3)), ((6, 6, 6), 100, (6, 6, 6))])
+def test_weights_are_there_where_classes_give_different_numbers(counts, asked, drawn):
+    src = source(counts)
     spec = described(src, 3)
-    drawn = identities(spec, data.stratified(src, spec, per_class=100)(KEY, jnp.int32(0)).real)
-    assert drawn.shape == (3, 3)
-    assert set(drawn[1]) == set(np.flatnonzero(src.labels == 1))
+    inputs = data.stratified(src, spec, per_class=asked)(KEY, jnp.int32(0))
+    assert data.drawn_per_class(src, spec, asked) == drawn and inputs.real.shape[:2] == (3, max(drawn))
+    if min(drawn) == max(drawn):
+        assert inputs.real_weights is None
+    else:
+        np.testing.assert_array_equal(inputs.real_weights.sum(1), drawn)
+
+
+def test_a_class_without_images_is_refused():
+    src = source((5, 0, 5))
+    with pytest.raises(ValueError, match='class 1 has no images; every class needs at least one'):
+        data.stratified(src, described(src, 3), per_class=2)
 
 
 def test_a_batch_of_nothing_is_refused():
@@ -142,29 +169,34 @@ def test_a_real_subset_beyond_the_smallest_class_is_refused(ipc):
         data.real_subset(KEY, src, described(src, 2), ipc=ipc)
 
 
-def test_eight_devices_draw_what_one_draws():
+@pytest.mark.parametrize('per_class', [16, 24])
+def test_eight_devices_draw_what_one_draws(per_class):
     src = source((20, 17, 30))
     spec = described(src, 3)
 
     def drawn():
-        feeds = data.stratified(src, spec, per_class=16), data.epochs(src, spec, batch_size=16)
+        feeds = data.stratified(src, spec, per_class=per_class), data.epochs(src, spec, batch_size=16)
         return [jax.jit(feed)(KEY, jnp.int32(4)) for feed in feeds]
     alone = drawn()
     with parallel.use(parallel.mesh(8)):
         together = drawn()
-        assert together[0].real.addressable_shards[0].data.shape == (3, 2, 4, 4, 1)
+        assert together[0].real.addressable_shards[0].data.shape == (3, per_class // 8, 4, 4, 1)
         assert together[1].images.addressable_shards[0].data.shape == (2, 4, 4, 1)
     jax.tree.map(np.testing.assert_array_equal, together, alone)
 
 
-def test_a_stream_gives_the_batches_of_the_device_feed_from_any_step():
-    key, fake = jax.random.key(3), data.fake()
-    feed = data.stratified(fake.train, fake.spec, per_class=4)
-    stream = data.streamed(fake.train, fake.spec, per_class=4)
+@pytest.mark.parametrize('counts', [(20, 20, 20), (9, 2, 20)])
+def test_a_stream_gives_the_batches_of_the_device_feed_from_any_step(counts):
+    key, src = jax.random.key(3), source(counts)
+    options = {'source': src, 'spec': described(src, 3), 'per_class': 4}
+    feed, stream = data.stratified(**options), data.streamed(**options)
     for first in (0, 5):
         batches = stream.start(key, first)
         for step in range(first, first + 4):
-            np.testing.assert_allclose(next(batches).real, feed(key, jnp.int32(step)).real, atol=1e-6)
+            ours, expected = next(batches), feed(key, jnp.int32(step))
+            np.testing.assert_allclose(ours.real, expected.real, atol=1e-6)
+            jax.tree.map(np.testing.assert_array_equal, ours.real_weights, expected.real_weights)
+            assert (ours.real_weights is None) == (min(counts) >= 4)
         batches.close()
 
 

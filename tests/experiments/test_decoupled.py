@@ -2,6 +2,7 @@
 import json
 import shutil
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -50,6 +51,20 @@ def test_infer_stores_natural_images_and_compensators_and_counts_them_as_the_pap
                                 (SPEC.mean, SPEC.std))
     np.testing.assert_allclose(synthetic.images, rebuilt, atol=1e-6)
     assert np.abs(compensators).max() > 0.01
+
+
+def test_a_part_sees_the_real_images_of_its_classes_and_their_weights():
+    digits = data.load('digits')
+    options = {'source': digits.train, 'spec': digits.spec, 'per_class': 145}    # classes have 139 to 146
+    key, step = jax.random.key(0), jnp.int32(2)
+    whole = data.stratified(**options)(key, step)
+    assert 0 < (whole.real_weights == 0).sum() < 145
+    part = recover._of(data.stratified(**options), slice(6, 9), 10)(key, step)
+    streamed = next(recover._of(data.streamed(**options), slice(6, 9), 10).start(key, 2))
+    for inputs in (part, streamed):
+        np.testing.assert_allclose(inputs.real, whole.real[6:9], atol=1e-6)
+        np.testing.assert_array_equal(inputs.real_weights, whole.real_weights[6:9])
+    assert (part.real_weights == 0).any()
 
 
 def test_static_labels_are_kept_beside_the_set_and_counted(infer):

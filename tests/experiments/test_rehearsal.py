@@ -98,12 +98,12 @@ def test_what_was_refused_late_or_not_at_all(words, message):
 def test_images_that_do_not_fit_into_memory(monkeypatch):
     config = parsed(COMMANDS[0])
     monkeypatch.setattr(parallel, 'memory', lambda: 32 * 2 ** 30)
-    rehearsal.require_memory(config, (8, 8, 1), 10)
+    rehearsal.require_memory(config, (8, 8, 1), 10, 40)
     with pytest.raises(ValueError, match=r'1 images of 20000x20000 pixels and 4 real ones .*; lower data.image_size'):
-        rehearsal.require_memory(config, (20_000, 20_000, 3), 1)
+        rehearsal.require_memory(config, (20_000, 20_000, 3), 1, 4)
     # 10 stored images with gradient and momentum, 40 real bytes and 4 floats, 8 channels twice
     needed = 64 * (10 * 3 * 4 + 40 + 4 * 4 + 2 * 8 * 4)
     for there, fits in ((needed, True), (needed - 1, False)):
         monkeypatch.setattr(parallel, 'memory', lambda: there)
         with contextlib.nullcontext() if fits else pytest.raises(ValueError, match='need at least'):
-            rehearsal.require_memory(config, (8, 8, 1), 10)
+            rehearsal.require_memory(config, (8, 8, 1), 10, 40)

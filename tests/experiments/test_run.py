@@ -51,6 +51,7 @@ def test_results_say_what_is_needed_to_repeat_them(results):
                                               'schedule': 'constant'}
     assert results['protocol']['name'] == 'quick-1'
     assert results['published'] is None
+    assert results['real_per_class'] == {'asked': 4, 'least': 4, 'most': 4}
 
 
 def test_accuracies_on_the_way(results):

@@ -41,6 +41,23 @@ def test_who_needs_a_proxy(plugins, needed):
     assert ('nothing to prepare' in jobs.prepare_message(made)) != needed
 
 
+@pytest.mark.parametrize('per_class, words', [
+    ('4', ' 4 real'), ('256', ' 256 (classes with fewer: all of theirs, 139 at least) real')])
+def test_what_is_said_to_be_drawn_is_drawn(per_class, words):
+    made = job(f'--data.per-class {per_class}')
+    assert f'{words} images per class and step' in jobs.distil_message(made)
+    found = stages.build.feed(made.config, made.dataset)(jax.random.key(0), 0)
+    least = found.real.shape[1] if found.real_weights is None else int(found.real_weights.sum(1).min())
+    assert jobs.real_per_class(made) == {'asked': int(per_class), 'least': least, 'most': found.real.shape[1]}
+
+
+@pytest.mark.parametrize('plugins, drawn', [('', None), ('--plugins cm', {'asked': 4, 'least': 4, 'most': 4})])
+def test_recovery_draws_real_images_for_a_plugin_alone(plugins, drawn):
+    made = jobs.load(command.parse(f'sre2l --dataset digits --ipc 1 --smoke {plugins}'.split()))
+    assert jobs.real_per_class(made) == drawn
+    assert ('real images' in jobs.distil_message(made)) == bool(drawn)
+
+
 def test_a_teachers_draws_depend_on_its_own_name_alone():
     assert teaching.number('convnet_bn') == 218710979    # so that networks to come change no teacher
     keys = [jax.random.fold_in(jax.random.key(0), teaching.number(name)) for name in models.NAMES]

@@ -24,6 +24,13 @@ def test_hand_worked():
     np.testing.assert_allclose(mean_feature_distance(real, synthetic), [5.])
 
 
+def test_hand_worked_with_weights():
+    real = jnp.array([[[0., 0.], [2., 4.], [9., 9.]], [[1., 1.], [1., 1.], [1., 1.]]])    # means (1, 2) and (1, 1)
+    synthetic = jnp.array([[[1., -1.], [3., 1.]], [[1., 1.], [1., 3.]]])                  # means (2, 0) and (1, 2)
+    weights = jnp.array([[1., 1., 0.], [1., 1., 1.]])
+    np.testing.assert_allclose(mean_feature_distance(real, synthetic, real_weights=weights), [5., 1.])
+
+
 def test_numpy_transcription(precision, features):
     real, synthetic = features
     expected = [sum((r.mean(0)[d] - s.mean(0)[d]) ** 2 for d in range(5)) for r, s in zip(real, synthetic)]

@@ -29,6 +29,15 @@ def with_real(loss):
     return lambda synthetic, real, axis_name=None: loss(real, synthetic, axis_name=axis_name)
 
 
+def with_weights(loss):
+    """`with_real`, with real images that count for 0.5, 1 or nothing."""
+    def weighted(synthetic, real, axis_name=None):
+        first = real.reshape(*real.shape[:2], -1)[..., 0]
+        weights = jnp.where(first > 0.5, 0.5, jnp.where(first > -0.5, 1., 0.))
+        return loss(real, synthetic, real_weights=weights, axis_name=axis_name)
+    return weighted
+
+
 def alone(loss, **options):
     """(synthetic, unused target) -> loss, for losses of the synthetic set only."""
     return lambda synthetic, target: loss(synthetic, **options)
@@ -60,6 +69,8 @@ def soft_cross_entropy(logits, target):
 CASES = {
     'mean_feature_distance': Case(with_real(losses.mean_feature_distance), FEATURES, True),
     'local_covariance_distance': Case(with_real(losses.local_covariance_distance), MAPS, True),
+    'mean_feature_distance weighted': Case(with_weights(losses.mean_feature_distance), FEATURES, True),
+    'local_covariance_distance weighted': Case(with_weights(losses.local_covariance_distance), MAPS, True),
     'class_centralization': Case(alone(losses.class_centralization), FEATURES, False),
     'class_centralization exp_hinge': Case(alone(losses.class_centralization, form='exp_hinge'),
                                            FEATURES, False),

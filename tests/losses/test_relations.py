@@ -48,6 +48,15 @@ def test_covariance_hand_worked():
     np.testing.assert_allclose(local_covariance_distance(real[None], synthetic[None]), [68.])
 
 
+def test_rows_without_weight_are_as_good_as_absent(precision, maps):
+    real, synthetic = maps
+    expected = [np.sum((numpy_covariance(r[:n]) - numpy_covariance(s)) ** 2)
+                for r, s, n in zip(real, synthetic, (6, 2, 1))]
+    weights = precision.array(np.arange(6) < np.array([[6], [2], [1]]))
+    found = local_covariance_distance(*map(precision.array, maps), real_weights=weights)
+    precision.assert_close(found, expected)
+
+
 def test_covariance_numpy_transcription(precision, maps):
     expected = [np.sum((numpy_covariance(r) - numpy_covariance(s)) ** 2) for r, s in zip(*maps)]
     precision.assert_close(local_covariance_distance(*map(precision.array, maps)), expected)

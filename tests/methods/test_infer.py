@@ -115,3 +115,19 @@ def test_instances_by_hand():
     compensators = jnp.asarray([1.0, 2.0, 3.0, 9.0]).reshape(2, 2, 1, 1, 1) * jnp.ones((1, 1, 1, 1, 3))
     made = instances(natural, compensators, ((0.5,) * 3, (0.1,) * 3))[..., 0, 0, 0]
     np.testing.assert_allclose(made, [[0.1, 0.1, 1.1, 2.1, 3.1, 5.0], [0.2, 0.2, 1.2, 2.2, 3.2, 5.0]], rtol=1e-6)
+
+
+def test_a_set_in_parts_has_the_loss_and_gradient_of_the_set_at_once():
+    """Five images: two in each full part, one in the last."""
+    net = models.by_name('convnet_bn', (8, 8, 3), 5, width=4, depth=1)
+    start = SyntheticSet(jax.random.normal(jax.random.key(0), (5, 1, 8, 8, 3)), jnp.eye(5)[:, None])
+    inputs = Inputs(pretrained={'encoder': net.init(jax.random.key(1))})
+
+    def found(network):
+        method = infer(network, augment=lambda key, images: images)
+        state = init_state(jax.random.key(0), method, optax.sgd(1.0), start)
+        return jax.jit(make_gradient(method))(state, inputs)
+    (gradient, metrics), (expected, whole) = found(models.in_parts(net, 2)), found(net)
+    np.testing.assert_allclose(metrics['loss/total'], whole['loss/total'], rtol=1e-5)
+    gradient, expected = gradient['compensators'], expected['compensators']
+    np.testing.assert_allclose(gradient, expected, atol=1e-5 * np.abs(expected).max())
