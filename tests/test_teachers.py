@@ -109,6 +109,10 @@ def test_another_class_order_is_refused_by_its_predictions(teacher):
         teachers.tried(nameless, relabelled([1, 2, 0]), spec())
 
 
+def test_a_teacher_of_these_very_images_has_their_class_order_however_little_it_has_learnt(teacher):
+    assert teachers.tried(teacher._replace(class_names=()), relabelled([1, 2, 0]), spec(), own=True) < 0.5
+
+
 def test_few_images_per_class_are_judged_by_the_recorded_accuracy(teacher):
     labels = np.asarray(DATASET.train.labels)
     few = np.concatenate([np.flatnonzero(labels == c)[:4] for c in range(3)])
