@@ -31,6 +31,17 @@ PAGES = pathlib.Path('/proc/self/statm')
 GROWTH = 1.5e9     # bytes
 forget = jax.clear_caches    # whatever a test puts in its place
 REFERENCES = pathlib.Path(__file__).parent / 'references'
+# Files that take long, the longest first: started last, one would keep a single process of `make test` busy at the end.
+LONGEST = ('test_composition.py', 'test_resume.py', 'methods/test_infer.py', 'test_reproduce.py', 'test_dsa.py',
+           'test_cells.py', 'test_decoupled.py', 'methods/test_dm.py', 'test_workloads.py', 'test_options.py')
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the tests of `LONGEST` first; the others keep their order."""
+    def place(item):
+        path = item.path.as_posix()
+        return next((i for i, name in enumerate(LONGEST) if path.endswith(f'/{name}')), len(LONGEST))
+    items.sort(key=place)
 
 
 def resident():
