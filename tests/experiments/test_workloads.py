@@ -18,8 +18,8 @@ STUDENTS = [name for name, workload in WORKLOADS.items() if workload.students]
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
-# Half the rows' single precision is for `make test-long`: double precision is the sharper test, compiling takes long.
-BOTH = ('dm', 'dsa', 'sre2l', 'evaluation', 'evaluation-5')
+# Most rows' single precision is for `make test-long`: double precision is the sharper test, compiling takes long.
+BOTH = ('dm', 'evaluation')
 
 
 def cases(names):
