@@ -8,7 +8,7 @@ run: $(BIN)/ready
 	$(BIN)/python -m experiments.run dm --dataset digits --ipc 10 --plugins cc cm cmi --workdir runs/digits
 
 test: $(BIN)/test-ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: $(BIN)/test-ready
 	XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -m ""

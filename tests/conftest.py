@@ -1,4 +1,5 @@
 """Every test sees 8 simulated devices; silent rank promotion is an error."""
+import ctypes
 import gc
 import os
 import pathlib
@@ -11,9 +12,11 @@ import pytest
 os.environ.setdefault('PJRT_NPROC', '128')  # see parallel.start: too few threads can deadlock simulated devices
 # Compiling is most of what the tests wait for; `make test-long` compiles as a user's run does.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+QUICK = os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] == '1'
+# Programs are small: cutting each into pieces for many threads costs more than one piece on one thread.
 if jax.__version_info__[:2] == (0, 10):    # XLA ends the process over a flag that it does not know
-    os.environ.setdefault('XLA_FLAGS', '--xla_cpu_use_fusion_emitters=false')
-jax.config.update('jax_disable_most_optimizations', os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] == '1')
+    os.environ.setdefault('XLA_FLAGS', '--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1')
+jax.config.update('jax_disable_most_optimizations', QUICK)
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -24,16 +27,65 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 gc.set_threshold(100_000, 50, 100)    # traced programs are many objects, and few of them are garbage
 
-MAPPED = pathlib.Path('/proc/self/maps')
+PAGES = pathlib.Path('/proc/self/statm')
+GROWTH = 1.2e9     # bytes
+forget = jax.clear_caches    # whatever a test puts in its place
 REFERENCES = pathlib.Path(__file__).parent / 'references'
+# Files that take long, the longest first: started last, one would keep a single process of `make test` busy at the end.
+LONGEST = ('test_composition.py', 'test_resume.py', 'methods/test_infer.py', 'test_reproduce.py', 'test_dsa.py',
+           'test_cells.py', 'test_decoupled.py', 'methods/test_dm.py', 'test_workloads.py', 'test_options.py')
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the tests of `LONGEST` first; the others keep their order."""
+    def place(item):
+        path = item.path.as_posix()
+        return next((i for i, name in enumerate(LONGEST) if path.endswith(f'/{name}')), len(LONGEST))
+    items.sort(key=place)
+
+
+def resident():
+    """Bytes of memory that this process occupies; 0 where the system does not say."""
+    return int(PAGES.read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE') if PAGES.exists() else 0
+
+
+@pytest.fixture(scope='session')
+def kept():
+    """What the process occupied when it last forgot its programs."""
+    return [resident()]
+
+
+@pytest.fixture(autouse=True)
+def few_programs(kept):
+    """Forgets compiled programs once they occupy more than `GROWTH`.
+
+    JAX keeps every program that it compiled, and the text that it compiled: 1.4 MB even for one addition of one
+    shape, and the tests compile thousands. Each is also a few pieces of mapped memory, of which Linux allows a process
+    65,530. The C library keeps what is freed until it is told to return it.
+    """
+    yield
+    if resident() < kept[0] + GROWTH:
+        return
+    forget()
+    gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), 'malloc_trim'):
+        libc.malloc_trim(0)
+    kept[0] = resident()
 
 
 @pytest.fixture(scope='module', autouse=True)
-def few_programs():
-    """Forgets compiled programs: each maps some 40 pieces of memory, and Linux ends a process at 65,530."""
+def as_configured():
+    """Refuses a module that leaves the compiler set otherwise: all later ones would compile twice as long."""
     yield
-    if MAPPED.exists() and MAPPED.read_bytes().count(b'\n') > 20_000:
-        jax.clear_caches()
+    assert jax.config.values['jax_disable_most_optimizations'] == QUICK
+
+
+@pytest.fixture
+def quick_compilation():
+    """Compiles in a hurry whatever the other tests do: what runs once need not run fast."""
+    jax.config.update('jax_disable_most_optimizations', True)
+    yield
+    jax.config.update('jax_disable_most_optimizations', QUICK)
 
 
 @pytest.fixture

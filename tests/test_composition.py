@@ -51,9 +51,9 @@ PLUGINS = [(), ('cc',), ('cm',), ('cmi',), ('cc', 'cm'), ('cc', 'cm', 'cmi')]
 
 
 def pairs(of):
-    """Every method with every one of these combinations; by default DM's; the others' but DC's with all."""
+    """Every method with every one of these combinations; by default DM alone and with each; all but DC with all."""
     def marks(name, plugins):
-        usual = name == 'dm' or name != 'dc' and plugins == PLUGINS[-1]
+        usual = name == 'dm' and len(plugins) < 2 or name != 'dc' and plugins == PLUGINS[-1]
         return () if usual else pytest.mark.long
     return pytest.mark.parametrize('name, plugins', [
         pytest.param(name, plugins, id=f'{name}-{"+".join(plugins) or "alone"}', marks=marks(name, plugins))

@@ -16,16 +16,14 @@ USED = '/jax/compilation_cache/compile_requests_use_cache'
 
 
 @pytest.fixture
-def quick(monkeypatch):
+def quick(monkeypatch, quick_compilation):
     """Short timings on one device, compiled in a hurry, and torch's threads as they were."""
     mesh = parallel.mesh
     monkeypatch.setattr(parallel, 'mesh', lambda: mesh(1))
-    jax.config.update('jax_disable_most_optimizations', True)
     monkeypatch.setattr(benchmark, 'SHORTEST', 0.0)
     monkeypatch.setattr(benchmark, 'MATRIX', 64)
     threads = torch.get_num_threads()
     yield
-    jax.config.update('jax_disable_most_optimizations', False)
     torch.set_num_threads(threads)
 
 

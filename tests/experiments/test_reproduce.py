@@ -145,6 +145,14 @@ def test_reduced_cells_of_ten_images_per_class_can_travel():
 
 # work
 
+@pytest.fixture(scope='module', autouse=True)
+def programs_stay():
+    """A call forgets its programs for the memory of long ones; here the next call compiles the same ones again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, 'clear_caches', lambda: None)
+        yield
+
+
 def shrink(patch):
     patch.setattr(agenda, 'REDUCED', {**dict.fromkeys(agenda.REDUCED, TINY), 'infer': SOFT, 'sre2l': SOFT})
     patch.setattr(agenda, 'FEW', '')

@@ -15,10 +15,11 @@ from jaxdd.types import Variables
 TINY = Sizes(per_class=8, ipc=3, num_classes=3, side=16, width=8, resnet_width=4, pool=12)
 DISTILLING = [name for name, workload in WORKLOADS.items() if not workload.students]
 STUDENTS = [name for name, workload in WORKLOADS.items() if workload.students]
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
-# Half the rows' single precision is for `make test-long`: double precision is the sharper test, compiling takes long.
-BOTH = ('dm', 'dsa', 'sre2l', 'evaluation', 'evaluation-5')
+# Most rows' single precision is for `make test-long`: double precision is the sharper test, compiling takes long.
+BOTH = ('dm', 'evaluation')
 
 
 def cases(names):
@@ -26,14 +27,6 @@ def cases(names):
     for name in names:
         yield pytest.param(name, 'float64', 1e-9)
         yield pytest.param(name, 'float32', 1e-4, marks=[] if name in BOTH else pytest.mark.long)
-
-
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """What runs once need not run fast."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
 
 
 @functools.cache
