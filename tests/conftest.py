@@ -13,9 +13,8 @@ os.environ.setdefault('PJRT_NPROC', '128')  # see parallel.start: too few thread
 # Compiling is most of what the tests wait for; `make test-long` compiles as a user's run does.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 QUICK = os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] == '1'
-# Programs are small: cutting each into pieces for many threads costs more than one piece on one thread.
 if jax.__version_info__[:2] == (0, 10):    # XLA ends the process over a flag that it does not know
-    os.environ.setdefault('XLA_FLAGS', '--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1')
+    os.environ.setdefault('XLA_FLAGS', '--xla_cpu_use_fusion_emitters=false')
 jax.config.update('jax_disable_most_optimizations', QUICK)
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
