@@ -1,8 +1,12 @@
 # Two commands set everything up: `make run` and `make test`.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV := .venv
+BIN := $(VENV)/bin
+# The newest one that runs; `make test-newest NEWEST_PYTHON=path/to/python3.13` names it
+NEWEST_PYTHON ?= $(firstword $(foreach python,python3.14 python3.13 python3.12,\
+	$(shell $(python) -c 'print("$(python)")' 2>/dev/null)) $(PYTHON))
 
-.PHONY: run test test-long clean
+.PHONY: run test test-long test-newest clean
 
 run: $(BIN)/ready
 	$(BIN)/python -m experiments.run dm --dataset digits --ipc 10 --plugins cc cm cmi --workdir runs/digits
@@ -13,8 +17,15 @@ test: $(BIN)/test-ready
 test-long: $(BIN)/test-ready
 	XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -m ""
 
+# The same tests on the newest versions that pip gives within requirements.txt
+test-newest:
+	rm -f .venv-newest/bin/ready
+	PIP_UPGRADE=1 PIP_UPGRADE_STRATEGY=eager $(MAKE) .venv-newest/bin/test-ready VENV=.venv-newest PYTHON=$(NEWEST_PYTHON)
+	.venv-newest/bin/python -c 'import sys, jax; print("Python", sys.version.split()[0], "JAX", jax.__version__)'
+	$(MAKE) test VENV=.venv-newest
+
 $(BIN)/ready: requirements.txt setup.cfg pyproject.toml
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
@@ -25,4 +36,4 @@ $(BIN)/test-ready: $(BIN)/ready
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-newest runs

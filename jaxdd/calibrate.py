@@ -51,7 +51,7 @@ def _pulls(method: Method, regularizers: Mapping[str, Term]):
         state = state._replace(step=step)
 
         def norm(term):
-            return optax.global_norm(make_gradient(method._replace(objective=term))(state, inputs, only)[0])
+            return optax.tree.norm(make_gradient(method._replace(objective=term))(state, inputs, only)[0])
         base = jnp.maximum(norm(method.objective), 1e-30)
         return {name: norm(regularizers[name]) / base for name in sorted(regularizers)}
 

@@ -91,7 +91,7 @@ def commands():
         yield match[1].replace('$C', shared[-1] if shared else '')
 
 
-@pytest.mark.parametrize('line', commands())
+@pytest.mark.parametrize('line', list(commands()))
 def test_every_command_parses(line):
     line, optional = re.fullmatch(r'(.*?)(?: \[(.*)\])?', line).groups()
     for words in (line, f'{line} {optional or ""}'):

@@ -70,7 +70,7 @@ def close(actual, expected, tolerance):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
-@pytest.mark.parametrize('name, dtype, tolerance', cases(DISTILLING))
+@pytest.mark.parametrize('name, dtype, tolerance', list(cases(DISTILLING)))
 def test_both_sides_have_one_loss_and_one_gradient(name, dtype, tolerance):
     with jax.enable_x64(dtype == 'float64'):
         [state], [metrics], theirs, loss = one_step(name, dtype)
@@ -89,7 +89,7 @@ def test_both_sides_have_one_loss_and_one_gradient(name, dtype, tolerance):
             np.testing.assert_allclose(in_torch(learned), theirs.learned.detach().numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize('name, dtype, tolerance', cases(STUDENTS))
+@pytest.mark.parametrize('name, dtype, tolerance', list(cases(STUDENTS)))
 def test_both_sides_students_have_one_loss_one_gradient_and_one_update(name, dtype, tolerance):
     with jax.enable_x64(dtype == 'float64'):
         states, metrics, theirs, loss = one_step(name, dtype)
