@@ -11,10 +11,8 @@ sides' float32 matrix product, measured in the same run. Compiling takes what it
 """
 import argparse
 import contextlib
-import json
 import math
 import os
-import pathlib
 import resource
 import statistics
 import sys
@@ -31,7 +29,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from experiments import speed_report, workloads
 from experiments.record import commit
 from experiments.workloads import WORKLOADS, Ours, Sizes, Workload, eager
-from jaxdd import loop, parallel
+from jaxdd import loop, parallel, records
 from jaxdd.checks import one_of
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'torch')
@@ -59,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     if options.json:
-        pathlib.Path(options.json).write_text(json.dumps(result, indent=2) + '\n')
+        records.save(options.json, result)
     speed_report.show(result, options)
     return 0
 

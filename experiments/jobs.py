@@ -1,4 +1,5 @@
 """A configuration with everything built from it; what identifies its parts; what its stages say."""
+import contextlib
 import dataclasses
 import pathlib
 from typing import NamedTuple
@@ -7,7 +8,7 @@ import jax
 
 from experiments import build, rehearsal, students
 from experiments.configs import Config
-from jaxdd import data, parallel, report
+from jaxdd import data, locks, parallel, report
 from jaxdd.files import expanded
 from jaxdd.types import Method, Model, SyntheticSet
 
@@ -186,6 +187,13 @@ def no_baseline(job: Job) -> str | None:
     if job.config.ipc <= sizes.min():
         return None
     return f'{job.config.ipc} images per class are more than class {int(sizes.argmin())} has ({int(sizes.min())})'
+
+
+def turn(folder: pathlib.Path, stop) -> contextlib.AbstractContextManager[bool]:
+    """Waits until no other run works in a folder that runs share; of several hosts only the first one asks."""
+    if not parallel.first_process():
+        return contextlib.nullcontext(True)
+    return locks.in_turn(folder, should_stop=stop)
 
 
 def key(config, purpose: int) -> jax.Array:

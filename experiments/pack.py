@@ -11,7 +11,6 @@ random baselines, then unfinished cells, teachers, proxies one by one, finished 
 """
 import argparse
 import io
-import json
 import os
 import pathlib
 import shutil
@@ -21,6 +20,8 @@ import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from experiments.ledger import RECORD
+from jaxdd import records
 from jaxdd.files import write_whole
 
 MIB = 2 ** 20
@@ -125,7 +126,8 @@ def _superfluous(folder: pathlib.Path, words: tuple[str, ...], done: set[str]) -
 
 def _finished(folder: pathlib.Path) -> set[str]:
     """The workdirs that a record was made of."""
-    return {json.loads(path.read_text())['workdir'] for path in (folder / 'results').glob('*.json')}
+    found = (records.recall(path, RECORD) for path in (folder / 'results').glob('*.json'))
+    return {record['workdir'] for record in found if record is not None}
 
 
 def _rank(unit: tuple[str, ...], done: set[str]) -> int:

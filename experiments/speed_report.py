@@ -4,8 +4,6 @@ Command:   python -m experiments.speed_report FILE.json --markdown FILE.md --fig
 """
 import argparse
 import io
-import json
-import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,8 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
+from jaxdd import records
 from jaxdd.files import write_whole
 
+MEASURED = {'type': 'object', 'required': ['ceiling GFLOP/s', 'workloads']}
 _COLOURS = ('#1f5fa8', '#e08a2c', '#4b9e5f', '#8a8a8a')
 _TICKS = (0.25, 0.5, 1, 2, 3, 5, 10, 20, 50)
 
@@ -27,9 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_outputs(parser)
     options = parser.parse_args(arguments)
     try:
-        show(json.loads(pathlib.Path(options.result).read_text()), options)
-    except (OSError, json.JSONDecodeError) as error:
-        print(f'error: {options.result}: {error}', file=sys.stderr)
+        found = records.load(options.result, MEASURED)
+        if found is None:
+            raise FileNotFoundError(f'{options.result} does not exist')
+        show(found, options)
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
         return 2
     return 0
 

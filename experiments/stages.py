@@ -45,7 +45,7 @@ def _proxies(job: jobs.Job, stop: Stop) -> list[Variables]:
     p, recipe = job.config.proxies, build.proxy_recipe(job.config, len(job.dataset.train.labels))
     cache, who = jobs.cache(job.config) / 'proxies', jobs.pool_identity(job)
     folder = cache / checkpoint.fingerprint(who)
-    with locks.in_turn(folder, should_stop=stop) as mine:
+    with jobs.turn(folder, stop) as mine:
         if not mine:
             return []
         locks.sweep(folder)

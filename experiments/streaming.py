@@ -10,7 +10,6 @@ of the time the step waited. The defaults take a minute on two cores.
 """
 import argparse
 import itertools
-import json
 import pathlib
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from collections.abc import Iterator, Sequence
 
 import jax
 
-from jaxdd import data, fit, loop, models, parallel
+from jaxdd import data, fit, loop, models, parallel, records
 from jaxdd.losses import soft_cross_entropy
 from jaxdd.types import Recipe
 
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print('\n'.join(table(result)))
     if options.json:
-        pathlib.Path(options.json).write_text(json.dumps(result, indent=2) + '\n')
+        records.save(options.json, result)
     return 0
 
 

@@ -6,7 +6,6 @@ import zlib
 import jax
 
 from experiments import build, jobs
-from experiments.configs import Config
 from experiments.progress import bar
 from jaxdd import checkpoint, data, locks, records, teachers
 from jaxdd.models import torch_weights
@@ -49,7 +48,7 @@ def _squeezed(job: jobs.Job, name: str, stop) -> Teacher | None:
     who = identity(job, name)
     folder = jobs.cache(job.config) / 'teachers' / checkpoint.fingerprint(who)
     how = build.teacher_recipe(job.config, len(job.dataset.train.labels))
-    with locks.in_turn(folder, should_stop=stop) as mine:
+    with jobs.turn(folder, stop) as mine:
         if not mine:
             return None
         locks.sweep(folder)

@@ -1,6 +1,5 @@
 """What a run found, for people: curves, a table for the terminal, a markdown page."""
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -172,11 +172,6 @@ def class_members(source: Source, num_classes: int, per_class: int) -> tuple[np.
 
 def class_sizes(source: Source, num_classes: int) -> np.ndarray:
     """Images of each class, `[Y]`."""
-    return np.bincount(np.asarray(source.labels), minlength=num_classes)
-
-
-def class_sizes(source: Source, num_classes: int) -> np.ndarray:
-    """Images of each class, `[Y]`."""
     return np.bincount(np.asarray(source.labels), minlength=num_classes)[:num_classes]
 
 

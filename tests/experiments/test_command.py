@@ -1,11 +1,15 @@
 """The command line: what it understands, and what it says about what it does not."""
 import dataclasses
+import math
 
 import pytest
 
+from config_fields import leaves, replaced
 from experiments import command, ranges
 from experiments.configs import base
 from experiments.configs import PRESETS
+
+NAN = math.nan
 
 
 @pytest.mark.parametrize('method', PRESETS)
@@ -94,24 +98,27 @@ def test_what_is_refused_in_one_line(words, message):
 
 @pytest.mark.parametrize('field, least', ranges.AT_LEAST.items())
 def test_numbers_below_the_least_are_refused(field, least):
-    plugins = field.split('.')[1] if field.startswith('regularizers') else 'cc'
-    words = ['dm', '--plugins', plugins, f'--{field.replace("_", "-")}', str(least - 1)]
     with pytest.raises(ValueError, match=f'^{field} must be at least {least}, got {least - 1}'):
-        command.parse(words)
+        ranges.require(replaced(PRESETS['dm'](), field, least - 1))
 
 
 @pytest.mark.parametrize('field, value', [
-    *((field, value) for field in ranges.ABOVE_ZERO for value in ('0', '-1', 'nan', 'inf')),
-    *((field, value) for field in ranges.BELOW_ONE for value in ('1', '-0.1', 'nan')),
-    *((field, '1.5') for field in ranges.AT_MOST_ONE), *((field, str(2 ** 32)) for field in ranges.SEEDS),
-    ('evaluation.weight_decay', 'nan')])
+    *((field, value) for field in ranges.ABOVE_ZERO for value in (0.0, -1.0, NAN, math.inf)),
+    *((field, value) for field in ranges.BELOW_ONE for value in (1.0, -0.1, NAN)),
+    *((field, 1.5) for field in ranges.AT_MOST_ONE), *((field, 2 ** 32) for field in ranges.SEEDS),
+    ('evaluation.weight_decay', NAN)])
 def test_numbers_out_of_range_are_refused(field, value):
     with pytest.raises(ValueError, match=f'^{field} must be .*, got '):
-        command.parse(['dm', f'--{field.replace("_", "-")}', value])
+        ranges.require(replaced(PRESETS['dm'](), field, value))
+
+
+def test_a_range_is_checked_on_the_command_line():
+    with pytest.raises(ValueError, match='^optimizer.learning_rate must be above 0, got nan'):
+        command.parse('dm --optimizer.learning-rate nan'.split())
 
 
 def test_every_number_of_a_configuration_has_a_range():
-    numbers = {name for name, kind in _leaves(command.parse(['dm'])) if kind & {int, float}}
+    numbers = {name for name, kind in leaves(command.parse(['dm'])) if kind in (int, float)}
     assert numbers == {*ranges.AT_LEAST, *ranges.ABOVE_ZERO, *ranges.BELOW_ONE, *ranges.SEEDS}
 
 
@@ -120,16 +127,6 @@ def test_every_number_of_a_configuration_has_a_range():
     ('idc --dataset tiny_imagenet', 4), ('sre2l --teachers.networks convnet_bn --teachers.depth 4', 4)])
 def test_students_are_as_deep_as_the_network_that_the_images_were_made_with(words, depth):
     assert command.parse(words.split()).evaluation.depth == depth
-
-
-def _leaves(record, path=''):
-    """Dotted names of a configuration's fields, with the set of types that each may have."""
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _leaves(value, f'{path}{field.name}.')
-        else:
-            yield path + field.name, set(getattr(field.type, '__args__', (field.type,)))
 
 
 @pytest.mark.parametrize('name, epochs, strategy', [

@@ -1,10 +1,9 @@
 """Packing the folder of the cells: what is taken, in which order, in pieces of which size, and that it comes back."""
-import json
-
 import numpy as np
 import pytest
 
 from experiments import pack
+from jaxdd import records
 
 MIB = pack.MIB
 
@@ -19,7 +18,8 @@ def folder(tmp_path):
     """A finished cell, an unfinished one with two checkpoints, a teacher at work, a finished one, three proxies."""
     made = tmp_path / 'cells'
     made.joinpath('results').mkdir(parents=True)
-    (made / 'results' / 'cifar10-dm-10.json').write_text(json.dumps({'workdir': 'cifar10-dm-10'}))
+    records.save(made / 'results' / 'cifar10-dm-10.json', {'cell': 'cifar10/dm/10', 'budget': 'published',
+                                                           'workdir': 'cifar10-dm-10', 'calls': []})
     put(made / 'cifar10-dm-10' / 'distilled.npz', 2 * MIB)
     put(made / 'cifar10-dm-10' / 'checkpoints' / '9' / 'arrays' / 'd' / 'a')
     for step in (5, 10):

@@ -1,10 +1,10 @@
 """Everything that a configuration can say wrong is refused before anything trains."""
 import contextlib
-import dataclasses
 import functools
 
 import pytest
 
+from config_fields import leaves, replaced
 from experiments import command, jobs, ranges, rehearsal, teaching
 from jaxdd import parallel
 
@@ -23,22 +23,6 @@ FINE = (('workdir', 'no such thing'), ('cache_dir', 'no such thing'))    # folde
 @functools.cache
 def parsed(words):
     return command.parse(words.split())
-
-
-def leaves(record, path=''):
-    """(dotted name, type) of every field, the types that it may have taken apart."""
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from leaves(value, f'{path}{field.name}.')
-        else:
-            for kind in getattr(field.type, '__args__', (field.type,)):
-                yield path + field.name, kind
-
-
-def replaced(record, path, value):
-    first, _, rest = path.partition('.')
-    return dataclasses.replace(record, **{first: replaced(getattr(record, first), rest, value) if rest else value})
 
 
 def wrong_values():

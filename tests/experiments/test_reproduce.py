@@ -273,6 +273,7 @@ def test_the_file_keeps_the_data_sets_own_normalisation(whole):
         assert list(file['class_names'])[:2] == ['airplane', 'automobile']
 
 
+@pytest.mark.long
 def test_continued_from_what_was_packed(whole, tiny, npz, tmp_path, capsys):
     assert work([DM], tmp_path / 'first', npz, after(8)) == reproduce.STOPPED
     pack.pack(tmp_path / 'first', tmp_path / 'packed')
@@ -330,6 +331,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(tiny, npz, tmp_path, monkeyp
 
 # the command line
 
+@pytest.mark.long
 def test_the_deadline_is_acted_on(main, npz, tmp_path, capsys):
     ticks = itertools.count()
     words = f'--reduced --cells {DM} --npz {npz} --out {tmp_path} --minutes 0.1'

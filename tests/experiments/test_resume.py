@@ -102,8 +102,9 @@ def test_a_corrupt_checkpoint_costs_its_steps_only(half, uninterrupted, launch, 
     require_same(half, uninterrupted, images)
 
 
-@pytest.mark.parametrize('size, reason', [(4096, 'could not save a checkpoint in'), (700, '')],
-                         ids=['checkpoint', 'history'])
+@pytest.mark.parametrize('size, reason', [
+    pytest.param(4096, 'could not save a checkpoint in', id='checkpoint'),
+    pytest.param(700, '', id='history', marks=pytest.mark.long)])
 def test_a_full_disk_ends_the_run_and_keeps_the_last_whole_checkpoint(size, reason, half, launch, steps):
     before = {file: file.read_bytes() for file in (half / 'checkpoints' / str(max(steps(half)))).rglob('*')
               if file.is_file()}

@@ -95,7 +95,8 @@ def test_again_does_nothing_again(done, results, main, images, capsys):
         assert again[kept] == results[kept]
 
 
-@pytest.mark.parametrize('old, new', [('0.', '9.'), ('"convnet"', '"convmet"'), (']', '')])
+@pytest.mark.parametrize('old, new', [
+    ('0.', '9.'), *(pytest.param(*pair, marks=pytest.mark.long) for pair in (('"convnet"', '"convmet"'), (']', '')))])
 def test_damaged_accuracies_are_named_and_measured_again(done, results, main, capsys, old, new):
     kept = sorted((done / 'students').glob('*.json')) + sorted((done.parent / 'cache' / 'random').glob('*.json'))
     assert len(kept) == 3    # of the distilled and the random set, and of the random set for every run

@@ -1,11 +1,10 @@
 """The benchmark's outputs: lines, a Markdown table, a figure."""
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments import speed_report
+from jaxdd import records
 
 
 def ours(seconds, ratios):
@@ -37,7 +36,7 @@ def test_markdown_has_cells_as_many_as_its_header(result):
 
 
 def test_the_command_writes_what_is_asked_for(result, tmp_path, capsys):
-    (tmp_path / 'speed.json').write_text(json.dumps(result))
+    records.save(tmp_path / 'speed.json', result)
     words = [str(tmp_path / 'speed.json'), '--markdown', str(tmp_path / 'speed.md'), '--figure',
              str(tmp_path / 'speed.png')]
     assert speed_report.main(words) == 0

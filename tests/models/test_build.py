@@ -29,8 +29,8 @@ TOO_DEEP_FOR_DIGITS = ['lenet', 'vgg11', 'vgg11_bn']
 
 
 def by_cost(names=NAMES):
-    """The deep networks, and ImageNet's forms of others, in the long tests."""
-    deep = ('resnet34', 'resnet50', 'resnet101')
+    """The deep networks, those that a file of tests of their own runs, and ImageNet's forms, in the long tests."""
+    deep = ('resnet34', 'resnet50', 'resnet101', 'efficientnet', 'mobilenet', 'shufflenet')
     return [pytest.param(name, marks=pytest.mark.long if name.startswith(deep) or name.endswith('imagenet') else ())
             for name in sorted(names)]
 
