@@ -259,10 +259,10 @@ def on_cpu() -> bool:
 
 def memory() -> int:
     """Bytes of memory that all devices have together; on a CPU those of the host."""
-    stats = [device.memory_stats() or {} for device in jax.devices()]
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]    # another host's do not tell
     if on_cpu() or not all('bytes_limit' in one for one in stats):
         return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    return sum(one['bytes_limit'] for one in stats)
+    return sum(one['bytes_limit'] for one in stats) * jax.process_count()
 
 
 def first_process() -> bool:

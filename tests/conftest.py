@@ -27,7 +27,7 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 gc.set_threshold(100_000, 50, 100)    # traced programs are many objects, and few of them are garbage
 
 PAGES = pathlib.Path('/proc/self/statm')
-GROWTH = 1.4e9     # bytes
+GROWTH = 1.2e9     # bytes
 forget = jax.clear_caches    # whatever a test puts in its place
 REFERENCES = pathlib.Path(__file__).parent / 'references'
 # Files that take long, the longest first: started last, one would keep a single process of `make test` busy at the end.
