@@ -83,8 +83,12 @@ def _name(entry: zipfile.ZipInfo) -> str:
 
 
 def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    """Opens an array without reading it: names in the file and in its directory must agree."""
-    archive.open(entry).close()
+    """Opens an array without reading it: names in the file and in its directory must agree, sizes must be possible."""
+    stored = entry.compress_size
+    growth = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE}.get(entry.compress_type, math.inf)
+    if stored > os.path.getsize(archive.filename) or entry.file_size > stored * growth:
+        raise ValueError(f'it claims {entry.file_size:,} bytes, more than are stored')
+    archive.open(entry).close()    # Python 3.13 refuses impossible sizes here too, in words of its own
 
 
 def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
@@ -94,9 +98,6 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     if claimed != entry.file_size:
         raise ValueError(f'its header claims an array {shape} of {dtype}, {claimed:,} bytes, where the file holds '
                          f'{entry.file_size:,}')
-    stored, growth = entry.compress_size, {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE}
-    if stored > os.path.getsize(archive.filename) or claimed > stored * growth.get(entry.compress_type, math.inf):
-        raise ValueError(f'it claims {claimed:,} bytes, more than are stored')
     with archive.open(entry) as stream:
         array = np.lib.format.read_array(stream, allow_pickle=False)
         stream.read(1)    # at the end of the entry its checksum is compared
