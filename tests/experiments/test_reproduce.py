@@ -296,6 +296,7 @@ def test_the_budgets_are_kept_apart(whole, tiny):
     assert 'to do' in ledger.table(Ledger(whole, 'published'), one)
 
 
+@pytest.mark.long
 def test_proxies_are_made_once_and_used(tiny, npz, tmp_path, capsys):
     assert work(['cifar10/proxies'], tmp_path, npz, after(3)) == reproduce.STOPPED
     assert work(['cifar10/dm+cc+cm/10'], tmp_path, npz) == 0

@@ -91,6 +91,7 @@ def test_continued_after_sigterm(half, uninterrupted, launch, steps, images):
     require_same(half, uninterrupted, images)
 
 
+@pytest.mark.long
 def test_a_corrupt_checkpoint_costs_its_steps_only(half, uninterrupted, launch, steps, images):
     before, newest = steps(half)[-2:]
     files = [file for file in (half / 'checkpoints' / str(newest) / 'arrays').rglob('*') if file.is_file()]
