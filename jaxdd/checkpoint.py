@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,10 +27,21 @@ from jaxdd.types import PyTree
 
 def _not_a_thread_of_orbax(record: logging.LogRecord) -> bool:
     """What Orbax's threads log about a failing disk: the same failure reaches the caller as one OSError."""
-    return not (record.exc_info and 'orbax' in record.pathname)
+    return not (record.exc_info and 'orbax' in f'{record.pathname} {record.getMessage()}')
 
 
-logging.getLogger('absl').addFilter(_not_a_thread_of_orbax)
+def _without_closed_loops(hook: Callable) -> Callable:
+    """What writes that were under way say when another one of the same save has failed: their event loop is gone."""
+    def told(unraisable) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'):
+            hook(unraisable)
+    return told
+
+
+for name in ('absl', 'asyncio'):
+    logging.getLogger(name).addFilter(_not_a_thread_of_orbax)
+sys.unraisablehook = _without_closed_loops(sys.unraisablehook)
 
 
 def _pack(tree, extra, config=None):

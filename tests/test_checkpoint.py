@@ -4,6 +4,7 @@ import pathlib
 import resource
 import subprocess
 import sys
+import types
 import warnings
 
 import jax
@@ -441,6 +442,15 @@ def test_a_full_disk_surfaces_and_the_last_whole_checkpoint_stays(tmp_path, full
         state, step, _ = checkpoints.restore(big)
         assert step == 1
         assert_identical(state, big)
+
+
+def test_of_what_python_cannot_raise_only_closed_event_loops_are_left_out():
+    told, one = [], types.SimpleNamespace
+    hook = checkpoint._without_closed_loops(told.append)
+    others = [one(exc_value=RuntimeError('else')), one(exc_value=ValueError('Event loop is closed'))]
+    for unraisable in (one(exc_value=RuntimeError('Event loop is closed')), *others):
+        hook(unraisable)
+    assert told == others
 
 
 def test_the_error_of_the_body_is_not_masked(tmp_path, full_disk):
