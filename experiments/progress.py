@@ -10,7 +10,7 @@ import numpy as np
 import tqdm
 
 from jaxdd import records
-from jaxdd.files import write_whole
+from jaxdd.files import naming, write_whole
 from jaxdd.loop import Callback
 
 
@@ -68,7 +68,7 @@ class History:
 
     def add(self, step: int, values: dict) -> None:
         """Appends one row."""
-        with self.path.open('a') as file:
+        with naming(self.path), self.path.open('a') as file:
             file.write(records.sealed({'step': step, **values}))
 
     def callback(self, every: int, *, offset: int = 0) -> Callback:

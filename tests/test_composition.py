@@ -50,10 +50,14 @@ EXTRA = {'idm': {'loss/cross_entropy'}, 'sre2l': {'loss/ce', 'loss/bn'},    # wh
 PLUGINS = [(), ('cc',), ('cm',), ('cmi',), ('cc', 'cm'), ('cc', 'cm', 'cmi')]
 
 
-def pairs(of):
-    """Every method with every one of these combinations; by default DM alone and with each; all but DC with all."""
+def pairs(of, *, rarely=('dc',)):
+    """Every method with every one of these combinations; by default DM alone and with each; others with all.
+
+    Args:
+        rarely: methods that are left to `make test-long`.
+    """
     def marks(name, plugins):
-        usual = name == 'dm' and len(plugins) < 2 or name != 'dc' and plugins == PLUGINS[-1]
+        usual = name == 'dm' and len(plugins) < 2 or name not in rarely and plugins == PLUGINS[-1]
         return () if usual else pytest.mark.long
     return pytest.mark.parametrize('name, plugins', [
         pytest.param(name, plugins, id=f'{name}-{"+".join(plugins) or "alone"}', marks=marks(name, plugins))
@@ -61,6 +65,7 @@ def pairs(of):
 
 
 every_pair, every_plugged_pair = pairs(PLUGINS), pairs(PLUGINS[1:])
+every_pair_on_devices = pairs(PLUGINS, rarely=('dc', 'dsa', 'idc'))    # these two take 20 s
 
 
 class Run(NamedTuple):
@@ -196,7 +201,7 @@ def test_the_gradient_is_linear_in_the_weights(name, plugins):
     close((three - none) / 3, one - none, 1e-4)
 
 
-@every_pair
+@every_pair_on_devices
 def test_eight_devices_are_one(name, plugins):
     method, step, _ = prepared(name, plugins)
     expected = run(step, start(name, method), 1)

@@ -82,7 +82,7 @@ def check(seed, method, main, tmp_path, capsys, monkeypatch):
     return 'done'
 
 
-@pytest.mark.parametrize('seed, method', [pytest.param(0, 'dm', marks=pytest.mark.long), (1, 'sre2l')])
+@pytest.mark.parametrize('seed, method', [pytest.param(0, 'dm', marks=pytest.mark.long), pytest.param(1, 'sre2l', marks=pytest.mark.long)])
 def test_a_random_data_set(seed, method, main, tmp_path, capsys, monkeypatch):
     assert check(seed, method, main, tmp_path, capsys, monkeypatch)
 

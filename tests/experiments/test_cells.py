@@ -12,7 +12,7 @@ from jaxdd.types import Inputs, SyntheticSet
 
 # Two steps of these are run by default: a few methods and plug-ins; of the others in the long tests.
 RUN = {('dm', 'cifar10', 10, ('cc', 'cm')),
-       ('dsa', 'cifar10', 1, ()), ('idm', 'cifar10', 1, ()),
+       ('idm', 'cifar10', 1, ()),
        ('sre2l', 'cifar10', 10, ('cc', 'cm'), 'dynamic'), ('sre2l', 'tiny_imagenet', 50, (), 'dynamic')}
 
 

@@ -47,6 +47,7 @@ def test_only_the_mosaics_bytes_are_reported(finished):
     assert '(images 2,560, labels 0)' in (workdir / 'report.md').read_text()
 
 
+@pytest.mark.long
 def test_images_may_start_as_noise(finished):
     images = export.load_npz(finished(NOISE) / 'distilled.npz')[0].images
     assert images.shape == (10, 1, 8, 8, 1) and np.isfinite(images).all()
@@ -54,6 +55,7 @@ def test_images_may_start_as_noise(finished):
     assert np.corrcoef(images.ravel(), noise.ravel())[0, 1] > 0.9
 
 
+@pytest.mark.long
 def test_representatives_are_matched_from_the_second_step_on(finished):
     random, chosen = (losses(finished(words)) for words in (NOISE, CHOSEN))
     assert len(random) == len(chosen) == 2 and np.isfinite(chosen).all()

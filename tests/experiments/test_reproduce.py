@@ -316,6 +316,7 @@ def test_cells_of_other_students_share_the_distilled_set(tiny, npz, tmp_path):
     assert recorded(tmp_path, 'cifar10-teachers-reduced')['teachers'] == static['teachers']
 
 
+@pytest.mark.long
 def test_a_cell_that_fails_does_not_stop_the_others(tiny, npz, tmp_path, monkeypatch, capsys):
     real = reproduce._cell
 

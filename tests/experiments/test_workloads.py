@@ -20,12 +20,13 @@ pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 # Most rows' single precision is for `make test-long`: double precision is the sharper test, compiling takes long.
 BOTH = ('dm', 'evaluation')
+LONG = ('dm-cc-cm', 'sre2l')     # in either precision; 'dm-cmi' and 'infer' look at the same parts
 
 
 def cases(names):
     """`name, dtype, tolerance` of every row."""
     for name in names:
-        yield pytest.param(name, 'float64', 1e-9)
+        yield pytest.param(name, 'float64', 1e-9, marks=pytest.mark.long if name in LONG else [])
         yield pytest.param(name, 'float32', 1e-4, marks=[] if name in BOTH else pytest.mark.long)
 
 

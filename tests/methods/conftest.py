@@ -22,7 +22,8 @@ class Precision(NamedTuple):
     close: Callable      # (actual, expected): to 1e-9 or 1e-4, relative to the largest expected entry
 
 
-@pytest.fixture(params=[('float64', 1e-9), ('float32', 1e-4)], ids=lambda param: param[0])
+@pytest.fixture(params=[pytest.param(('float64', 1e-9), id='float64'),
+                        pytest.param(('float32', 1e-4), id='float32', marks=pytest.mark.long)])
 def precision(request):
     """Runs one test in float64 to 1e-9 and again in float32 to 1e-4."""
     dtype, tolerance = request.param

@@ -69,6 +69,7 @@ def optimized():
     jax.config.update('jax_disable_most_optimizations', before)
 
 
+@SLOW
 def test_the_generation_loop_is_the_papers(reference, x64, optimized):
     # In float64, for the first step of Adam is the sign of the gradient: a pixel whose gradient is almost zero goes
     # either way in float32, and the later losses with it.
