@@ -31,6 +31,7 @@ def losses(workdir):
     return [json.loads(line)['loss/dm'] for line in (workdir / 'history.jsonl').read_text().splitlines()]
 
 
+@pytest.mark.long
 def test_mosaics_are_stored_beside_what_they_decode_to(finished):
     synthetic, about = export.load_npz(finished(MOSAICS) / 'distilled.npz')
     assert synthetic.images.shape == (10, 4, 8, 8, 1) and about['stored'].shape == (10, 1, 8, 8, 1)
@@ -39,6 +40,7 @@ def test_mosaics_are_stored_beside_what_they_decode_to(finished):
     assert synthetic.labels.argmax(-1).tolist() == [[c] * 4 for c in range(10)]
 
 
+@pytest.mark.long
 def test_only_the_mosaics_bytes_are_reported(finished):
     workdir = finished(MOSAICS)
     results = json.loads((workdir / 'results.json').read_text())

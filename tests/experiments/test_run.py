@@ -164,7 +164,7 @@ def as_folder(arrays, tmp_path):
     return tmp_path / 'mine'
 
 
-@pytest.mark.parametrize('write', [as_npz, as_folder])
+@pytest.mark.parametrize('write', [pytest.param(as_npz, marks=pytest.mark.long), as_folder])
 def test_a_users_own_images(write, own, main, images, tmp_path):
     assert main(f'dm --dataset {write(own, tmp_path)} --ipc 2 --smoke', tmp_path / 'work') == 0
     assert images(tmp_path / 'work').shape == (2, 2, 8, 8, 3)

@@ -75,6 +75,7 @@ def _rolled(shift, key, images):
     return cropping.roll(images, shift)
 
 
+@pytest.mark.long
 def test_one_draw_serves_all_classes():
     seen = []
 
