@@ -17,12 +17,15 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import jobs, labelling, ranges, scores, students
-from experiments.configs import base, presets
-from experiments.progress import Terminated
-from jaxdd import checkpoint, data, export, locks, parallel, records, report
-from jaxdd.distill import NonFiniteError
-from jaxdd.files import expanded
+from experiments.configs import base, presets, validation
+from experiments.configs.rules import Count, Seed, choice
+from experiments.stages import identity, jobs, labelling, scores, students
+from experiments.stages.progress import Terminated
+from jaxdd import data, parallel
+from jaxdd.engine.distill import NonFiniteError
+from jaxdd.reporting import report
+from jaxdd.storage import checkpoint, distilled_set, locks, records
+from jaxdd.storage.atomic import expanded
 from jaxdd.types import Accuracy, SyntheticSet
 
 CROSS = ('convnet', 'alexnet', 'vgg11', 'resnet18')    # IID's cross-architecture test
@@ -41,20 +44,20 @@ class Options:
     """Where the test images come from; default: what the set was distilled from."""
     data_dir: str | None = None
     """Folder of the prepared data sets; default: TensorFlow Datasets' own."""
-    image_size: int | None = None
+    image_size: Count | None = None
     """Pixels; resizes an image folder's images. Default: as the set's own were."""
-    resize: str = 'square'
+    resize: choice('square', 'stretched', 'margin') = 'square'
     """Of an image folder: 'square', 'stretched' or 'margin'. Default: as the set's own images were."""
     evaluation: base.Evaluation = base.Evaluation()
     """Default: the protocol that the set was scored under, on those of IID's four architectures that fit its images."""
     random: bool = False
     """Also score as many random real images, stored ones counted, under the same protocol."""
-    seed: int = 0
+    seed: Seed = 0
     output: str | None = None
     """Default: evaluation.json beside the set."""
-    steps_per_call: int | None = None
+    steps_per_call: Count | None = None
     """Steps per dispatch; default: 5 on CPUs, 50 on accelerators."""
-    num_devices: int | None = None
+    num_devices: Count | None = None
     """Devices to use; default: all, one per core on a CPU host."""
 
 
@@ -85,15 +88,15 @@ def parse(argv: Sequence[str]) -> tuple[Options, Given]:
         if set(argv) & {'-h', '--help'}:
             tyro.cli(Options, args=['--help'], prog=PROGRAM, default=Options(distilled='PATH', dataset='the set\'s own'))
         raise ValueError(f'the first argument is a distilled set: {PROGRAM} PATH/distilled.npz')
-    synthetic, about = export.load_npz(argv[0])
+    synthetic, about = distilled_set.load_npz(argv[0])
     made = about['info'].get('config', {})
     try:
         default = _defaults(argv, made)
-        ranges.require_evaluation(default)
+        validation.require_evaluation(default)
     except (AttributeError, TypeError) as error:
         raise ValueError(f'{argv[0]}: info.config is not the configuration of a run ({error})') from error
     options = tyro.cli(Options, args=list(argv), prog=PROGRAM, default=default)
-    ranges.require_evaluation(options)
+    validation.require_evaluation(options)
     return options, Given(synthetic, about, made)
 
 
@@ -241,7 +244,7 @@ def _identity(options: Options, dataset: data.Dataset, given: Given) -> dict:
     """What the accuracies depend on, the architectures aside; the training half is what random images come from."""
     of_all = dataclasses.replace(options, evaluation=dataclasses.replace(options.evaluation, networks=()))
     shown = labelling.Labelled(given.synthetic, None, 0)
-    return {**scores.set_identity(of_all, dataset, shown), 'class names': dataset.spec.class_names,
+    return {**identity.of_set(of_all, dataset, shown), 'class names': dataset.spec.class_names,
             'training half': data.checksum(dataset.train)}
 
 

@@ -4,7 +4,7 @@
 
 runs the next unfinished cells until the minutes are over and saves where it stands; the same command continues, on
 another machine too if it has a copy of DIR. DIR/results holds one record per finished cell, DIR/cache the networks that
-cells share. `--list` shows what is done, `--reduced` takes the small budget of experiments/agenda.py instead of the
+cells share. `--list` shows what is done, `--reduced` takes the small budget of experiments/reproduction/tasks.py instead of the
 papers'.
 Machines without the prepared data set read the file of `experiments.prepare --export`: --npz cifar10.npz.
 
@@ -29,14 +29,17 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from experiments import agenda, command, jobs, ledger, record, run, scores, stages
-from experiments.agenda import Task
+from experiments import methods, run
 from experiments.configs import Config
-from experiments.ledger import Ledger
-from experiments.progress import Stages, Terminated
-from jaxdd import locks, parallel, records
-from jaxdd.distill import NonFiniteError
-from jaxdd.files import expanded
+from experiments.reproduction import ledger, tasks
+from experiments.reproduction.ledger import Ledger
+from experiments.reproduction.tasks import Task
+from experiments.stages import jobs, messages, outputs, preparing, scores
+from experiments.stages.progress import Stages, Terminated
+from jaxdd import parallel
+from jaxdd.engine.distill import NonFiniteError
+from jaxdd.storage import locks, records
+from jaxdd.storage.atomic import expanded
 
 STOPPED = run.STOPPED
 
@@ -51,12 +54,12 @@ def main(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) ->
     try:
         options = parse(argv)
         where = Ledger(expanded(options.out), 'reduced' if options.reduced else 'published')
-        chosen = agenda.choose(options.cells, where.budget, proxies=options.proxies)
+        chosen = tasks.choose(options.cells, where.budget, proxies=options.proxies)
         if options.list:
             print(ledger.table(where, chosen))
             return 0
         data_dir = _data_dir(options, chosen)
-        record.require_writable(where.folder, 'out')
+        outputs.require_writable(where.folder, 'out')
         asked = Terminated()
         parallel.start()
         with locks.alone(where.folder):
@@ -155,7 +158,7 @@ def _do(task: Task, where: Ledger, stop: scores.Stop, data_dir: str | None, more
     folder, began, ended = ledger.workdir(where, task), time.monotonic(), 'failed'
     words = (*task.words, *more, '--workdir', str(folder), '--cache-dir', str(where.folder / 'cache'),
              *(('--data.data-dir', data_dir) if data_dir else ()))
-    before, config = ledger.students(where, task), command.parse(words)
+    before, config = ledger.students(where, task), methods.parse(words)
     with parallel.use(parallel.mesh(config.num_devices)):    # so that the ledger knows what is computed on
         ledger.begin(where, task)
         try:
@@ -183,8 +186,8 @@ def _networks(config: Config, stop: scores.Stop) -> dict | None:
     progress = Stages(2)
     progress.begin('data', f'reading {config.dataset}')
     job = jobs.load(config)
-    progress.begin('prepare', jobs.prepare_message(job))
-    prepared = stages.prepare(job, stop)
+    progress.begin('prepare', messages.prepare(job))
+    prepared = preparing.prepare(job, stop)
     proxies = config.proxies.count if job.models else 0
     if len(prepared.proxies) < proxies or len(prepared.teachers) < len(config.teachers.networks):
         print('stopped; the same command continues')

@@ -1,4 +1,4 @@
-"""The only main: configuration -> prepare -> distil -> evaluate -> report.
+"""One run: configuration -> prepare -> distil -> evaluate -> report.
 
     python -m experiments.run dm --dataset cifar10 --ipc 10 --plugins cc cm --workdir runs/dm-iid
 
@@ -11,13 +11,15 @@ from collections.abc import Sequence
 
 import jax
 
-from experiments import command, jobs, record, scores, stages
+from experiments import methods
 from experiments.configs import Config
-from experiments.progress import Stages, Terminated
-from experiments.scores import Stop
-from jaxdd import checkpoint, locks, parallel
-from jaxdd.distill import NonFiniteError
-from jaxdd.files import expanded
+from experiments.stages import identity, jobs, messages, outputs, preparing, scores
+from experiments.stages.progress import Stages, Terminated
+from experiments.stages.scores import Stop
+from jaxdd import parallel
+from jaxdd.engine.distill import NonFiniteError
+from jaxdd.storage import checkpoint, locks
+from jaxdd.storage.atomic import expanded
 
 STOPPED = 3  # exit code of a run that was asked to end and can be continued
 SHARED = 3600    # seconds after which a half-written file in a shared folder is nobody's any more
@@ -29,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     0 done, 2 wrong input or a failed run, 3 stopped on request, 130 interrupted twice.
     """
     try:
-        return run(command.parse(argv), argv)
+        return run(methods.parse(argv), argv)
     except (ValueError, NonFiniteError, OSError, jax.errors.JaxRuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
@@ -50,8 +52,8 @@ def run(config: Config, words: Sequence[str], stop: Stop | None = None) -> int:
         stop = Terminated()
         parallel.start()
     workdir = expanded(config.workdir)
-    record.require_writable(workdir, 'workdir')
-    record.require_writable(jobs.cache(config), 'cache_dir')
+    outputs.require_writable(workdir, 'workdir')
+    outputs.require_writable(jobs.cache(config), 'cache_dir')
     with locks.alone(workdir) if parallel.first_process() else contextlib.nullcontext():
         locks.sweep(workdir)
         locks.sweep(jobs.cache(config) / 'random', older_than=SHARED)
@@ -65,25 +67,25 @@ def _stages(config: Config, words: Sequence[str], workdir: pathlib.Path, stop: S
     try:
         progress.begin('data', f'reading {config.dataset}')
         job = jobs.load(config)
-        stages.require_continuable(job, workdir)
-        progress.keep(workdir / 'seconds.json', checkpoint.fingerprint(jobs.identity(job)))
-        progress.begin('prepare', jobs.prepare_message(job))
-        prepared = stages.prepare(job, stop)
-        progress.begin('distil', jobs.distil_message(job))
-        distilled = None if stop() else stages.distil(job, prepared, workdir, stop)
+        config.entry.stage.require_continuable(job, workdir)
+        progress.keep(workdir / 'seconds.json', checkpoint.fingerprint(identity.of_run(job)))
+        progress.begin('prepare', messages.prepare(job))
+        prepared = preparing.prepare(job, stop)
+        progress.begin('distil', messages.distil(job))
+        distilled = None if stop() else config.entry.stage.distil(job, prepared, workdir, stop)
         if stop() or distilled is None:
             print(f'stopped; the same command continues from what lies in {workdir}')
             return STOPPED
-        record.distilled_set(job, distilled, workdir)
-        progress.begin('evaluate', jobs.evaluate_message(job))
+        outputs.write_distilled_set(job, distilled, workdir)
+        progress.begin('evaluate', messages.evaluate(job))
         scored = scores.evaluate(job, prepared.teachers, distilled.synthetic, workdir, stop)
         if stop():
             print(f'stopped during evaluation; the same command trains the missing students. '
                   f'{workdir / "distilled.npz"} is whole')
             return STOPPED
         progress.begin('report', 'writing the results')
-        results = record.results(job, prepared.teachers, distilled, scored, progress.seconds, words)
-        print(record.everything(results, job, distilled, scored, workdir))
+        results = outputs.results(job, prepared.teachers, distilled, scored, progress.seconds, words)
+        print(outputs.write_outputs(results, job, distilled, scored, workdir))
         return 0
     finally:
         with contextlib.suppress(OSError):    # the error on its way out is the one to see

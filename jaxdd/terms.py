@@ -18,6 +18,21 @@ def named(name: str, term: Term) -> Term:
     return Term(term.reads, loss)
 
 
+def read_as(term: Term, role: str, other: str) -> Term:
+    """The same term, which looks at another role's network instead of one.
+
+    Args:
+        role: whose forward passes the term reads, such as 'proxy'.
+        other: whose passes it is given instead, such as 'encoder'.
+    """
+    renamed = {read: read._replace(role=other) for read in term.reads if read.role == role}
+
+    def loss(observation: Observation, key: PRNGKey):
+        outputs = {read: observation.outputs[given] for read, given in renamed.items()}
+        return term.loss(observation._replace(outputs={**observation.outputs, **outputs}), key)
+    return Term(frozenset(renamed.get(read, read) for read in term.reads), loss) if renamed else term
+
+
 def weighted_sum(terms: Mapping[str, tuple[Weight, Term]]) -> Term:
     """Sum of weighted terms, itself a term: sum_i w_i(step) * term_i.
 

@@ -5,18 +5,17 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-LAYERS = (('types', 'checks', 'identity', 'files', 'records', 'locks', 'npz'),
-          ('losses', 'augment', 'models', 'data', 'parallel', 'leaves', 'checkpoint', 'loop', 'tiles', 'clustering',
-           'optimizers', 'pictures'),
-          ('networks', 'pools', 'fit', 'parametrizations', 'terms', 'relabel', 'matching', 'representative', 'rded',
-           'replay', 'recovery', 'teachers'),
+LAYERS = (('types', 'checks'),
+          ('storage', 'parallel', 'losses', 'augment', 'parametrizations', 'terms', 'optimizers'),
+          ('models', 'data'),
+          ('labels', 'coresets'),
+          ('engine',),
+          ('networks',),
           ('methods', 'regularizers'),
-          ('distill', 'evaluate', 'calibrate', 'scores', 'chunks'),
-          ('report', 'export'))
+          ('reporting',))
+FLOORS = (('configs',), ('stages',), ('methods',), ('reproduction', 'speed', 'run', 'evaluate', 'prepare'), ('reproduce',))
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-SIDEWAYS = {('records', 'files'), ('records', 'identity'), ('checkpoint', 'leaves'), ('data', 'parallel'), ('models', 'parallel'), ('loop', 'parallel'), ('networks', 'fit'), ('pools', 'fit'),
-            ('calibrate', 'distill'), ('matching', 'terms'), ('representative', 'terms'),
-            ('replay', 'relabel'), ('recovery', 'terms'), ('teachers', 'fit'), ('chunks', 'distill')}
+FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 DEVICES = {'devices', 'local_devices', 'device_count', 'local_device_count', 'Mesh', 'make_mesh', 'set_mesh'}
 FILES = sorted((ROOT / 'jaxdd').rglob('*.py'))
 SCRIPTS = sorted((ROOT / 'experiments').rglob('*.py'))
@@ -67,12 +66,36 @@ def test_imports_point_downward(path):
         parts = name.split('.')
         assert parts[0] != 'experiments', f'{path} imports {name}: the library knows no scripts'
         if parts[0] == 'jaxdd' and len(parts) > 1 and own and parts[1] != own:
-            assert own in LEVEL and parts[1] in LEVEL, f'{own} or {parts[1]} has no level: add it to LAYERS'
-            assert LEVEL[parts[1]] < LEVEL[own] or (own, parts[1]) in SIDEWAYS, f'{path} may not import {name}'
+            assert LEVEL[parts[1]] < LEVEL[own], f'{path} may not import {name}'
+
+
+@pytest.mark.parametrize('path', SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_scripts_import_downward(path):
+    own = path.relative_to(ROOT / 'experiments').with_suffix('').parts[0].replace('__init__', '')
+    for name in imports(path):
+        parts = name.split('.')
+        if parts[0] == 'experiments' and len(parts) > 1 and own and parts[1] != own:
+            assert FLOOR[parts[1]] < FLOOR[own], f'{path} may not import {name}'
+
+
+def test_the_folders_are_those_of_the_map():
+    for root, known in ((ROOT / 'jaxdd', LEVEL), (ROOT / 'experiments', FLOOR)):
+        found = {path.stem for path in root.iterdir() if path.suffix == '.py' or (path / '__init__.py').exists()}
+        assert found - {'__init__'} == set(known)
+
+
+def test_no_modules_import_each_other():
+    modules = {'.'.join(path.relative_to(ROOT).with_suffix('').parts): path for path in FILES + SCRIPTS
+               if path.name != '__init__.py'}
+    arrows = {name: {target for target in modules for found in imports(path)
+                     if found == target or found.startswith(f'{target}.')} for name, path in modules.items()}
+    while ends := [name for name, targets in arrows.items() if not targets]:
+        arrows = {name: targets - set(ends) for name, targets in arrows.items() if targets}
+    assert not arrows, f'a circle among {sorted(arrows)}'
 
 
 @pytest.mark.parametrize('module, home', [('tensorflow', 'data'), ('tensorflow_datasets', 'data'),
-                                          ('orbax', 'checkpoint')])
+                                          ('orbax', 'storage')])
 def test_one_home_for_each_heavy_dependency(module, home):
     owners = {path for path in FILES + SCRIPTS if module in {name.split('.')[0] for name in imports(path)}}
     assert {path for path in owners if path in SCRIPTS or top(path) != home} == set()
@@ -87,10 +110,14 @@ def test_only_parallel_knows_devices():
     assert {path.name for path in FILES + SCRIPTS if DEVICES & set(named(path))} == {'parallel.py'}
 
 
-def test_only_build_turns_strings_into_methods():
-    users = {path.name for path in SCRIPTS for name in imports(path)
-             if name.startswith(('jaxdd.methods', 'jaxdd.regularizers'))}
-    assert users == {'build.py'}
+def test_no_script_but_the_table_asks_for_a_methods_name():
+    table = ROOT / 'experiments' / 'methods'
+    for path in SCRIPTS:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare) and table not in path.parents:
+                asked = {side.attr for side in (node.left, *node.comparators) if isinstance(side, ast.Attribute)}
+                names = {side.id for side in (node.left, *node.comparators) if isinstance(side, ast.Name)}
+                assert 'method' not in asked | names, f'{path}:{node.lineno} asks for a method\'s name'
 
 
 @parametrize
@@ -118,4 +145,4 @@ def test_packages_only_re_export():
         if path.name == '__init__.py':
             for node in ast.parse(path.read_text()).body:
                 assert isinstance(node, ast.ImportFrom) or ast.get_docstring(ast.Module([node], [])), path
-                assert all(alias.asname == alias.name for alias in getattr(node, 'names', ())), path
+                assert all(alias.asname for alias in getattr(node, 'names', ())), path

@@ -17,9 +17,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdd import augment, data, fit, loop, losses, models, parallel, pools, relabel
-from jaxdd.distill import init_state, make_gradient, make_step
+from jaxdd import augment, data, losses, models, parallel
+from jaxdd.engine import fit, loop
+from jaxdd.engine.distill import init_state, make_gradient, make_step
+from jaxdd.labels import relabel
 from jaxdd.methods import dc, dm, idc, idm, infer, sre2l
+from jaxdd.networks import pools
 from jaxdd.regularizers import cc, cm, cmi
 from jaxdd.terms import regularize
 from jaxdd.types import Method, Recipe

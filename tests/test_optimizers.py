@@ -6,7 +6,7 @@ import optax
 import pytest
 import torch
 
-from jaxdd import fit
+from jaxdd.engine import fit
 from jaxdd.optimizers import adamw, cosine
 
 

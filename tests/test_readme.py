@@ -1,4 +1,4 @@
-"""The README's code runs as it stands, and its commands name what exists."""
+"""The code of the pages runs as it stands, and their commands name what exists."""
 import pathlib
 import re
 
@@ -8,11 +8,16 @@ import optax
 import pytest
 import torch
 
-from experiments import command
-from jaxdd import augment, data, distill, export, models
+from experiments.methods import parse
+from jaxdd import augment, data, models
+from jaxdd.engine import distill
+from jaxdd.storage import distilled_set
 
-README = (pathlib.Path(__file__).parents[1] / 'README.md').read_text()
-BLOCKS = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')), ROOT / 'experiments' / 'README.md',
+         ROOT / 'experiments' / 'speed' / 'README.md']
+API, PMAP, TORCH, METHOD, OWN_NETWORK = [
+    block for page in PAGES for block in re.findall(r'```python\n(.*?)```', page.read_text(), re.DOTALL)]
 
 
 @pytest.fixture(autouse=True)
@@ -28,23 +33,19 @@ def run(block):
     return names
 
 
-def test_every_block_has_its_test():
-    assert len(BLOCKS) == 5
-
-
 def test_the_functional_api_distils_digits():
-    names = run(BLOCKS[0].replace('num_steps=50', 'num_steps=3'))
+    names = run(API.replace('num_steps=50', 'num_steps=3'))
     assert names['synthetic'].images.shape == (10, 10, 8, 8, 1)
     assert not np.array_equal(names['synthetic'].images, names['initial'].images)
 
 
 def test_a_loss_by_hand_under_pmap():
-    names = run(BLOCKS[1])
+    names = run(PMAP)
     np.testing.assert_allclose(names['per_class'], np.full(10, 128.0))
 
 
 def test_an_own_network_is_an_encoder_and_a_student():
-    names = run(BLOCKS[2])
+    names = run(OWN_NETWORK)
     assert names['accuracy']['mine'].mean > 0.5
     method, digits, optimizer = names['method'], names['digits'], optax.sgd(1.0)
     step = distill.make_step(method, optimizer)
@@ -67,14 +68,14 @@ def test_a_distilled_set_trains_a_network_in_torch(tmp_path, monkeypatch, one_to
     digits = data.load('digits')
     spec, chosen = digits.spec, data.real_subset(jax.random.key(0), digits.train, digits.spec, ipc=20)
     monkeypatch.chdir(tmp_path)
-    export.save_npz('distilled.npz', chosen, mean=spec.mean, std=spec.std, class_names=spec.class_names, info={})
-    predicted = run(BLOCKS[3])['predict'](digits.test.images).numpy()
+    distilled_set.save_npz('distilled.npz', chosen, mean=spec.mean, std=spec.std, class_names=spec.class_names, info={})
+    predicted = run(TORCH)['predict'](digits.test.images).numpy()
     assert (predicted == digits.test.labels).mean() > 0.8
 
 
 def test_the_method_in_one_file_moves_the_images():
     spec_set = data.fake()
-    method = run(BLOCKS[4])['logit_matching'](models.by_name('convnet', (8, 8, 3), 3, width=4),
+    method = run(METHOD)['logit_matching'](models.by_name('convnet', (8, 8, 3), 3, width=4),
                                               augment=augment.identity())
     initial = data.real_subset(jax.random.key(0), spec_set.train, spec_set.spec, ipc=2)
     optimizer = optax.sgd(1.0)
@@ -86,13 +87,33 @@ def test_the_method_in_one_file_moves_the_images():
 
 def commands():
     """Every command with the shared words (`C="..."`) that stand above it."""
-    for match in re.finditer(r'-m experiments\.run (\w+ .*)', README):
-        shared = re.findall(r'C="(.*)"', README[:match.start()])
-        yield match[1].replace('$C', shared[-1] if shared else '')
+    for text in (page.read_text() for page in PAGES):
+        for match in re.finditer(r'-m experiments\.run (\w+ [^`\n]*)', text):
+            shared = re.findall(r'C="(.*)"', text[:match.start()])
+            yield match[1].replace('$C', shared[-1] if shared else '')
 
 
 @pytest.mark.parametrize('line', list(commands()))
 def test_every_command_parses(line):
     line, optional = re.fullmatch(r'(.*?)(?: \[(.*)\])?', line).groups()
     for words in (line, f'{line} {optional or ""}'):
-        assert command.parse(words.split()).method == line.split()[0]
+        assert parse(words.split()).method == line.split()[0]
+
+
+def links():
+    """(page, target) of every link to a file of the tree."""
+    for page in PAGES:
+        for target in re.findall(r'\]\(([^)#]+)[^)]*\)', page.read_text()):
+            if not target.startswith('http'):
+                yield page, target
+
+
+@pytest.mark.parametrize('page, target', list(links()), ids=lambda value: str(getattr(value, 'name', value)))
+def test_every_link_leads_somewhere(page, target):
+    assert (page.parent / target).exists()
+
+
+def test_every_script_that_is_named_exists():
+    for page in PAGES:
+        for name in re.findall(r'-m (experiments[.\w]*)', page.read_text()):
+            assert (ROOT / name.replace('.', '/')).with_suffix('.py').exists(), name

@@ -1,38 +1,24 @@
-"""What a few words set: evaluation protocols, the smoke run, and the embedded digits' small budget."""
+"""What a few words set: the evaluation protocol, the smoke run, and the embedded digits' small budget."""
 import dataclasses
+from typing import Any
 
-from experiments.configs.base import Config, Data, Evaluation, Network, Proxies, Recover
+from experiments.configs.base import Config, Evaluation, MatchedData, Network, Proxies
+from experiments.configs.protocols import PROTOCOLS
 from jaxdd.checks import one_of
 
-# What a protocol's name sets; a name is printed with its epochs, so that a changed budget is seen. 'quick' is for smoke
-# runs and first looks: its numbers compare with nothing published.
-_DSA = {'epochs': 1000, 'num_seeds': 5, 'batch_size': 256, 'schedule': 'dsa', 'strategy': 'default', 'mode': 'S',
-        'cutmix': 0.0, 'mixup': 0.0, 'labels': 'hard', 'temperature': None, 'squared_temperature': False,
-        'optimizer': 'sgd', 'learning_rate': None, 'warmup_epochs': 0, 'momentum': 0.9, 'weight_decay': 5e-4,
-        'decay_all': True}
-_SRE2L = {**_DSA, 'epochs': 400, 'num_seeds': 3, 'batch_size': 128, 'schedule': 'cosine', 'mixup': 0.8,
-          'strategy': 'padded-crop-flip', 'labels': 'dynamic', 'temperature': 30.0, 'optimizer': 'adamw',
-          'learning_rate': 1e-3, 'weight_decay': 0.01}
-_SRE2L_TINY = {**_SRE2L, 'epochs': 100, 'batch_size': 256, 'mixup': 0.0, 'strategy': 'resized-crop-flip',
-               'temperature': 20.0, 'squared_temperature': True, 'optimizer': 'sgd', 'learning_rate': 0.2,
-               'weight_decay': 1e-4, 'warmup_epochs': 5}
-_SRE2L_IMAGENET = {**_SRE2L, 'epochs': 300, 'batch_size': 1024, 'mixup': 0.0, 'cutmix': 1.0, 'temperature': 20.0,
-                   'strategy': 'resized-crop-flip', 'decay_all': False}
-_INFER = {**_SRE2L, 'batch_size': 64, 'labels': 'static'}
-# Neither INFER's Tiny-ImageNet nor its ImageNet recipe is published: these two are ours, after DWA and SRe2L.
-_INFER_TINY = {**_SRE2L_TINY, 'epochs': 200, 'batch_size': 64, 'mixup': 0.8, 'labels': 'static'}
-_INFER_IMAGENET = {**_SRE2L_IMAGENET, 'batch_size': 256, 'mixup': 0.8, 'cutmix': 0.0, 'labels': 'static'}
-PROTOCOLS = {'dsa': _DSA,
-             'dc': {**_DSA, 'epochs': 300, 'strategy': 'none'},
-             'idc': {**_DSA, 'batch_size': 64, 'schedule': 'idc', 'strategy': 'flip_color_crop_scale_rotate',
-                     'mode': 'IDC', 'cutmix': 0.5},
-             'quick': {**_DSA, 'epochs': 100, 'num_seeds': 3},
-             'sre2l': _SRE2L, 'sre2l-tiny': _SRE2L_TINY, 'sre2l-imagenet': _SRE2L_IMAGENET,
-             'infer': _INFER, 'infer-tiny': _INFER_TINY, 'infer-imagenet': _INFER_IMAGENET,
-             # Epochs are divided by the M + 1 instances per natural image: 4 teachers, on ImageNet 3.
-             'infer-dynamic': {**_INFER, 'labels': 'dynamic', 'epochs': 80},
-             'infer-tiny-dynamic': {**_INFER_TINY, 'labels': 'dynamic', 'epochs': 40},
-             'infer-imagenet-dynamic': {**_INFER_IMAGENET, 'labels': 'dynamic', 'epochs': 75}}
+# What a run that only shows that everything works makes smaller, where the method has it.
+SMOKE = {'encoder': {'width': 8}, 'training': {'epochs': 1, 'num_batches': 2, 'batch_size': 8, 'queue_size': 4},
+         'recover': {'classes_per_chunk': 4},
+         'teachers': {'width': 8, 'epochs': 0.02, 'batch_size': 32, 'learning_rate': 0.01, 'warmup_epochs': 0},
+         'data': {'per_class': 4}, 'proxies': {'count': 1, 'epochs': 0.02, 'batch_size': 16}}
+
+# What two CPU cores do in a few minutes per cell: options beside a method's own. Learning rates are above the published
+# ones because the steps are so few. Numbers compare with each other and with the random images beside them.
+_STUDENTS = '--evaluation.epochs 60 --evaluation.num-seeds 2'
+_PROXIES = '--proxies.count 2 --proxies.network.width 16 --proxies.epochs 0.5 --proxies.batch-size 64'
+REDUCED_MATCHING = f'{_STUDENTS} {_PROXIES} --checkpoint-every 20'
+REDUCED_RECOVERING = ('--num-steps 100 --teachers.width 16 --teachers.epochs 1 --evaluation.width 16 '
+                      '--evaluation.epochs 20 --evaluation.num-seeds 2')
 
 
 def protocol(name: str, evaluation: Evaluation = Evaluation()) -> Evaluation:
@@ -47,19 +33,10 @@ def protocol(name: str, evaluation: Evaluation = Evaluation()) -> Evaluation:
 
 def smoke(config: Config) -> Config:
     """The same run, as small as it can be: it shows that everything works, not that it learns."""
-    def small(network: Network) -> Network:
-        return dataclasses.replace(network, width=8)
-    return dataclasses.replace(
-        config, smoke=True, num_steps=2,
-        encoder=small(config.encoder) if config.recover == Recover() else config.encoder,  # else there is none
-        training=_shrunk(config.training, epochs=1, num_batches=2, batch_size=8, queue_size=4),
-        recover=_shrunk(config.recover, classes_per_chunk=4),
-        teachers=dataclasses.replace(config.teachers, width=8, epochs=0.02, batch_size=32, learning_rate=0.01,
-                                     warmup_epochs=0),
-        data=dataclasses.replace(config.data, per_class=4),
-        proxies=dataclasses.replace(config.proxies, network=small(config.proxies.network), count=1, epochs=0.02,
-                                    batch_size=16),
-        evaluation=_smoke_evaluation(config))
+    records = {name: _shrunk(getattr(config, name), values) for name, values in SMOKE.items() if hasattr(config, name)}
+    network = dataclasses.replace(config.proxies.network, width=8)
+    records['proxies'] = dataclasses.replace(records['proxies'], network=network)
+    return dataclasses.replace(config, smoke=True, num_steps=2, evaluation=_smoke_evaluation(config), **records)
 
 
 def _smoke_evaluation(config: Config) -> Evaluation:
@@ -69,15 +46,14 @@ def _smoke_evaluation(config: Config) -> Evaluation:
     return dataclasses.replace(made, epochs=1, num_seeds=2, width=8, warmup_epochs=0)
 
 
-def _shrunk(record, **values):
-    """A record with smaller values where the method has any."""
-    return dataclasses.replace(record, **{name: value for name, value in values.items()
-                                          if getattr(record, name) is not None})
+def _shrunk(record: Any, values: dict[str, Any]) -> Any:
+    """A record with smaller values where it has the fields."""
+    return dataclasses.replace(record, **{name: value for name, value in values.items() if hasattr(record, name)})
 
 
 def digits(config: Config) -> Config:
     """The embedded 8x8 digits within a minute on two CPU cores: narrow networks, few steps, few proxies."""
     return dataclasses.replace(
-        config, num_steps=300, data=Data(per_class=64), encoder=Network(name='convnet', width=64),
+        config, num_steps=300, data=MatchedData(per_class=64), encoder=Network(name='convnet', width=64),
         proxies=Proxies(network=Network(name='convnet', width=32), count=3, epochs=15, batch_size=64),
         evaluation=protocol('quick', Evaluation(width=64)), checkpoint_every=100)

@@ -10,7 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ..types import Array, PRNGKey
+from jaxdd.types import Array, PRNGKey
 
 
 class ColorDraw(NamedTuple):

@@ -9,7 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ..types import Array, PRNGKey
+from jaxdd.types import Array, PRNGKey
 
 TRIES = 10    # boxes drawn before torchvision's crop falls back to the centre
 

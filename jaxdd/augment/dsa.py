@@ -15,9 +15,9 @@ from typing import Literal, NamedTuple
 import chex
 import jax
 
-from .. import checks
-from ..types import Array, Augment, PRNGKey
-from . import color, geometry
+from jaxdd import checks
+from jaxdd.augment import color, geometry
+from jaxdd.types import Array, Augment, PRNGKey
 
 # Digits change their meaning when mirrored (MNIST, SVHN, handwritten digits): use 'no_flip' there.
 STRATEGY = {'default': 'color_crop_cutout_flip_scale_rotate', 'no_flip': 'color_crop_cutout_scale_rotate'}

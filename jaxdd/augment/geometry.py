@@ -15,7 +15,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ..types import Array, PRNGKey
+from jaxdd.types import Array, PRNGKey
 
 
 def crop(images: Array, offset: Array, *, ratio: float = 0.125) -> Array:

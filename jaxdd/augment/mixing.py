@@ -12,7 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ..types import Array, PRNGKey
+from jaxdd.types import Array, PRNGKey
 
 Mix = Callable[[PRNGKey, Array, Array], tuple[Array, Array]]    # (key, images, labels) -> the same, mixed
 

@@ -10,9 +10,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from .. import checks
-from ..types import Array, Augment, PRNGKey
-from . import cropping, geometry
+from jaxdd import checks
+from jaxdd.augment import cropping, geometry
+from jaxdd.types import Array, Augment, PRNGKey
 
 
 def recovery(*, jitter: int, both_signs: bool = False, crop: bool = False,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from jaxdd import npz
+from jaxdd.storage import npz
 from jaxdd.types import Source
 
 KEYS = ('train_images', 'train_labels', 'test_images', 'test_labels')

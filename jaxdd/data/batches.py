@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd import checks, parallel
-from jaxdd.data.ahead import ahead, on_host
+from jaxdd.data.prefetch import ahead, on_host
 from jaxdd.data.specs import Spec, normalise
 from jaxdd.types import Array, Batch, Inputs, PRNGKey, Source, Stream, SyntheticSet
 

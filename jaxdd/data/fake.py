@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from jaxdd.data import specs
-from jaxdd.data.lazy import in_threads
+from jaxdd.data.image_files import in_threads
 from jaxdd.data.sources import Dataset
 from jaxdd.types import Source
 

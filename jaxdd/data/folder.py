@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxdd.data.lazy import FolderImages, check_resize, opened, upright_size
+from jaxdd.data.image_files import FolderImages, check_resize, opened, upright_size
 from jaxdd.types import Source
 
 SUFFIXES = ('.png', '.jpg', '.jpeg')

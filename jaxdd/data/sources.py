@@ -16,8 +16,8 @@ from jaxdd import checks
 from jaxdd.data import specs
 from jaxdd.data.arrays import KEYS, decoded, read_arrays, require_names
 from jaxdd.data.folder import read_folder
-from jaxdd.data.lazy import FolderImages
-from jaxdd.files import write_whole
+from jaxdd.data.image_files import FolderImages
+from jaxdd.storage.atomic import write_whole
 from jaxdd.types import Source
 
 DATA_DIR = '~/tensorflow_datasets'

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from jaxdd import checks, parallel
-from jaxdd.data.ahead import ahead, on_host
 from jaxdd.data.batches import epoch_order, steps_per_epoch
-from jaxdd.data.lazy import TRIES, FolderImages, cores, resized_crop
+from jaxdd.data.image_files import TRIES, FolderImages, cores, resized_crop
+from jaxdd.data.prefetch import ahead, on_host
 from jaxdd.data.specs import Spec, normalise
 from jaxdd.types import Array, Batch, PRNGKey, Source, Stream
 

@@ -2,7 +2,7 @@
 https://arxiv.org/abs/2006.05929; Zhao & Bilen, Dataset Condensation with Differentiable Siamese Augmentation
 (DSA, ICML 2021), https://arxiv.org/abs/2102.08259."""
 from jaxdd.losses import layerwise_cosine_distance
-from jaxdd.matching import Distance, gradient_matching
+from jaxdd.methods._gradient_matching import Distance, gradient_matching
 from jaxdd.networks import from_set, resetting
 from jaxdd.parametrizations import pixels
 from jaxdd.types import Augment, Method, Model, Recipe, Supervision

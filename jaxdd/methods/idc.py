@@ -6,7 +6,7 @@ import jax
 
 from jaxdd.augment.mixing import Mix
 from jaxdd.losses import layerwise_l1, layerwise_l2
-from jaxdd.matching import Distance, gradient_matching
+from jaxdd.methods._gradient_matching import Distance, gradient_matching
 from jaxdd.networks import from_feed, resetting
 from jaxdd.parametrizations import partitioned
 from jaxdd.types import Augment, Method, Model, Recipe

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from jaxdd import recovery
+from jaxdd.methods import _recovery
 from jaxdd.networks import supplied
 from jaxdd.parametrizations import Box, clipped, compensated
 from jaxdd.types import Array, Augment, Curriculum, Method, Model
@@ -54,7 +54,7 @@ def infer(model: Model, *, augment: Augment | Curriculum, bn_weight: float = 1.0
     Returns:
         A `Method`; its feed must supply the teacher as `Inputs.pretrained['encoder']`.
     """
-    objective = recovery.objective('infer', bn_weight=bn_weight, first_bn_weight=first_bn_weight,
+    objective = _recovery.objective('infer', bn_weight=bn_weight, first_bn_weight=first_bn_weight,
                                    tv_weight=tv_weight, norm_weight=norm_weight)
     return Method(compensated(), objective, supplied(), {'encoder': model}, augment, 'joint', 'step')
 

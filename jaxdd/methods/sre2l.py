@@ -1,6 +1,6 @@
 """Squeeze, recover and relabel. Yin, Xing & Shen, Squeeze, Recover and Relabel: Dataset Condensation at ImageNet Scale
 From A New Perspective (SRe2L, NeurIPS 2023), https://arxiv.org/abs/2306.13092."""
-from jaxdd import recovery
+from jaxdd.methods import _recovery
 from jaxdd.networks import supplied
 from jaxdd.parametrizations import Box, pixels
 from jaxdd.types import Augment, Curriculum, Method, Model
@@ -23,6 +23,6 @@ def sre2l(model: Model, *, augment: Augment | Curriculum, box: Box, bn_weight: f
     Returns:
         A `Method`; its feed must supply the network as `Inputs.pretrained['encoder']`.
     """
-    objective = recovery.objective('sre2l', bn_weight=bn_weight, first_bn_weight=first_bn_weight,
+    objective = _recovery.objective('sre2l', bn_weight=bn_weight, first_bn_weight=first_bn_weight,
                                    tv_weight=tv_weight, norm_weight=norm_weight)
     return Method(pixels(box), objective, supplied(), {'encoder': model}, augment, 'joint', 'step')

@@ -7,10 +7,10 @@ from jaxdd.models.build import has_depth as has_depth
 from jaxdd.models.convnet import ConvNet as ConvNet
 from jaxdd.models.efficientnet import EfficientNet as EfficientNet
 from jaxdd.models.lenet import LeNet as LeNet
+from jaxdd.models.microbatch import in_parts as in_parts
 from jaxdd.models.mlp import MLP as MLP
 from jaxdd.models.mobilenet import MobileNetV2 as MobileNetV2
 from jaxdd.models.norms import update_batch_stats as update_batch_stats
-from jaxdd.models.parts import in_parts as in_parts
 from jaxdd.models.resnet import ResNet as ResNet
 from jaxdd.models.shufflenet import ShuffleNet as ShuffleNet
 from jaxdd.models.shufflenetv2 import ShuffleNetV2 as ShuffleNetV2

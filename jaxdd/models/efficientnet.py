@@ -2,8 +2,8 @@
 import flax.linen as nn
 
 from jaxdd import checks
+from jaxdd.models._depthwise import located, numbered, pooled_head, scaled
 from jaxdd.models.layers import conv
-from jaxdd.models.mobile import located, numbered, pooled_head, scaled
 from jaxdd.models.norms import norm
 from jaxdd.types import Array
 

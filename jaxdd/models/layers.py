@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import parallel
-from jaxdd.models import convolution, grouped
+from jaxdd.models.cpu import convolution, grouped_convolution
 from jaxdd.types import Array
 
 # Network -> smallest image side, `margin` included, at which no map vanishes and no instance norm sees 1x1.
@@ -33,7 +33,7 @@ def conv(x: Array, features: int, *, name: str, size: int = 3, stride: int = 1, 
     Returns:
         `[N, H', W', features]`.
     """
-    on_cpu = (convolution if groups == 1 else grouped).general_dilated
+    on_cpu = (convolution if groups == 1 else grouped_convolution).general_dilated
     layer = nn.Conv(features, (size, size), (stride, stride), [(padding, padding)] * 2, feature_group_count=groups,
                     use_bias=use_bias, dtype=dtype, name=name,
                     conv_general_dilated=on_cpu if parallel.on_cpu() else None)

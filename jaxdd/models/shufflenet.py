@@ -2,9 +2,9 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxdd.models import grouped
+from jaxdd.models._depthwise import located, numbered, pooled_head, scaled
+from jaxdd.models.cpu import grouped_convolution
 from jaxdd.models.layers import conv
-from jaxdd.models.mobile import located, numbered, pooled_head, scaled
 from jaxdd.models.norms import norm
 from jaxdd.types import Array
 
@@ -66,7 +66,7 @@ class ShuffleBlock(nn.Module):
         y = convolved(y, 'layer2', own, GROUPS)
         if self.stride == 1:
             return nn.relu(x + y)
-        return nn.relu(jnp.concatenate([y, grouped.average_pool(x)], -1))
+        return nn.relu(jnp.concatenate([y, grouped_convolution.average_pool(x)], -1))
 
 
 class ShuffleNet(nn.Module):

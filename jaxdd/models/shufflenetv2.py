@@ -2,8 +2,8 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxdd.models._depthwise import located, pooled_head, scaled
 from jaxdd.models.layers import conv
-from jaxdd.models.mobile import located, pooled_head, scaled
 from jaxdd.models.norms import norm
 from jaxdd.models.shufflenet import shuffled
 from jaxdd.types import Array

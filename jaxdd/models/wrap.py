@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxdd import checks
 from jaxdd.models import own
 from jaxdd.models.from_nnx import Pure, from_nnx
-from jaxdd.models.initial import torch_default
+from jaxdd.models.initializers import torch_default
 from jaxdd.types import Array, Model, Outputs, PRNGKey, PyTree, Variables
 
 Draw = Callable[[PRNGKey], tuple[PyTree, PyTree]]    # key -> parameters, running moments by layer

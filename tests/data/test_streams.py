@@ -11,8 +11,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdd import data, fit, loop, models, parallel
-from jaxdd.data.ahead import ahead
+from jaxdd import data, models, parallel
+from jaxdd.data.prefetch import ahead
+from jaxdd.engine import fit, loop
 from jaxdd.losses import soft_cross_entropy
 from jaxdd.types import Recipe, Source
 

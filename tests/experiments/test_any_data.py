@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from experiments import evaluate
-from jaxdd import loop, parallel
+from jaxdd import parallel
+from jaxdd.engine import loop
 
 METHODS = ('dm', 'dc', 'dsa', 'idm', 'idc', 'sre2l', 'infer')
 FAST = '--evaluation.num-seeds 1 --evaluation.epochs 1 --evaluation.width 4'

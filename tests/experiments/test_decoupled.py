@@ -7,8 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import command, evaluate, jobs, labelling, recover
-from jaxdd import data, export, methods, parallel, replay
+from experiments import evaluate
+from experiments.methods import parse
+from experiments.stages import jobs, labelling, recovering
+from jaxdd import data, methods, parallel
+from jaxdd.labels import replay
+from jaxdd.storage import distilled_set
 from jaxdd.types import SyntheticSet
 
 TEACHER = '--teachers.networks convnet_bn'
@@ -40,7 +44,7 @@ def results(workdir):
 
 
 def test_infer_stores_natural_images_and_compensators_and_counts_them_as_the_paper(infer):
-    found, (synthetic, about) = results(infer), export.load_npz(infer / 'distilled.npz')
+    found, (synthetic, about) = results(infer), distilled_set.load_npz(infer / 'distilled.npz')
     assert found['images'] == {'nominal per class': 3, 'natural per class': 2, 'compensators': 2,
                                'effective per class': 2.2, 'trained on per class': 4}
     natural, compensators = about['stored']['natural'], about['stored']['compensators']
@@ -59,8 +63,8 @@ def test_a_part_sees_the_real_images_of_its_classes_and_their_weights():
     key, step = jax.random.key(0), jnp.int32(2)
     whole = data.stratified(**options)(key, step)
     assert 0 < (whole.real_weights == 0).sum() < 145
-    part = recover._of(data.stratified(**options), slice(6, 9), 10)(key, step)
-    streamed = next(recover._of(data.streamed(**options), slice(6, 9), 10).start(key, 2))
+    part = recovering._of(data.stratified(**options), slice(6, 9), 10)(key, step)
+    streamed = next(recovering._of(data.streamed(**options), slice(6, 9), 10).start(key, 2))
     for inputs in (part, streamed):
         np.testing.assert_allclose(inputs.real, whole.real[6:9], atol=1e-6)
         np.testing.assert_array_equal(inputs.real_weights, whole.real_weights[6:9])
@@ -87,7 +91,7 @@ def test_another_architecture_is_scored_with_the_kept_labels(infer, folder, caps
 
 
 def test_sre2ls_chunks_become_one_set_of_pixels(sre2l):
-    found, (synthetic, about) = results(sre2l), export.load_npz(sre2l / 'distilled.npz')
+    found, (synthetic, about) = results(sre2l), distilled_set.load_npz(sre2l / 'distilled.npz')
     assert synthetic.images.shape == (10, 3, 8, 8, 1) and 'stored' not in about
     levels = synthetic.images * np.float32(SPEC.std[0]) + np.float32(SPEC.mean[0])
     np.testing.assert_allclose(levels * 255, about['images_uint8'], atol=1e-3)
@@ -150,10 +154,10 @@ def test_what_is_refused(words, message, refused, tmp_path):
 
 def test_storing_rounds_down_as_the_authors_do():
     images = data.normalise(SPEC, np.arange(64, dtype=np.uint8).reshape(1, 1, 8, 8, 1))
-    levels = recover.as_stored(images + 0.9 / 255 / SPEC.std[0], SPEC, 'uint8')
+    levels = recovering.as_stored(images + 0.9 / 255 / SPEC.std[0], SPEC, 'uint8')
     np.testing.assert_array_equal(levels.ravel(), np.arange(64))
-    np.testing.assert_array_equal(recover.as_stored(images, SPEC, 'exact'), images)
-    through = recover.as_stored(images, SPEC, 'jpeg')
+    np.testing.assert_array_equal(recovering.as_stored(images, SPEC, 'exact'), images)
+    through = recovering.as_stored(images, SPEC, 'jpeg')
     assert through.dtype == np.uint8 and 0 < np.abs(through.astype(int).ravel() - np.arange(64)).max() < 40
 
 
@@ -171,7 +175,7 @@ def test_every_option_runs(words, main, tmp_path):
 
 def test_labels_of_another_set_are_refused(tmp_path):
     labelling.save_static(tmp_path / 'labels.npz', np.zeros((10, 2, 10), np.float16))
-    made = jobs.load(command.parse('dm --dataset digits --ipc 3 --smoke'.split())).initial
+    made = jobs.load(parse('dm --dataset digits --ipc 3 --smoke'.split())).initial
     with pytest.raises(ValueError, match=r'labels \(10, 2, 10\), the set has \(10, 3, 10\)'):
         labelling.load_static(tmp_path / 'labels.npz', made)
 

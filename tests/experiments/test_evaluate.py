@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from experiments import command, evaluate, jobs
+from experiments import evaluate
 from experiments.configs import presets
-from jaxdd import data, export, locks, parallel, records
+from experiments.methods import parse
+from experiments.stages import jobs
+from jaxdd import data, parallel
+from jaxdd.storage import distilled_set, locks, records
 from jaxdd.types import Accuracy, SyntheticSet
 
 WORDS = '--evaluation.networks mlp lenet --evaluation.epochs 1 --evaluation.num-seeds 2 --evaluation.width 4'
@@ -30,7 +33,7 @@ def write(path, dataset='fake', mean=(0.3056,), std=(0.376,), num_classes=10, si
     labels = np.tile(np.eye(num_classes, dtype=np.float32)[:, None], (1, 4, 1))
     info = {'config': {'method': 'idm', 'plugins': ['cc'], 'dataset': 'digits', 'ipc': 1, 'data': {'data_dir': None},
                        'evaluation': dataclasses.asdict(presets.protocol('quick'))}}
-    export.save_npz(path, SyntheticSet(images, labels), mean=mean, std=std, info=info, stored=images[:, :1],
+    distilled_set.save_npz(path, SyntheticSet(images, labels), mean=mean, std=std, info=info, stored=images[:, :1],
                     class_names=list('0123456789')[:num_classes])
     return path
 
@@ -153,9 +156,9 @@ def test_a_set_whose_classes_come_in_another_order(distilled):
     ('--data.mean 0.5 --data.std 0.25', False), ('--data.resize stretched --data.image-size 6', True)])
 def test_test_images_are_prepared_as_the_sets_own_were(words, own, tmp_path):
     folder = data.write_jpeg_folder(tmp_path / 'mine', num_classes=2, per_class=4, side=(12, 16)) if own else 'digits'
-    config = command.parse(f'dm --dataset {folder} --smoke --ipc 1 {words}'.split())
+    config = parse(f'dm --dataset {folder} --smoke --ipc 1 {words}'.split())
     job = jobs.load(config)
-    export.save_npz(tmp_path / 'distilled.npz', job.initial, mean=job.spec.mean, std=job.spec.std,
+    distilled_set.save_npz(tmp_path / 'distilled.npz', job.initial, mean=job.spec.mean, std=job.spec.std,
                     class_names=job.spec.class_names, info={'config': dataclasses.asdict(config)})
     dataset = evaluate._read(*evaluate.parse([str(tmp_path / 'distilled.npz')]))
     np.testing.assert_array_equal(dataset.test.images, job.dataset.test.images)
@@ -186,8 +189,8 @@ def test_two_processes_do_not_write_one_record(call, distilled):
     ({'evaluation': 3}, 'info.config'), ({'evaluation': {'epochs': 'many'}}, 'info.config'), ([], 'info.config'),
     ({'data': None}, 'info.config')])
 def test_a_file_whose_configuration_is_none(call, distilled, config, message):
-    synthetic, about = export.load_npz(distilled)
-    export.save_npz(distilled, synthetic, mean=about['mean'], std=about['std'], class_names=about['class_names'],
+    synthetic, about = distilled_set.load_npz(distilled)
+    distilled_set.save_npz(distilled, synthetic, mean=about['mean'], std=about['std'], class_names=about['class_names'],
                     info={'config': config})
     code, _, error = call(distilled, '--evaluation.networks mlp')
     assert code == 2 and message in error and 'Traceback' not in error

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import export, tiles
+from jaxdd.parametrizations import mosaics
+from jaxdd.storage import distilled_set
 
 NOISE = ('dm --dataset digits --ipc 1 --smoke --steps-per-call 1 --init noise '
          '--evaluation.epochs 0 --evaluation.num-seeds 1')
@@ -33,9 +34,9 @@ def losses(workdir):
 
 @pytest.mark.long
 def test_mosaics_are_stored_beside_what_they_decode_to(finished):
-    synthetic, about = export.load_npz(finished(MOSAICS) / 'distilled.npz')
+    synthetic, about = distilled_set.load_npz(finished(MOSAICS) / 'distilled.npz')
     assert synthetic.images.shape == (10, 4, 8, 8, 1) and about['stored'].shape == (10, 1, 8, 8, 1)
-    decoded = tiles.decode(jnp.asarray(about['stored']), 2, order='column')
+    decoded = mosaics.decode(jnp.asarray(about['stored']), 2, order='column')
     np.testing.assert_allclose(synthetic.images, decoded, atol=1e-5)
     assert synthetic.labels.argmax(-1).tolist() == [[c] * 4 for c in range(10)]
 
@@ -51,7 +52,7 @@ def test_only_the_mosaics_bytes_are_reported(finished):
 
 @pytest.mark.long
 def test_images_may_start_as_noise(finished):
-    images = export.load_npz(finished(NOISE) / 'distilled.npz')[0].images
+    images = distilled_set.load_npz(finished(NOISE) / 'distilled.npz')[0].images
     assert images.shape == (10, 1, 8, 8, 1) and np.isfinite(images).all()
     noise = jax.random.normal(jax.random.fold_in(jax.random.key(0), 0), images.shape)
     assert np.corrcoef(images.ravel(), noise.ravel())[0, 1] > 0.9

@@ -4,8 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from experiments import command, jobs, scores, teaching
-from jaxdd import records
+from experiments.methods import parse
+from experiments.stages import identity, jobs, messages, scores, teaching
+from jaxdd.storage import records
 
 TEACHER = '--teachers.networks convnet_bn'
 WORDS = f'--ipc 3 --smoke {TEACHER} --evaluation.networks convnet_bn --evaluation.num-seeds 1'
@@ -42,9 +43,9 @@ def test_what_is_finished_is_reported_though_random_images_are_too_few(done):
 
 
 def test_the_missing_row_is_told_before_anything_trains(dataset):
-    job = jobs.load(command.parse(f'sre2l --dataset {dataset} {WORDS}'.split()))
-    assert jobs.evaluate_message(job).endswith('and none on random real images')
-    assert jobs.no_baseline(job._replace(config=command.parse(f'sre2l --dataset {dataset} --ipc 2'.split()))) is None
+    job = jobs.load(parse(f'sre2l --dataset {dataset} {WORDS}'.split()))
+    assert messages.evaluate(job).endswith('and none on random real images')
+    assert jobs.no_baseline(job._replace(config=parse(f'sre2l --dataset {dataset} --ipc 2'.split()))) is None
 
 
 def test_the_same_command_again_continues(done, dataset, main, capsys):
@@ -66,40 +67,40 @@ def test_a_teacher_whose_card_is_damaged_is_tried_again_and_not_squeezed_again(d
     card = folder / 'card.json'
     before = card.read_text()
     card.write_text(before.replace('"num_classes": 2', '"num_classes": 7'))
-    monkeypatch.setattr('jaxdd.loop.run', lambda *args, **options: pytest.fail('it was squeezed again'))
+    monkeypatch.setattr('jaxdd.engine.loop.run', lambda *args, **options: pytest.fail('it was squeezed again'))
     words = f'sre2l --dataset {dataset} {WORDS} --cache-dir {dataset.parent / "cache"}'
-    teacher, = teaching.prepare(jobs.load(command.parse(words.split())), lambda: False)
+    teacher, = teaching.prepare(jobs.load(parse(words.split())), lambda: False)
     assert teacher.num_classes == 2 and card.read_text() == before
     assert 'renamed to card.json.damaged' in capsys.readouterr().out
 
 
 @pytest.fixture
 def job(dataset):
-    return jobs.load(command.parse(f'dm --dataset {dataset} --ipc 1 --smoke'.split()))
+    return jobs.load(parse(f'dm --dataset {dataset} --ipc 1 --smoke'.split()))
 
 
 @pytest.mark.parametrize('change', [
     lambda test: test._replace(labels=1 - test.labels), lambda test: test._replace(images=255 - test.images)])
 def test_accuracies_of_other_test_images_or_labels_have_another_name(job, change):
     other = job._replace(dataset=job.dataset._replace(test=change(job.dataset.test)))
-    assert scores.random_identity(other) != scores.random_identity(job)
-    assert jobs.data_identity(other) == jobs.data_identity(job)    # the networks trained on it are the same
+    assert identity.of_random(other) != identity.of_random(job)
+    assert identity.of_data(other) == identity.of_data(job)    # the networks trained on it are the same
 
 
 @pytest.mark.parametrize('change', ['flip', 'program', 'teachers', 'seed', 'depth'])
 def test_accuracies_are_known_by_everything_that_they_depend_on(job, change, monkeypatch):
-    before = scores.random_identity(job)
+    before = identity.of_random(job)
     teachers, config = [], job.config
     if change == 'flip':
         job = job._replace(dataset=job.dataset._replace(spec=job.spec._replace(flip=True)))
     elif change == 'program':
-        monkeypatch.setattr(scores, 'program', lambda: 'another')
+        monkeypatch.setattr(identity, 'program', lambda: 'another')
     else:
         words = {'teachers': '--teachers.networks convnet_bn --evaluation.labels static --evaluation.temperature 4',
                  'seed': '--seed 1', 'depth': '--encoder.depth 1'}[change]
-        config = command.parse(f'dm --dataset {config.dataset} --ipc 1 --smoke {words}'.split())
+        config = parse(f'dm --dataset {config.dataset} --ipc 1 --smoke {words}'.split())
         job = job._replace(config=config)
     if change == 'teachers':
         made = [teaching._card(job, 'convnet_bn', {'kernel': np.full(2, value)}) for value in (1.0, 2.0)]
-        assert scores.random_identity(job, made[:1]) != scores.random_identity(job, made[1:])
-    assert scores.random_identity(job, teachers) != before
+        assert identity.of_random(job, made[:1]) != identity.of_random(job, made[1:])
+    assert identity.of_random(job, teachers) != before

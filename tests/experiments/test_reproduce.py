@@ -1,20 +1,19 @@
 """The papers' cells, a few minutes at a time: their names and order, stopping and going on, and what is recorded."""
 import itertools
 import json
-import math
 import shutil
 import signal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import agenda, build, cells, command, ledger, pack, reproduce
-from experiments.ledger import Ledger
-from jaxdd import data, parallel
-from jaxdd.distill import NonFiniteError
-from jaxdd.types import SyntheticSet
+from experiments import reproduce
+from experiments.methods import CELLS, METHODS, parse
+from experiments.reproduction import ledger, tasks
+from experiments.reproduction.ledger import Ledger
+from jaxdd import parallel
+from jaxdd.engine.distill import NonFiniteError
 
 TINY = ('--num-steps 12 --steps-per-call 1 --checkpoint-every 5 --encoder.width 8 --data.per-class 4 '
         '--proxies.network.name convnet --proxies.network.width 8 --proxies.count 2 --proxies.epochs 0.3 '
@@ -31,31 +30,31 @@ ENOUGH_FOR_ONE = 5     # questions whether to stop: a student's steps, and those
 # names and order
 
 def test_every_cell_has_a_name_of_its_own():
-    names = list(map(agenda.name_of, cells.CELLS))
-    assert len(set(names)) == len(names) and set(names) < set(agenda.tasks('published'))
+    names = list(map(tasks.name_of, CELLS))
+    assert len(set(names)) == len(names) and set(names) < set(tasks.tasks('published'))
     assert {DM, 'cifar10/dm+cc+cm/10', 'cifar100/infer/50/dynamic-convnet_bn'} < set(names)
 
 
 def test_file_names_are_different_too(tmp_path):
-    chosen = [(Ledger(tmp_path, budget), task) for budget in agenda.BUDGETS for task in agenda.tasks(budget).values()]
+    chosen = [(Ledger(tmp_path, budget), task) for budget in tasks.BUDGETS for task in tasks.tasks(budget).values()]
     assert len({ledger.path(*one) for one in chosen}) == len(chosen)
 
 
-@pytest.mark.parametrize('budget', agenda.BUDGETS)
+@pytest.mark.parametrize('budget', tasks.BUDGETS)
 def test_what_is_needed_goes_before(budget):
     seen = set()
-    for task in agenda.tasks(budget).values():
+    for task in tasks.tasks(budget).values():
         assert set(task.needs) <= seen
         seen.add(task.name)
 
 
 def test_the_order_of_cifar10():
-    names = [name for name in agenda.tasks('published') if name.startswith('cifar10/')]
+    names = [name for name in tasks.tasks('published') if name.startswith('cifar10/')]
     kinds = list(dict.fromkeys(name.split('/')[1] for name in names))
     assert names[:7] == [DM, 'cifar10/dm/50', 'cifar10/proxies', 'cifar10/dm+cc+cm/10', 'cifar10/dm+cc+cm/50',
                          'cifar10/dm+cmi/10', 'cifar10/dm+cmi/50']
     assert kinds[:9] == ['dm', 'proxies', 'dm+cc+cm', 'dm+cmi', 'idm', 'idm+cc+cm', 'dsa+cmi', 'teachers', 'infer']
-    assert list(agenda.tasks('published'))[:len(names)] == names
+    assert list(tasks.tasks('published'))[:len(names)] == names
 
 
 @pytest.mark.parametrize('patterns, expected', [
@@ -66,81 +65,51 @@ def test_the_order_of_cifar10():
     (['svhn*/proxies'], ['svhn_cropped/proxies']),
 ])
 def test_wildcards_bring_what_is_needed(patterns, expected):
-    assert [task.name for task in agenda.choose(patterns, 'published')] == expected
+    assert [task.name for task in tasks.choose(patterns, 'published')] == expected
 
 
 def test_the_number_of_proxies_can_be_another():
-    usual, few = agenda.tasks('published'), agenda.tasks('published', proxies=2)
+    usual, few = tasks.tasks('published'), tasks.tasks('published', proxies=2)
     assert {name for name in few if few[name] != usual[name]} == {
         name for name in few if name.endswith('/proxies') or any('proxies' in need for need in few[name].needs)}
     for name in ('cifar10/proxies', 'cifar10/dm+cmi/10'):
-        assert command.parse(few[name].words).proxies.count == 2
+        assert parse(few[name].words).proxies.count == 2
     assert few['cifar10/sre2l+cc/10/dynamic-resnet18_stem3'] == usual['cifar10/sre2l+cc/10/dynamic-resnet18_stem3']
 
 
 def test_a_star_is_everything():
-    assert agenda.choose(['*'], 'reduced') == list(agenda.tasks('reduced').values())
+    assert tasks.choose(['*'], 'reduced') == list(tasks.tasks('reduced').values())
 
 
 def test_the_published_budget_is_the_cells_own_command():
-    for task in agenda.choose(['*/1?', '*/50'], 'published'):
+    for task in tasks.choose(['*/1?', '*/50'], 'published'):
         if task.cell:
             assert ('python', '-m', 'experiments.run', *task.words) == tuple(task.cell.command.split())
 
 
-@pytest.mark.parametrize('method', agenda.REDUCED)
+@pytest.mark.parametrize('method', METHODS)
 def test_the_reduced_budget_is_smaller_and_of_the_same_cell(method):
-    for name, task in agenda.tasks('reduced').items():
+    for name, task in tasks.tasks('reduced').items():
         if task.cell and task.cell.method == method and task.dataset == 'cifar10':
-            config = command.parse(task.words)
-            full = command.parse(agenda.tasks('published')[name].words)
+            config = parse(task.words)
+            full = parse(tasks.tasks('published')[name].words)
             assert config.num_steps < full.num_steps and config.evaluation.num_seeds == 2
             assert config.evaluation.epochs <= 60 and config.evaluation.networks == full.evaluation.networks
             assert (config.method, config.plugins, config.ipc) == (method, task.cell.plugins, task.cell.ipc)
 
 
-@pytest.mark.parametrize('budget', agenda.BUDGETS)
+@pytest.mark.parametrize('budget', tasks.BUDGETS)
 def test_the_networks_made_beforehand_are_those_of_the_cells(budget):
-    known = agenda.tasks(budget)
-    made = {name: command.parse(known[name].words) for name in known if known[name].cell is None}
+    known = tasks.tasks(budget)
+    made = {name: parse(known[name].words) for name in known if known[name].cell is None}
     for name in ('cifar10/dm+cmi/50', 'cifar100/idm+cc+cm/10'):
-        config = command.parse(known[name].words)
+        config = parse(known[name].words)
         assert config.proxies == made[f'{config.dataset}/proxies'].proxies
     for name in ('cifar10/sre2l/50/dynamic-resnet18_stem3', 'cifar100/infer/10/dynamic-convnet_bn',
                  'imagenet/sre2l/10/dynamic-resnet50_stem7'):
-        config, other = command.parse(known[name].words), made[f'{name.partition("/")[0]}/teachers']
+        config, other = parse(known[name].words), made[f'{name.partition("/")[0]}/teachers']
         assert set(config.teachers.networks) <= set(other.teachers.networks)
         assert {**vars(config.teachers), 'networks': ()} == {**vars(other.teachers), 'networks': ()}
-
-
-def mebibytes(make, *arguments):
-    """What the result of a function takes, without making it."""
-    made = [leaf for leaf in jax.tree.leaves(jax.eval_shape(make, *arguments)) if leaf.dtype == np.float32]
-    return sum(math.prod(leaf.shape) * 4 for leaf in made) / pack.MIB
-
-
-def state_of(config, spec):
-    """MiB of a matching method's checkpoint."""
-    method, size = build.METHODS[config.method](config, spec), build.images_per_class(config)
-    images = jnp.zeros((spec.num_classes, size, *spec.image_shape))
-
-    def init(key):
-        start = SyntheticSet(images, jnp.repeat(jnp.eye(spec.num_classes)[:, None], size, 1))
-        params, fixed = method.parametrization.init(key, start)
-        return params, fixed, build.optimizer(config).init(params), method.networks.init(key)
-    return mebibytes(init, KEY)
-
-
-def test_reduced_cells_of_ten_images_per_class_can_travel():
-    """Checkpoint, both proxies and both teachers fit together into what is packed."""
-    known, spec = agenda.tasks('reduced'), data.spec('cifar10')
-    prepared = [command.parse(known[f'cifar10/{kind}'].words) for kind in ('proxies', 'teachers')]
-    proxies = prepared[0].proxies.count * mebibytes(build.model(prepared[0].proxies.network, spec).init, KEY)
-    taught = [mebibytes(build.teacher(prepared[1], name, spec).init, KEY) for name in prepared[1].teachers.networks]
-    matching = [task for name, task in known.items() if task.cell and task.dataset == 'cifar10' and task.cell.ipc == 10
-                and task.cell.method in build.METHODS]
-    largest = max(state_of(command.parse(task.words), spec) for task in matching)
-    assert len(matching) == 12 and 20 < largest + proxies + 2 * sum(taught) < pack.LIMIT
 
 
 # work
@@ -154,8 +123,9 @@ def programs_stay():
 
 
 def shrink(patch):
-    patch.setattr(agenda, 'REDUCED', {**dict.fromkeys(agenda.REDUCED, TINY), 'infer': SOFT, 'sre2l': SOFT})
-    patch.setattr(agenda, 'FEW', '')
+    for name, entry in METHODS.items():
+        small = SOFT if entry.config.recovers else TINY
+        patch.setitem(METHODS, name, entry._replace(reduced=lambda dataset, small=small: small))
 
 
 @pytest.fixture
@@ -198,7 +168,7 @@ def after(polls):
 
 def work(patterns, folder, npz, stop=lambda: False):
     where = Ledger(folder, 'reduced')
-    chosen = agenda.choose(patterns, 'reduced')
+    chosen = tasks.choose(patterns, 'reduced')
     return reproduce.work(chosen, where, stop, data_dir=str(npz.parent), more=ONE)
 
 
@@ -261,7 +231,7 @@ def test_a_record_says_what_was_published_and_what_came_out(whole, npz):
 def test_a_record_counts_the_devices_that_were_used(tmp_path, tiny, monkeypatch):
     seen = []
     monkeypatch.setattr(reproduce, '_cell', lambda *args: seen.append(parallel.hardware()) or {})
-    [task] = agenda.choose([DM], 'reduced')
+    [task] = tasks.choose([DM], 'reduced')
     assert reproduce.work([task], Ledger(tmp_path, 'reduced'), lambda: False, more=('--num-devices', '4')) == 0
     found = recorded(tmp_path, 'cifar10-dm-10-reduced')
     assert seen == [found['hardware']] == [call['hardware'] for call in found['calls']] == ['4 x cpu']
@@ -273,17 +243,6 @@ def test_the_file_keeps_the_data_sets_own_normalisation(whole):
         assert list(file['class_names'])[:2] == ['airplane', 'automobile']
 
 
-@pytest.mark.long
-def test_continued_from_what_was_packed(whole, tiny, npz, tmp_path, capsys):
-    assert work([DM], tmp_path / 'first', npz, after(8)) == reproduce.STOPPED
-    pack.pack(tmp_path / 'first', tmp_path / 'packed')
-    pack.unpack(tmp_path / 'packed', tmp_path / 'second')
-    assert work([DM], tmp_path / 'second', npz) == 0
-    assert 'continuing at step' in capsys.readouterr().out
-    found, once = (recorded(folder, 'cifar10-dm-10-reduced') for folder in (tmp_path / 'second', whole))
-    assert (found['ours'], found['random'], len(found['calls'])) == (once['ours'], once['random'], 2)
-
-
 def test_finished_cells_are_not_done_again(whole, tiny, npz, monkeypatch, capsys):
     monkeypatch.setattr(reproduce, '_cell', None)
     assert work([DM], whole, npz, stop=lambda: True) == 0
@@ -291,7 +250,7 @@ def test_finished_cells_are_not_done_again(whole, tiny, npz, monkeypatch, capsys
 
 
 def test_the_budgets_are_kept_apart(whole, tiny):
-    one = agenda.choose([DM], 'published')
+    one = tasks.choose([DM], 'published')
     assert '0 of 1 done, budget: published' in ledger.table(Ledger(whole, 'published'), one)
     assert 'to do' in ledger.table(Ledger(whole, 'published'), one)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdd import locks
+from jaxdd.storage import locks
 
 SMOKE = 'dm --dataset digits --ipc 1 --plugins cc cm cmi --smoke --evaluation.every 1 --steps-per-call 1'
 FILES = ('results.json', 'report.md', 'grid.png', 'curves.png', 'distilled.npz', 'history.jsonl')

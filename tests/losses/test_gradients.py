@@ -5,8 +5,14 @@ import numpy as np
 import pytest
 import torch_layout
 
-from jaxdd.losses import (cosine_distance, layerwise_cosine_distance, layerwise_l1, layerwise_l2,
-                          soft_cross_entropy, squared_distance)
+from jaxdd.losses import (
+    cosine_distance,
+    layerwise_cosine_distance,
+    layerwise_l1,
+    layerwise_l2,
+    soft_cross_entropy,
+    squared_distance,
+)
 from jaxdd.models import ConvNet, model
 
 LOSSES = (layerwise_cosine_distance, cosine_distance, squared_distance, layerwise_l1, layerwise_l2)

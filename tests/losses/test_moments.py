@@ -11,8 +11,7 @@ import torch_layout
 
 from jaxdd import data, models
 from jaxdd.augment import cropping
-from jaxdd.losses import (batch_moment_distance, layer_moment_distances, pixel_norm, soft_cross_entropy,
-                          total_variation)
+from jaxdd.losses import batch_moment_distance, layer_moment_distances, pixel_norm, soft_cross_entropy, total_variation
 from jaxdd.models.norms import BatchNorm
 from jaxdd.parametrizations import clipped
 from jaxdd.types import Moments

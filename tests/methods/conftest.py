@@ -9,7 +9,7 @@ import pytest
 import torch_layout
 
 from jaxdd import augment
-from jaxdd.distill import init_state
+from jaxdd.engine.distill import init_state
 from jaxdd.parametrizations import pixels
 from jaxdd.types import Method, Networks, SyntheticSet, Term
 

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from jaxdd import augment, data, fit, losses, models, relabel
-from jaxdd.distill import init_state, make_step
+from jaxdd import augment, data, losses, models
+from jaxdd.engine import fit
+from jaxdd.engine.distill import init_state, make_step
+from jaxdd.labels import relabel
 from jaxdd.methods import dc, dm, idc, idm
 from jaxdd.types import Recipe
 

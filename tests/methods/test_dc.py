@@ -6,8 +6,10 @@ import optax
 import pytest
 import torch_layout
 
-from jaxdd import augment, fit, models, relabel
-from jaxdd.distill import make_step
+from jaxdd import augment, models
+from jaxdd.engine import fit
+from jaxdd.engine.distill import make_step
+from jaxdd.labels import relabel
 from jaxdd.losses import soft_cross_entropy
 from jaxdd.methods import dc
 from jaxdd.regularizers import cmi

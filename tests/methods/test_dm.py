@@ -6,7 +6,7 @@ import optax
 import torch_layout
 
 from jaxdd import augment, models
-from jaxdd.distill import make_step
+from jaxdd.engine.distill import make_step
 from jaxdd.methods import dm
 from jaxdd.regularizers import cc, cm, cmi
 from jaxdd.terms import regularize

@@ -6,8 +6,9 @@ import optax
 import pytest
 import torch_layout
 
-from jaxdd import augment, fit, models
-from jaxdd.distill import make_gradient, make_step
+from jaxdd import augment, models
+from jaxdd.engine import fit
+from jaxdd.engine.distill import make_gradient, make_step
 from jaxdd.losses import layerwise_l1, layerwise_l2, soft_cross_entropy, squared_distance
 from jaxdd.methods import idc
 from jaxdd.types import Batch, Inputs, Read, Recipe, SyntheticSet

@@ -8,8 +8,9 @@ import optax
 import pytest
 import torch_layout
 
-from jaxdd import augment, fit, models
-from jaxdd.distill import make_gradient, make_step
+from jaxdd import augment, models
+from jaxdd.engine import fit
+from jaxdd.engine.distill import make_gradient, make_step
 from jaxdd.losses import soft_cross_entropy
 from jaxdd.methods import idm
 from jaxdd.regularizers import cc, cm

@@ -11,7 +11,7 @@ import torch_teachers
 
 from jaxdd import data, models
 from jaxdd.augment import cropping
-from jaxdd.distill import init_state, make_gradient, make_step
+from jaxdd.engine.distill import init_state, make_gradient, make_step
 from jaxdd.methods import budget, infer, instances
 from jaxdd.models.torch_weights import convert
 from jaxdd.types import Curriculum, Inputs, SyntheticSet

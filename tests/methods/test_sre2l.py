@@ -10,7 +10,7 @@ import torch_layout
 
 from jaxdd import augment, data, models
 from jaxdd.augment import cropping
-from jaxdd.distill import init_state, make_gradient, make_step
+from jaxdd.engine.distill import init_state, make_gradient, make_step
 from jaxdd.methods import sre2l
 from jaxdd.types import Curriculum, Inputs, SyntheticSet
 

@@ -6,9 +6,9 @@ import optax
 import pytest
 
 from jaxdd import augment, data, losses, models, parallel
-from jaxdd.distill import init_state, make_gradient, make_step
-from jaxdd.matching import gradient_matching
+from jaxdd.engine.distill import init_state, make_gradient, make_step
 from jaxdd.methods import dm
+from jaxdd.methods._gradient_matching import gradient_matching
 from jaxdd.regularizers import cm
 from jaxdd.terms import regularize
 from jaxdd.types import Source, SyntheticSet

@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd.models import (MLP, NAMES, VGG, AlexNet, ConvNet, ResNet, by_name, default_depth, model,
-                          update_batch_stats)
+from jaxdd.models import MLP, NAMES, VGG, AlexNet, ConvNet, ResNet, by_name, default_depth, model, update_batch_stats
 
 SHAPE = (8, 8, 1)
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import data, fit, losses
+from jaxdd import data, losses
+from jaxdd.engine import fit
 from jaxdd.models import MLP, model, norms
 from jaxdd.types import Batch, Recipe
 

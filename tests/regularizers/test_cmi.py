@@ -7,7 +7,7 @@ import pytest
 import torch_layout
 
 from jaxdd import augment, models
-from jaxdd.distill import init_state, make_gradient
+from jaxdd.engine.distill import init_state, make_gradient
 from jaxdd.losses import conditional_mutual_information
 from jaxdd.parametrizations import pixels
 from jaxdd.regularizers import cmi

@@ -1,0 +1,36 @@
+"""What a method is to the commands: one entry in the table `experiments.methods.METHODS`."""
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from experiments.configs.base import Config
+from experiments.configs.cells import Cell
+from jaxdd import data
+from jaxdd.types import Method
+
+
+class Stage(NamedTuple):
+    """How a kind of method distils."""
+    distil: Callable[..., Any]                # (job, prepared, workdir, stop) -> Distilled, None when stopped
+    require_continuable: Callable[..., None]  # (job, workdir) refuses what another run left
+
+
+def _nothing(config: Config) -> None:
+    """Refuses nothing."""
+
+
+def _ipc(config: Config) -> int:
+    return config.ipc
+
+
+class Entry(NamedTuple):
+    """A method with its options, presets, stages and published numbers."""
+    config: type[Config]                                                # its options
+    published: Callable[[str, int, tuple[str, ...]], Config]            # (data set, ipc, plug-ins) -> the authors'
+    build: Callable[[Any, data.Dataset], tuple[Method, ...]]            # base methods: one, or one per teacher
+    stage: Stage
+    feed: Callable[[Any, data.Dataset], Any]                            # where a step's real images come from
+    cells: tuple[Cell, ...] = ()                                        # the papers' numbers
+    reduced: Callable[[str], str] = lambda dataset: ''                  # data set -> options of a small budget
+    require: Callable[[Any], None] = _nothing                           # refuses what no field's range shows
+    real_per_class: Callable[[Any], int] = _ipc                         # that the initial set is made of
+    natural: Callable[[Any, data.Spec], int] | None = None              # kept per class beside what is learned

@@ -1,0 +1,70 @@
+"""Refuses values that no run can use, by the name of their option, before any computation.
+
+What a field alone must be stands on it (`rules`); here is what several fields must be together.
+"""
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.configs import rules
+from experiments.configs.base import Config
+from experiments.configs.rules import refuse
+
+
+def require(config: Config) -> None:
+    """Refuses numbers out of range, unknown names and repeated ones, and what the method cannot use.
+
+    Raises:
+        ValueError: names the field, what was received and what is valid.
+    """
+    rules.require(config)
+    own = config.entry.published(config.dataset, config.ipc, config.plugins).method
+    refuse('method', config.method, own, config.method != own)
+    _distinct('plugins', config.plugins)
+    _teachers(config)
+    require_students(config)
+    refuse('evaluation.every', config.evaluation.every, f'left alone: {config.method} recovers images in chunks',
+           config.recovers and config.evaluation.every != 0)
+    config.entry.require(config)
+
+
+def require_evaluation(options: Any) -> None:
+    """Refuses what no evaluation can use.
+
+    Args:
+        options: a record with rules on its fields, among them `evaluation`.
+
+    Raises:
+        ValueError: names the field, what was received and what is valid.
+    """
+    rules.require(options)
+    require_students(options)
+
+
+def _teachers(config: Config) -> None:
+    t, e = config.teachers, config.evaluation
+    _distinct('teachers.networks', t.networks)
+    refuse('teachers.weights', f'{len(t.weights)} files', f'one per network ({len(t.networks)})',
+           bool(t.weights) and len(t.weights) != len(t.networks))
+    refuse('teachers.networks', 'none', f'given: {e.labels} labels need teachers',
+           e.labels != 'hard' and not t.networks and not config.recovers)
+
+
+def require_students(options: Any) -> None:
+    """Refuses students that cannot be trained.
+
+    Args:
+        options: a record with the field `evaluation`.
+
+    Raises:
+        ValueError: names the field, what was received and what is valid.
+    """
+    e = options.evaluation
+    refuse('evaluation.temperature', None, 'given: soft labels need it', e.labels != 'hard' and e.temperature is None)
+    _distinct('evaluation.networks', e.networks)
+    refuse('evaluation.networks', 'none', 'at least one network', not e.networks)
+    refuse('evaluation.label_top_k', e.label_top_k, 'left alone: only replayed labels are recorded',
+           e.label_top_k is not None and e.labels != 'replayed')
+
+
+def _distinct(field: str, names: Sequence[str]) -> None:
+    refuse(field, ' '.join(names), 'names that differ', len(set(names)) < len(names))

@@ -1,0 +1,1 @@
+"""What a step costs: against eager PyTorch, on many devices, from the disk."""

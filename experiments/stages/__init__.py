@@ -1,0 +1,1 @@
+"""The stages of a run: prepare, distil, evaluate, report; each resumable."""

@@ -1,0 +1,36 @@
+"""What a run says before each of its stages."""
+from experiments.stages import jobs, students
+from experiments.stages.jobs import Job
+from jaxdd import parallel
+from jaxdd.reporting import report
+
+
+def prepare(job: Job) -> str:
+    """What the second stage will do."""
+    p, t = job.config.proxies, job.config.teachers
+    parts, images = [], len(job.dataset.train.labels)
+    if job.models:
+        parts.append(f'{p.count} proxies ({p.network.name}), {p.epochs:g} epochs of {images} images each')
+    if t.networks:
+        how = 'loaded' if t.weights else f'squeezed for {t.epochs:g} epochs of {images} images'
+        parts.append(f'{len(t.networks)} teacher{"s" if len(t.networks) > 1 else ""} ({", ".join(t.networks)}), {how}')
+    if not parts:
+        return 'no plug-in reads a proxy: nothing to prepare'
+    return f'{"; ".join(parts)}; cached in {job.config.cache_dir}'
+
+
+def distil(job: Job) -> str:
+    """What the third stage will do."""
+    c, real = job.config, jobs.real_per_class(job)
+    seen = [] if real is None else [f'{report.real_per_class(real)} real images per class and step']
+    seen += ['in independent chunks'] if c.recovers else []
+    return (f'distilling {job.spec.num_classes * c.ipc} images with {" + ".join((c.method, *c.plugins))}: '
+            f'{c.num_steps} steps, {", ".join(seen)}, on {parallel.hardware()}')
+
+
+def evaluate(job: Job) -> str:
+    """What the fourth stage will do."""
+    e = job.config.evaluation
+    labels = '' if e.labels == 'hard' else f' with {e.labels} labels'
+    return (f'training {e.num_seeds} students x {", ".join(e.networks)} for {students.num_epochs(e)} epochs on the '
+            f'distilled set{labels}, and {"none" if jobs.no_baseline(job) else "as many"} on random real images')

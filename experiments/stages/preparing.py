@@ -1,0 +1,35 @@
+"""The first stage of a run: the networks that plug-ins and labels need, resumable."""
+import jax
+
+from experiments.stages import build, identity, jobs, teaching
+from experiments.stages.jobs import Prepared
+from experiments.stages.progress import bar
+from experiments.stages.scores import Stop
+from jaxdd import data
+from jaxdd.networks import pools
+from jaxdd.storage import checkpoint, locks
+from jaxdd.types import Variables
+
+
+def prepare(job: jobs.Job, stop: Stop) -> Prepared:
+    """The networks that plug-ins and labels need: from files, from the cache, trained where missing."""
+    given = teaching.prepare(job, stop) if job.config.teachers.weights else None    # what may be refused comes first
+    proxies = _proxies(job, stop) if job.models else []
+    return Prepared(proxies, teaching.prepare(job, stop) if given is None else given)
+
+
+def _proxies(job: jobs.Job, stop: Stop) -> list[Variables]:
+    p, recipe = job.config.proxies, build.proxy_recipe(job.config, len(job.dataset.train.labels))
+    cache, who = jobs.cache(job.config) / 'proxies', identity.of_pool(job)
+    folder = cache / checkpoint.fingerprint(who)
+    with jobs.turn(folder, stop) as mine:
+        if not mine:
+            return []
+        locks.sweep(folder)
+        shown, move = bar('proxies', p.count * recipe.num_steps)
+        with shown:
+            return pools.proxies(
+                jax.random.key(p.seed), build.model(p.network, job.spec, batch_statistics=True),
+                data.epochs(job.dataset.train, job.spec, batch_size=p.batch_size), recipe, count=p.count,
+                cache=cache, identity=who, steps_per_call=job.steps_per_call, callbacks=[move], should_stop=stop,
+                log=shown.write)

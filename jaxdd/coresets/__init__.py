@@ -1,0 +1,1 @@
+"""Which real images: k-means, DREAM's representatives, RDED's realistic mosaics."""

@@ -1,0 +1,100 @@
+"""What a feed supplies beside the class-stratified batch: mini-batches of all classes, the whole set to choose from."""
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdd import parallel
+from jaxdd.data.batches import class_members
+from jaxdd.data.prefetch import ahead, on_host
+from jaxdd.data.specs import Spec, normalise
+from jaxdd.types import Array, Batch, Candidates, Inputs, PRNGKey, Source, Stream
+
+_AHEAD = 2         # steps whose mini-batches a stream gathers before they are asked for
+_MIXED = 0x3123d   # separates these draws from those of the class-stratified batch
+
+
+def mixed(feed, source: Source, spec: Spec, *, num_batches: int, batch_size: int):
+    """A feed that also supplies random mini-batches of real images with one-hot labels: encoders train on them.
+
+    Args:
+        feed: a device feed, e.g. `stratified(...)`, or a `Stream`.
+        source: the training set.
+        spec: gives normalisation and number of classes.
+        num_batches: S, mini-batches per step.
+        batch_size: b, images; at most the size of the set. Within a step no image comes twice, if the set has
+            S * b of them.
+
+    Returns:
+        The feed with `Inputs.mixed`: images `[S, b, H, W, C]` float32 divided among the devices along b, labels
+        `[S, b, Y]`, weights `[S, b]` all 1.
+
+    Raises:
+        ValueError: `num_batches` or `batch_size` below 1.
+    """
+    for name, value in (('num_batches', num_batches), ('batch_size', batch_size)):
+        if value < 1:
+            raise ValueError(f'{name} must be at least 1, got {value}')
+    shape = num_batches, min(batch_size, len(source.labels))
+    if isinstance(feed, Stream):
+        return _mixed_stream(feed, source, spec, shape)
+    arrays = parallel.replicate((jnp.asarray(source.images), jnp.asarray(source.labels)))
+    return jax.tree_util.Partial(functools.partial(_mixed, spec, shape), feed, *arrays)
+
+
+def with_candidates(feed, source: Source, spec: Spec):
+    """A feed that also supplies the whole set, for methods that choose their real images (`representative`).
+
+    Raises:
+        ValueError: a `Stream`, whose set does not lie on the devices.
+    """
+    if isinstance(feed, Stream):
+        raise ValueError('representative sampling looks at the whole set at once and needs it on the devices; '
+                         'use a device feed (data.stratified)')
+    rows = class_members(source, spec.num_classes, 1)[0]
+    candidates = parallel.replicate(Candidates(jnp.asarray(source.images), jnp.asarray(rows)))
+    return jax.tree_util.Partial(_with_candidates, feed, candidates)
+
+
+def _mixed_stream(feed: Stream, source: Source, spec: Spec, shape: tuple[int, int]) -> Stream:
+    pick, to_batch = jax.jit(functools.partial(_pick, len(source.labels), shape)), jax.jit(
+        functools.partial(_batch, spec))
+    labels = np.asarray(source.labels)
+
+    def gather(own: np.ndarray, key: PRNGKey, step: int) -> tuple[np.ndarray, np.ndarray]:
+        with parallel.host():
+            index = np.asarray(pick(key, step))
+        return np.asarray(source.images[index[:, own]]), labels[index]
+
+    def start(key: PRNGKey, step: int) -> Iterator[Inputs]:
+        batches = ahead(functools.partial(gather, parallel.own_rows(shape[1]), on_host(key)), step, _AHEAD)
+        for inputs, (images, of_them) in zip(feed.start(key, step), batches):
+            yield inputs._replace(mixed=to_batch(parallel.assemble(images, shape[1], 1), of_them))
+
+    return Stream(start)
+
+
+def _with_candidates(feed, candidates: Candidates, key: PRNGKey, step: Array) -> Inputs:
+    return feed(key, step)._replace(candidates=candidates)
+
+
+def _mixed(spec: Spec, shape: tuple[int, int], feed, images: Array, labels: Array, key: PRNGKey,
+           step: Array) -> Inputs:
+    index = _pick(len(labels), shape, key, step)
+    return feed(key, step)._replace(mixed=_batch(spec, images[parallel.split(index, 1)], labels[index]))
+
+
+def _pick(size: int, shape: tuple[int, int], key: PRNGKey, step: Array) -> Array:
+    """Indices `[S, b]`: the start of a permutation of the set, or of as many as it takes."""
+    key = jax.random.fold_in(jax.random.fold_in(key, _MIXED), step)
+    total = shape[0] * shape[1]
+    rounds = -(-total // size)
+    orders = [jax.random.permutation(jax.random.fold_in(key, i), size) for i in range(rounds)]
+    return jnp.concatenate(orders)[:total].reshape(shape)
+
+
+def _batch(spec: Spec, images: Array, labels: Array) -> Batch:
+    return Batch(parallel.split(normalise(spec, images), 1), jax.nn.one_hot(labels, spec.num_classes),
+                 jnp.ones(labels.shape))

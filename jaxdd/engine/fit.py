@@ -1,0 +1,145 @@
+"""Everything that trains a classifier: proxies, students, later teachers and experts."""
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdd import parallel
+from jaxdd.engine import loop
+from jaxdd.models import update_batch_stats
+from jaxdd.types import Array, Batch, Metrics, Model, PRNGKey, PyTree, Recipe, Variables
+
+Sample = Callable[[PRNGKey, Array], Batch]    # pure (key, step) -> batch; a `jax.tree_util.Partial` over its arrays
+
+
+class FitState(NamedTuple):
+    """One network in training."""
+    step: Array
+    key: PRNGKey
+    variables: Variables
+    opt_state: PyTree
+
+
+def sgd(learning_rate: float | optax.Schedule, *, momentum: float = 0.0, weight_decay: float = 0.0,
+        drop_at: int | Sequence[int] = (), drop_factor: float = 0.1,
+        restart: bool = True) -> optax.GradientTransformation:
+    """SGD as torch counts it: g + wd * theta enters the momentum buffer, the learning rate multiplies last.
+
+    Args:
+        learning_rate: of the first updates; or a schedule, number of updates before -> rate (`optimizers.cosine`).
+        momentum: of the buffer, which starts as the first gradient.
+        weight_decay: on every parameter, biases and norms included.
+        drop_at: numbers of updates after each of which the learning rate is multiplied by `drop_factor`.
+        restart: whether the momentum buffer starts anew there: the papers' evaluation creates a new optimiser.
+    """
+    drops = jnp.asarray([drop_at] if isinstance(drop_at, int) else drop_at, jnp.int32)
+
+    def init(params):
+        return jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params)
+
+    def update(grads, state, params):
+        count, buffer = state
+        fresh = restart & jnp.any(count == drops)
+        rate = learning_rate(count) if callable(learning_rate) else learning_rate
+        rate = rate * drop_factor ** jnp.sum(count >= drops) if drops.size else rate
+
+        def moved(g, p, b):
+            return g + weight_decay * p + momentum * jnp.where(fresh, jnp.zeros_like(b), b)
+        buffer = jax.tree.map(moved, grads, params, buffer)
+        return jax.tree.map(lambda b: (-rate * b).astype(b.dtype), buffer), (count + 1, buffer)
+
+    return optax.GradientTransformation(init, update)
+
+
+def init_fit(key: PRNGKey, model: Model, recipe: Recipe) -> FitState:
+    """A freshly initialised network and its optimiser."""
+    k_init, k_run = jax.random.split(key)
+    variables = model.init(k_init)
+    return FitState(jnp.zeros((), jnp.int32), k_run, variables, recipe.optimizer.init(variables.params))
+
+
+def make_fit_step(model: Model, recipe: Recipe) -> Callable[[FitState, Batch], tuple[FitState, Metrics]]:
+    """Builds the pure step `(state, batch) -> (state, metrics)` that trains a classifier.
+
+    The loss is the mean of `recipe.loss` over the batch's images, padding excluded. Metrics: `loss/train` and
+    `accuracy/train` (fraction) of the batch before the update. `Variables.accuracy` is the mean of the latter over
+    the network's life.
+    """
+    def step(state: FitState, batch: Batch) -> tuple[FitState, Metrics]:
+        old = state.variables
+
+        def gradient(images, labels, weights, old):
+            def loss(params):
+                out = model.apply(old._replace(params=params), images)
+                value = jnp.sum(recipe.loss(out.logits, labels) * weights)
+                hits = jnp.sum((out.logits.argmax(-1) == labels.argmax(-1)) * weights)
+                return value, (hits, jnp.sum(weights), out.moments)
+            return jax.value_and_grad(loss, has_aux=True)(old.params)
+
+        # Batch norm sees the whole batch; without it images are independent and their gradients add up.
+        (value, (hits, total, moments)), grads = gradient(parallel.split(batch.images), *batch[1:], old) if (
+            old.batch_stats) else parallel.sum_in_chunks(gradient, *map(parallel.share, batch), whole=[old])
+        # Last, so that devices meet once: they add up their images' weights together with the gradients.
+        accuracy, grads = hits / total, jax.tree.map(lambda g: (g / total).astype(g.dtype), grads)
+        updates, opt_state = recipe.optimizer.update(grads, state.opt_state, old.params)
+        variables = Variables(optax.apply_updates(old.params, updates), update_batch_stats(old.batch_stats, moments),
+                              old.age + 1, old.accuracy + (accuracy - old.accuracy) / (old.age + 1))
+        metrics = {'loss/train': value / total, 'accuracy/train': accuracy}
+        return FitState(state.step + 1, state.key, variables, opt_state), metrics
+
+    return step
+
+
+def fit(key: PRNGKey, model: Model, sample: Sample, recipe: Recipe) -> Variables:
+    """Trains one network, as a pure function: a scan over steps, which jit, vmap and shard_map take as it is.
+
+    Args:
+        key: initialisation and every draw follow from it.
+        model: in batch-statistics mode if it has batch norm.
+        sample: pure `(key, step) -> Batch`.
+        recipe: optimiser, number of steps, loss.
+
+    Returns:
+        The last weights.
+    """
+    step, state = make_fit_step(model, recipe), init_fit(key, model, recipe)
+    feed = loop.feed_key(state)
+
+    def body(state, _):
+        return step(state, sample(feed, state.step))[0], None
+    return jax.lax.scan(body, state, length=recipe.num_steps)[0].variables
+
+
+def fit_seeds(keys: Sequence[PRNGKey], model: Model, sample: Sample, recipe: Recipe, *, vectorized: bool,
+              steps_per_call: int = 1, callbacks: Sequence[loop.Callback] = (),
+              should_stop: Callable[[], bool] = lambda: False) -> list[Variables]:
+    """Trains one network per key, with progress; the same weights as `fit`, up to rounding.
+
+    Args:
+        keys: one per network.
+        vectorized: True trains all of them as one program (`vmap`), False one after the other with the same
+            program, each using every device.
+        steps_per_call, callbacks, should_stop: as in `loop.run`; callbacks see each group's steps.
+
+    Returns:
+        The networks, in the order of the keys; fewer when stopped early.
+    """
+    step = _step_of_all(model, recipe)
+    groups = [list(keys)] if vectorized else [[key] for key in keys]
+    done: list[Variables] = []
+    for group in groups:
+        state = loop.stacked(jax.jit(jax.vmap(lambda k: init_fit(k, model, recipe)))(jnp.stack(group)))
+        state = loop.run(step, state, loop.whole(sample), num_steps=recipe.num_steps,
+                         steps_per_call=steps_per_call, callbacks=callbacks, should_stop=should_stop)
+        if int(state.step) < recipe.num_steps:
+            break
+        done += [jax.tree.map(lambda x: x[i], state.states.variables) for i in range(len(group))]
+    return done
+
+
+@functools.lru_cache(maxsize=32)  # the loop compiles once per function: the same recipe must give the same one
+def _step_of_all(model: Model, recipe: Recipe) -> loop.Step:
+    return loop.together(make_fit_step(model, recipe))

@@ -1,0 +1,1 @@
+"""Labels of a distilled set: hard, by teachers, or recorded and replayed."""

@@ -1,0 +1,1 @@
+"""Convolutions whose derivatives a CPU computes well; accelerators use XLA's own."""

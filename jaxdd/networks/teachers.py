@@ -1,0 +1,211 @@
+"""Teachers: networks squeezed from the real set, or loaded, and never used before they were tried on real images."""
+import functools
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from jaxdd.data import Spec, class_members, normalise
+from jaxdd.engine import fit, loop
+from jaxdd.storage import checkpoint, records
+from jaxdd.types import Augment, Batch, Model, PRNGKey, Recipe, Source, Stream, Variables
+
+TRIED = 1000     # real images that a teacher classifies before it is used
+_ENOUGH = 5      # of a class, to tell whether another class's name would fit its predictions better
+
+
+class Teacher(NamedTuple):
+    """A trained network with what it was trained for."""
+    name: str                        # of the architecture
+    model: Model                     # in test mode
+    variables: Variables
+    class_names: tuple[str, ...]     # in label order; () where nobody knows
+    mean: tuple[float, ...]          # per channel, of pixels in [0, 1]
+    std: tuple[float, ...]
+    num_classes: int                 # Y
+    accuracy: float | None = None    # on real images when it was made, fraction; None where nobody knows
+
+
+_CARD = records.fields(name=records.TEXT, class_names=records.listing(records.TEXT), mean=records.listing({'type': 'number'}),
+                       std=records.listing(records.AMOUNT), num_classes={'type': 'integer', 'minimum': 1},
+                       accuracy=records.or_none(records.FRACTION))
+
+
+def squeeze(key: PRNGKey, model: Model, feed: loop.Feed, recipe: Recipe, *, folder: pathlib.Path, identity: Mapping,
+            checkpoint_every: int = 1000, steps_per_call: int = 1, callbacks: Sequence[loop.Callback] = (),
+            should_stop: Callable[[], bool] = lambda: False) -> Variables | None:
+    """Trains one network on real data, or takes it from the folder; continues a training that was interrupted.
+
+    Args:
+        key: initialisation and every draw follow from it.
+        model: in batch-statistics mode.
+        feed: a pure `(key, step) -> Batch`, or a `Stream` of them.
+        recipe: optimiser, number of steps, loss.
+        folder: where the finished network and the states on the way lie; the cache of this identity.
+        identity: JSON-able description of everything that determines the weights.
+        checkpoint_every: steps between states on the way.
+        steps_per_call, callbacks, should_stop: as in `loop.run`.
+
+    Returns:
+        The last weights; None when stopped early, what was reached is kept.
+    """
+    found = checkpoint.recall_tree(folder / 'network', jax.eval_shape(model.init, key))
+    if found is not None:
+        return found
+    with checkpoint.Checkpoints(folder / 'training', identity, keep=1) as saved:
+        state = fit.init_fit(key, model, recipe)
+        restored = saved.restore(state)
+        state = restored[0] if restored else state
+        save = loop.Callback(checkpoint_every, lambda state, at, _: saved.save(at, state))
+        state = loop.run(fit.make_fit_step(model, recipe), state, feed, num_steps=recipe.num_steps,
+                         steps_per_call=steps_per_call, callbacks=[*callbacks, save], should_stop=should_stop)
+        saved.save(int(state.step), state)
+    if int(state.step) < recipe.num_steps:
+        return None
+    checkpoint.save_tree(folder / 'network', state.variables, identity)
+    return state.variables
+
+
+def augmented(feed: fit.Sample | Stream, augment: Augment) -> fit.Sample | Stream:
+    """The mini-batches of a feed with augmented images."""
+    draw = _augmenting(augment)
+    if not isinstance(feed, Stream):
+        return jax.tree_util.Partial(draw, feed)
+
+    def start(key: PRNGKey, step: int) -> Iterator[Batch]:
+        k_batch, k_view = jax.random.split(key)
+        for at, batch in enumerate(feed.start(k_batch, step), step):
+            yield _seen(augment, k_view, at, batch)
+    return Stream(start)
+
+
+@functools.lru_cache(maxsize=32)
+def _augmenting(augment: Augment):
+    def draw(sample: fit.Sample, key: PRNGKey, step: jax.Array) -> Batch:
+        k_batch, k_view = jax.random.split(key)
+        return _seen(augment, k_view, step, sample(k_batch, step))
+    return draw
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _seen(augment: Augment, key: PRNGKey, step: jax.Array, batch: Batch) -> Batch:
+    return batch._replace(images=augment(jax.random.fold_in(key, step), batch.images))
+
+
+def save(path: str | pathlib.Path, teacher: Teacher) -> None:
+    """Writes a teacher as a folder: its weights and a readable card with what it was trained for."""
+    folder = pathlib.Path(path)
+    checkpoint.save_tree(folder / 'network', teacher.variables, {'architecture': teacher.name})
+    records.save(folder / 'card.json', {field: getattr(teacher, field) for field in _CARD['required']})
+
+
+def load(path: str | pathlib.Path, build: Callable[[str, int], Model]) -> Teacher:
+    """Reads what `save` wrote.
+
+    Args:
+        path: the folder.
+        build: (architecture, number of classes) -> the model in test mode.
+
+    Raises:
+        ValueError: no teacher there, one that is damaged, or weights that do not fit the architecture.
+    """
+    folder = pathlib.Path(path)
+    card = records.load(folder / 'card.json', _CARD)
+    if card is None:
+        raise ValueError(f'{folder} holds no teacher: it must be a folder that a run squeezed, with card.json and '
+                         'network')
+    card = {name: tuple(value) if isinstance(value, list) else value for name, value in card.items()}
+    model = build(card['name'], card['num_classes'])
+    variables = checkpoint.load_tree(folder / 'network', jax.eval_shape(model.init, jax.random.key(0)))
+    if variables is None:
+        raise ValueError(f'{folder} holds a card.json but no network: squeeze the teacher again')
+    return Teacher(model=model, variables=variables, **card)
+
+
+def require_fitting(teacher: Teacher, spec: Spec) -> None:
+    """Refuses a teacher of other classes, of another class order or of another normalisation.
+
+    Raises:
+        ValueError: says what the teacher has and what the data has.
+    """
+    names = teacher.class_names
+    if teacher.num_classes != spec.num_classes:
+        raise ValueError(f'the teacher {teacher.name} knows {teacher.num_classes} classes, the data {spec.name} has '
+                         f'{spec.num_classes}; squeeze a teacher on this data')
+    if names and spec.class_names and tuple(names) != tuple(spec.class_names):
+        at = next(i for i, pair in enumerate(zip(names, spec.class_names)) if pair[0] != pair[1])
+        raise ValueError(f'the teacher {teacher.name} has the classes in another order: class {at} is {names[at]!r} '
+                         f'for it and {spec.class_names[at]!r} in {spec.name}; reorder the data, or squeeze a teacher '
+                         'on it')
+    if not (np.allclose(teacher.mean, spec.mean, atol=1e-4) and np.allclose(teacher.std, spec.std, atol=1e-4)):
+        raise ValueError(f'the teacher {teacher.name} was trained on images with mean {_short(teacher.mean)} and std '
+                         f'{_short(teacher.std)}, but {spec.name} is normalised with {_short(spec.mean)} and '
+                         f'{_short(spec.std)}; use the same for both (--data.mean, --data.std)')
+
+
+def tried(teacher: Teacher, source: Source, spec: Spec, *, own: bool = False, batch_size: int = 100) -> float:
+    """A teacher's accuracy on `num_tried` real images (every class alike), as a condition of its use.
+
+    Args:
+        teacher: see `require_fitting`, which is called first.
+        source: real images, the training half.
+        own: it was squeezed on these very images, so that its classes have their order, however little it has learnt.
+        batch_size: images per forward pass.
+
+    Returns:
+        Top-1 accuracy, fraction in [0, 1].
+
+    Raises:
+        ValueError: the predictions fit the classes twice as well in another order, or the accuracy is far below the
+            recorded one.
+    """
+    require_fitting(teacher, spec)
+    chosen = _tried_on(source, spec)
+    per_class = chosen.shape[1]
+    predicted = np.concatenate([_predicted(teacher.model, spec, teacher.variables, jnp.asarray(source.images[part]))
+                                for part in np.array_split(chosen.ravel(), -(-chosen.size // batch_size))])
+    labels = np.repeat(np.arange(spec.num_classes), per_class)
+    accuracy = float(np.mean(predicted == labels))
+    if per_class >= _ENOUGH and not own:
+        _require_order(teacher, predicted, labels, accuracy, spec.num_classes)
+    if teacher.accuracy is not None:
+        allowed = 0.8 * teacher.accuracy - 3 * (teacher.accuracy * (1 - teacher.accuracy) / len(labels)) ** 0.5
+        if accuracy < allowed:
+            raise ValueError(f'the teacher {teacher.name} classifies {accuracy:.1%} of {len(labels)} real images of '
+                             f'{spec.name} correctly, its record says {teacher.accuracy:.1%}: another class order, '
+                             'normalisation or image size; it is not used')
+    return accuracy
+
+
+def num_tried(source: Source, spec: Spec) -> int:
+    """How many real images `tried` looks at: 1,000, fewer where a class has fewer than its part of them."""
+    return _tried_on(source, spec).size
+
+
+def _tried_on(source: Source, spec: Spec) -> np.ndarray:
+    """Indices `[Y, n]`, the first images of every class alike."""
+    members, _ = class_members(source, spec.num_classes, 1)
+    return members[:, :min(max(1, TRIED // spec.num_classes), int((members >= 0).sum(1).min()))]
+
+
+def _require_order(teacher: Teacher, predicted, labels, accuracy: float, num_classes: int) -> None:
+    table = np.zeros((num_classes, num_classes), int)
+    np.add.at(table, (labels, predicted), 1)
+    best = table[linear_sum_assignment(table, maximize=True)].sum() / len(labels)
+    if best > 2 * accuracy and best - accuracy > 0.2:
+        raise ValueError(f'the teacher {teacher.name} classifies {accuracy:.1%} of {len(labels)} real images '
+                         f'correctly, and {best:.1%} if its classes were in another order: teacher and data number '
+                         'the classes differently; it is not used')
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _predicted(model: Model, spec: Spec, variables: Variables, images):
+    return model.apply(variables, normalise(spec, images)).logits.argmax(-1)
+
+
+def _short(values) -> str:
+    return '(' + ', '.join(f'{value:.4g}' for value in values) + ')'

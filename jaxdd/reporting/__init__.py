@@ -1,0 +1,1 @@
+"""Tables, reports and pictures of finished runs."""

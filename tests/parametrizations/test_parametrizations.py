@@ -1,0 +1,184 @@
+"""What is learned, and what it becomes."""
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdd.parametrizations import mosaics, partitioned, pixels
+from jaxdd.types import SyntheticSet
+
+INITIAL = SyntheticSet(jax.random.normal(jax.random.key(0), (3, 2, 4, 4, 1)) * 5,
+                       jax.random.dirichlet(jax.random.key(1), jnp.ones(3), (3, 2)))
+BOX = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+IDM = partitioned(2, order='column', shrink='mean')
+IDC = partitioned(2, order='row', shrink='nearest', box=BOX)
+presets = pytest.mark.parametrize('made', [IDM, IDC, partitioned(1, order='row', shrink='nearest', box=BOX)],
+                                  ids=['IDM', 'IDC', 'IDC-I'])
+
+
+def real(ipc=8, side=8, channels=3):
+    """Normalised images of 2 of 5 classes, pixels in [0, 1] under BOX."""
+    pixel = jax.random.uniform(jax.random.key(2), (2, ipc, side, side, channels))
+    labels = jnp.broadcast_to(jnp.eye(5)[:2, None], (2, ipc, 5))
+    return SyntheticSet((pixel - per_channel(BOX[0][:channels])) / per_channel(BOX[1][:channels]), labels)
+
+
+def per_channel(values):
+    return jnp.array(values).reshape(1, 1, 1, 1, -1)
+
+
+def enlarged(images, height, width):
+    return jax.image.resize(images, (*images.shape[:2], height, width, images.shape[-1]), 'bilinear')
+
+
+def test_pixels_decode_to_what_they_started_from():
+    params, fixed = pixels().init(jax.random.key(0), INITIAL)
+    chex.assert_trees_all_equal(pixels().decode(params, fixed), INITIAL)
+
+
+def test_only_the_images_of_pixels_move():
+    params, fixed = pixels().init(jax.random.key(0), INITIAL)
+    assert [leaf.shape for leaf in jax.tree.leaves(params)] == [INITIAL.images.shape]
+    assert [leaf.shape for leaf in jax.tree.leaves(fixed)] == [INITIAL.labels.shape]
+    gradient = jax.grad(lambda p: pixels().decode(p, fixed).images.sum())(params)
+    np.testing.assert_array_equal(jax.tree.leaves(gradient)[0], np.ones(INITIAL.images.shape))
+
+
+def test_pixels_are_not_clamped():
+    params, fixed = pixels().init(jax.random.key(0), INITIAL)
+    assert np.abs(INITIAL.images).max() > 4
+    chex.assert_trees_all_equal(pixels().project(params, fixed), params)
+
+
+def test_idm_decodes_each_image_shrunk_and_enlarged_at_its_index():
+    initial = real()
+    params, fixed = IDM.init(jax.random.key(0), initial)
+    assert params['images'].shape == (2, 2, 8, 8, 3)
+    small = initial.images.reshape(2, 8, 4, 2, 4, 2, 3).mean((3, 5))
+    decoded = IDM.decode(params, fixed)
+    np.testing.assert_allclose(decoded.images, enlarged(small, 8, 8), atol=1e-5)
+    np.testing.assert_array_equal(decoded.labels, initial.labels)
+
+
+def test_idc_decodes_each_image_shrunk_and_enlarged_at_its_index():
+    initial = real()
+    params, fixed = IDC.init(jax.random.key(0), initial)
+    assert params['images'].shape == (2, 2, 8, 8, 3)
+    decoded = IDC.decode(params, fixed)
+    np.testing.assert_allclose(decoded.images, enlarged(initial.images[:, :, ::2, ::2], 8, 8), atol=1e-5)
+    np.testing.assert_array_equal(decoded.labels, initial.labels)
+
+
+def test_one_tile_without_a_box_is_pixels():
+    plain = partitioned(1, order='column', shrink='mean')
+    params, fixed = plain.init(jax.random.key(0), INITIAL)
+    chex.assert_trees_all_equal((params, fixed), pixels().init(jax.random.key(0), INITIAL))
+    chex.assert_trees_all_equal(plain.decode(params, fixed), INITIAL)
+
+
+def test_one_tile_with_a_box_stores_the_pixels():
+    initial = real()
+    plain = partitioned(1, order='row', shrink='nearest', box=BOX)
+    params, fixed = plain.init(jax.random.key(0), initial)
+    pixel = jax.random.uniform(jax.random.key(2), initial.images.shape)
+    np.testing.assert_allclose(params['images'], pixel, atol=1e-6)
+    chex.assert_trees_all_close(plain.decode(params, fixed), initial, atol=1e-5)
+
+
+@pytest.mark.parametrize('made, name', [(IDM, 'column'), (IDC, 'row')])
+def test_partitioned_is_the_tiles_in_that_order(made, name):
+    params, fixed = made.init(jax.random.key(0), real())
+    expected = mosaics.decode(params['images'], 2, order=name)
+    if made is IDC:
+        expected = (expected - per_channel(BOX[0])) / per_channel(BOX[1])
+    np.testing.assert_allclose(made.decode(params, fixed).images, expected, atol=1e-6)
+
+
+@presets
+def test_constant_images_stay_constant(made):
+    values = jnp.arange(16.0).reshape(2, 8, 1, 1, 1) / 16
+    initial = real()._replace(images=jnp.broadcast_to(values, (2, 8, 8, 8, 3)))
+    decoded = made.decode(*made.init(jax.random.key(0), initial))
+    np.testing.assert_allclose(decoded.images, initial.images, atol=1e-5)
+
+
+@presets
+def test_an_optimiser_moves_every_stored_pixel_and_no_label(made):
+    initial = real()
+    params, fixed = made.init(jax.random.key(0), initial)
+    optimizer = optax.sgd(0.1, momentum=0.5)
+
+    @jax.jit
+    def step(params):
+        grad = jax.grad(lambda p: ((made.decode(p, fixed).images - 7) ** 2).sum())(params)
+        updates, _ = optimizer.update(grad, optimizer.init(params))
+        return optax.apply_updates(params, updates)
+
+    moved = step(params)
+    chex.assert_trees_all_equal_shapes_and_dtypes(moved, params)
+    assert (moved['images'] > params['images']).all()
+    np.testing.assert_array_equal(made.decode(moved, fixed).labels, initial.labels)
+
+
+@pytest.mark.parametrize('made, rows, columns', [(IDM, slice(4, 8), slice(0, 4)),
+                                                 (IDC, slice(0, 4), slice(4, 8))])
+def test_a_decoded_image_moves_its_tile_only(made, rows, columns):
+    params, fixed = made.init(jax.random.key(0), real())
+    tile, stored, ipc = 1, 1, 2
+    loss = lambda p: made.decode(p, fixed).images[1, tile * ipc + stored].sum()
+    grad = jax.grad(loss)(params)['images']
+    assert (grad[1, stored, rows, columns] > 0).all()
+    assert not grad.at[1, stored, rows, columns].set(0).any()
+
+
+def test_only_a_box_is_projected_on():
+    params, fixed = IDM.init(jax.random.key(0), real())
+    outside = {'images': params['images'] * 100}
+    chex.assert_trees_all_equal(IDM.project(outside, fixed), outside)
+    assert outside['images'].min() < 0 and outside['images'].max() > 1
+    chex.assert_trees_all_equal(IDC.project(outside, fixed), {'images': jnp.clip(outside['images'], 0, 1)})
+
+
+def test_real_images_are_inside_the_box():
+    params, fixed = IDC.init(jax.random.key(0), real())
+    chex.assert_trees_all_close(IDC.project(params, fixed), params, atol=1e-6)
+
+
+@presets
+def test_jit_and_vmap(made):
+    sets = jax.tree.map(lambda x: jnp.stack([x, x[::-1]]), real())
+    round_trip = lambda initial: made.decode(*made.init(jax.random.key(0), initial))
+    singles = [round_trip(jax.tree.map(lambda x: x[i], sets)) for i in (0, 1)]
+    expected = jax.tree.map(lambda *x: jnp.stack(x), *singles)
+    chex.assert_trees_all_close(jax.jit(jax.vmap(round_trip))(sets), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('ipc, nearest', [(1, 4), (7, 8), (10, 8)])
+def test_partitioned_refuses_a_count_that_leaves_tiles_empty(ipc, nearest):
+    message = f'multiple of 4 images per class.* got {ipc}, the nearest valid is {nearest}'
+    with pytest.raises(ValueError, match=message):
+        IDM.init(jax.random.key(0), real(ipc))
+
+
+@pytest.mark.parametrize('shrink', ['mean', 'nearest'])
+def test_partitioned_refuses_a_side_that_its_factor_does_not_divide(shrink):
+    with pytest.raises(ValueError, match='8 x 8 pixels .* 3 x 3 equal tiles; valid factors: 1, 2, 4, 8'):
+        partitioned(3, order='row', shrink=shrink).init(jax.random.key(0), real(9))
+
+
+@pytest.mark.parametrize('knobs, message', [
+    (dict(factor=0, order='row', shrink='mean'), 'at least 1 tile per side, got 0'),
+    (dict(factor=2, order='diagonal', shrink='mean'), "unknown tile order 'diagonal'; valid: column, row"),
+    (dict(factor=2, order='row', shrink='means'), "unknown shrink 'means'; valid: mean, nearest")])
+def test_partitioned_refuses_unknown_knobs(knobs, message):
+    with pytest.raises(ValueError, match=message):
+        partitioned(**knobs)
+
+
+@pytest.mark.parametrize('box', [((0.5,), (0.2,)), ((0.5, 0.5, 0.5), (0.2,))])
+def test_partitioned_refuses_a_box_of_other_channels(box):
+    message = f'3 channels of the images, got {len(box[0])} means and {len(box[1])} stds'
+    with pytest.raises(ValueError, match=message):
+        partitioned(2, order='row', shrink='nearest', box=box).init(jax.random.key(0), real())
