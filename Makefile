@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 NEWEST_PYTHON ?= $(firstword $(foreach python,python3.14 python3.13 python3.12,\
 	$(shell $(python) -c 'print("$(python)")' 2>/dev/null)) $(PYTHON))
 
-.PHONY: run test test-long test-newest clean
+.PHONY: run test test-long test-newest lint clean
 
 run: $(BIN)/ready
 	$(BIN)/python -m experiments.run dm --dataset digits --ipc 10 --plugins cc cm cmi --workdir runs/digits
 
 test: $(BIN)/test-ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+lint: $(BIN)/test-ready
+	$(BIN)/python -m ruff check
 
 test-long: $(BIN)/test-ready
 	XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -m ""

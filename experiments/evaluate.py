@@ -20,7 +20,7 @@ import tyro
 from experiments.configs import base, presets, validation
 from experiments.configs.rules import Count, Seed, choice
 from experiments.stages import identity, jobs, labelling, scores, students
-from experiments.stages.progress import Terminated
+from experiments.stages.progress import StopSignal
 from jaxdd import data, parallel
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.reporting import report
@@ -116,7 +116,7 @@ def _defaults(argv: Sequence[str], made: dict) -> Options:
 
 def run(options: Options, given: Given) -> int:
     """Scores the missing architectures, one after the other."""
-    stop = Terminated()
+    stop = StopSignal()
     parallel.start()
     path = expanded(options.output or pathlib.Path(options.distilled).parent / 'evaluation.json')
     with parallel.use(parallel.mesh(options.num_devices)), locks.alone(path.parent, name=f'.{path.name}.lock'):
@@ -194,14 +194,14 @@ def _labelled(options: Options, spec: data.Spec, synthetic: SyntheticSet) -> lab
     """The set with hard labels, or with the logits that its run left beside it."""
     synthetic, evaluation = jax.tree.map(np.asarray, synthetic), options.evaluation
     if evaluation.labels == 'hard':
-        return labelling.Labelled(synthetic, students.seen(evaluation, spec), 0)
+        return labelling.Labelled(synthetic, students.student_supervision(evaluation, spec), 0)
     path = pathlib.Path(options.distilled).parent / 'labels.npz'
     logits = labelling.load_static(path, synthetic) if evaluation.labels == 'static' and not options.random else None
     if logits is None:
         raise ValueError(f'{evaluation.labels} labels need the teachers'
                          f'{", for the random images too" if options.random else ""}; let experiments.run evaluate in '
                          'the set\'s workdir (--evaluation.networks), or use --evaluation.protocol dsa for hard labels')
-    return labelling.Labelled(synthetic._replace(labels=logits), students.seen(evaluation, spec), 0)
+    return labelling.Labelled(synthetic._replace(labels=logits), students.student_supervision(evaluation, spec), 0)
 
 
 def _fitting(options: Options, spec: data.Spec) -> tuple[Options, dict[str, str]]:

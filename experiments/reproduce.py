@@ -35,7 +35,7 @@ from experiments.reproduction import ledger, tasks
 from experiments.reproduction.ledger import Ledger
 from experiments.reproduction.tasks import Task
 from experiments.stages import jobs, messages, outputs, preparing, scores
-from experiments.stages.progress import Stages, Terminated
+from experiments.stages.progress import Stages, StopSignal
 from jaxdd import parallel
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.storage import locks, records
@@ -60,7 +60,7 @@ def main(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) ->
             return 0
         data_dir = _data_dir(options, chosen)
         outputs.require_writable(where.folder, 'out')
-        asked = Terminated()
+        asked = StopSignal()
         parallel.start()
         with locks.alone(where.folder):
             return work(chosen, where, lambda: asked() or clock() - began >= 60 * options.minutes, data_dir=data_dir)

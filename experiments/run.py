@@ -14,7 +14,7 @@ import jax
 from experiments import methods
 from experiments.configs import Config
 from experiments.stages import identity, jobs, messages, outputs, preparing, scores
-from experiments.stages.progress import Stages, Terminated
+from experiments.stages.progress import Stages, StopSignal
 from experiments.stages.scores import Stop
 from jaxdd import parallel
 from jaxdd.engine.distill import NonFiniteError
@@ -49,7 +49,7 @@ def run(config: Config, words: Sequence[str], stop: Stop | None = None) -> int:
             the run's own, ended by SIGTERM or SIGINT.
     """
     if stop is None:
-        stop = Terminated()
+        stop = StopSignal()
         parallel.start()
     workdir = expanded(config.workdir)
     outputs.require_writable(workdir, 'workdir')

@@ -99,7 +99,7 @@ def prepared(name, plugins):
 
 def make_feed():
     real = data.stratified(DATASET.train, DATASET.spec, per_class=8)
-    real = data.mixed(real, DATASET.train, DATASET.spec, num_batches=4, batch_size=4)
+    real = data.with_minibatches(real, DATASET.train, DATASET.spec, num_batches=4, batch_size=4)
     real = pools.attach(real, 'encoder', [TEACHER.init(jax.random.key(7))])    # others bring their own
     return pools.attach(real, 'proxy', [NET.init(jax.random.key(seed)) for seed in (5, 6)])
 
@@ -210,7 +210,7 @@ def test_eight_devices_are_one(name, plugins):
     expected = run(step, start(name, method), 1)
     with parallel.use(parallel.mesh(8)):
         state, inputs = parallel.replicate(start(name, method)), make_feed()
-        program = loop.advance.lower(make_step(method, OPTIMIZER), 1, state, inputs, jnp.int32(1)).compile()
+        program = loop.run_steps.lower(make_step(method, OPTIMIZER), 1, state, inputs, jnp.int32(1)).compile()
         actual, _ = program(state, inputs, jnp.int32(1))
         assert 'all-reduce' in program.as_text()
         assert stored(actual.params).sharding.is_fully_replicated

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from experiments.configs.base import Config
 from experiments.configs.cells import Cell
+from experiments.configs.papers import Paper
 from jaxdd import data
 from jaxdd.types import Method
 
@@ -34,3 +35,4 @@ class Entry(NamedTuple):
     require: Callable[[Any], None] = _nothing                           # refuses what no field's range shows
     real_per_class: Callable[[Any], int] = _ipc                         # that the initial set is made of
     natural: Callable[[Any, data.Spec], int] | None = None              # kept per class beside what is learned
+    papers: tuple[Paper, ...] = ()

@@ -5,6 +5,9 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
+from experiments.configs.papers import CMI as CMI_PAPER
+from experiments.configs.papers import IID as IID_PAPER
+from experiments.configs.papers import Paper
 from experiments.configs.rules import Amount, choice
 from jaxdd import regularizers
 from jaxdd.checks import one_of
@@ -39,12 +42,13 @@ class Plugin(NamedTuple):
     about: str                                   # for --help
     weights: Mapping[tuple[str, str, int], tuple[float, str]] = {}    # (method, data set, ipc) -> lambda, its source
     forms: tuple[str, ...] = ()                  # names of its variants, the default first
+    papers: tuple[Paper, ...] = ()
 
 
 PLUGINS = {
-    'cc': Plugin(regularizers.cc, 'Class centralization (IID).', CC, ('squared', 'exp_hinge')),
-    'cm': Plugin(regularizers.cm, 'Local covariance matching (IID).', CM),
-    'cmi': Plugin(regularizers.cmi, 'Conditional mutual information (CMI).', CMI_WEIGHTS)}
+    'cc': Plugin(regularizers.cc, 'Class centralization (IID).', CC, ('squared', 'exp_hinge'), (IID_PAPER,)),
+    'cm': Plugin(regularizers.cm, 'Local covariance matching (IID).', CM, papers=(IID_PAPER,)),
+    'cmi': Plugin(regularizers.cmi, 'Conditional mutual information (CMI).', CMI_WEIGHTS, papers=(CMI_PAPER,))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ Expect:    DSA, CIFAR-10, IPC 10: 52.1 +- 0.5 % published (1,000 networks x 10 s
 """
 import dataclasses
 
-from experiments.configs import base, cells, plugins, presets
+from experiments.configs import base, cells, papers, plugins, presets
 from experiments.configs.entry import Entry
 from experiments.configs.rules import Count, Number, Text, choice
 from experiments.stages import build, matching
@@ -131,5 +131,5 @@ def reduced(dataset: str) -> str:
 
 
 DC_ENTRY = DC.entry = Entry(DC, published_dc, build.matched(method), matching.STAGE, build.feed, CELLS['dc'], reduced,
-                            require)
-DSA_ENTRY = DSA.entry = DC_ENTRY._replace(config=DSA, published=published, cells=CELLS['dsa'])
+                            require, papers=(papers.DC,))
+DSA_ENTRY = DSA.entry = DC_ENTRY._replace(config=DSA, published=published, cells=CELLS['dsa'], papers=(papers.DSA,))

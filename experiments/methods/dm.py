@@ -4,7 +4,7 @@ Command:   python -m experiments.run dm --dataset cifar10 --ipc 10 --plugins cc 
 Expect:    DM, CIFAR-10, IPC 10: 48.9 +- 0.6 % published (20,000 steps, 256 real images per class, 1,000 epochs);
            ours at a smaller budget: see experiments/README.md.  Smoke: add --smoke
 """
-from experiments.configs import base, cells, plugins, presets
+from experiments.configs import base, cells, papers, plugins, presets
 from experiments.configs.entry import Entry
 from experiments.stages import build, matching
 from jaxdd import data, methods
@@ -48,4 +48,5 @@ def method(config: DM, dataset: data.Dataset) -> Method:
 
 ENTRY = DM.entry = Entry(
     DM, published, build.matched(method), matching.STAGE, build.feed, CELLS,
-    reduced=lambda dataset: f'--num-steps 100 --data.per-class 64 {presets.REDUCED_MATCHING}')
+    reduced=lambda dataset: f'--num-steps 100 --data.per-class 64 {presets.REDUCED_MATCHING}',
+    papers=(papers.DM,))

@@ -7,7 +7,7 @@ Expect:    IDC, CIFAR-10, IPC 10: 67.5 % published (IDC-I, --matching.factor 1: 
 import dataclasses
 import functools
 
-from experiments.configs import base, cells, plugins, presets
+from experiments.configs import base, cells, papers, plugins, presets
 from experiments.configs.entry import Entry
 from experiments.configs.rules import Count, Probability, Text, choice
 from experiments.stages import build, matching
@@ -130,4 +130,5 @@ ENTRY = IDC.entry = Entry(
     IDC, published, build.matched(method), matching.STAGE, feed, CELLS,
     reduced=lambda dataset: '--num-steps 40 --data.per-class 32 --training.num-batches 4 --training.every 20 '
                             f'--optimizer.learning-rate 0.1 {presets.REDUCED_MATCHING}',
-    real_per_class=lambda config: config.ipc * config.matching.factor ** 2)
+    real_per_class=lambda config: config.ipc * config.matching.factor ** 2,
+    papers=(papers.IDC,))

@@ -8,7 +8,7 @@ The published commands' flags are the method: with the authors' script's own def
 """
 import dataclasses
 
-from experiments.configs import base, cells, plugins, presets
+from experiments.configs import base, cells, papers, plugins, presets
 from experiments.configs.entry import Entry
 from experiments.configs.rules import Amount, Count, choice
 from experiments.stages import build, matching
@@ -108,4 +108,5 @@ ENTRY = IDM.entry = Entry(
     reduced=lambda dataset: '--num-steps 60 --data.per-class 32 --training.num-batches 2 --training.batch-size 64 '
                             '--training.every 8 --training.queue-size 8 --optimizer.learning-rate 1.0 '
                             f'{presets.REDUCED_MATCHING}',
-    real_per_class=lambda config: config.ipc * config.matching.factor ** 2)
+    real_per_class=lambda config: config.ipc * config.matching.factor ** 2,
+    papers=(papers.IDM,))

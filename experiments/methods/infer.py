@@ -6,7 +6,7 @@ Expect:    INFER, CIFAR-100, ResNet-18, IPC 10: 45.2 +- 0.04 % static, 53.4 +- 0
 """
 import dataclasses
 
-from experiments.configs import base, cells, plugins, presets
+from experiments.configs import base, cells, papers, plugins, presets
 from experiments.configs.entry import Entry
 from experiments.configs.rules import choice, refuse
 from experiments.methods import sre2l
@@ -102,4 +102,5 @@ def natural(config: INFER, spec: data.Spec) -> int:
 ENTRY = INFER.entry = Entry(
     INFER, published, method, recovering.STAGE, build.feed, CELLS,
     reduced=lambda dataset: f'{presets.REDUCED_RECOVERING} {FEW if dataset.startswith("cifar") else ""}',
-    require=require, natural=natural)
+    require=require, natural=natural,
+    papers=(papers.INFER,))

@@ -7,7 +7,7 @@ Expect:    SRe2L, CIFAR-100, ResNet-18, IPC 10: 31.6 +- 0.5 % as published by IN
 import dataclasses
 from typing import NamedTuple
 
-from experiments.configs import base, cells, plugins, presets
+from experiments.configs import base, cells, papers, plugins, presets
 from experiments.configs.entry import Entry
 from experiments.configs.rules import Count, refuse
 from experiments.stages import build, recovering
@@ -124,4 +124,5 @@ def require(config: SRe2L) -> None:
 
 
 ENTRY = SRe2L.entry = Entry(SRe2L, published, method, recovering.STAGE, build.feed, CELLS,
-                            reduced=lambda dataset: presets.REDUCED_RECOVERING, require=require)
+                            reduced=lambda dataset: presets.REDUCED_RECOVERING, require=require,
+                            papers=(papers.SRE2L,))

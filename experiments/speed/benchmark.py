@@ -154,7 +154,7 @@ def _program(ours: Ours, size: int) -> tuple[Callable[[], float], dict]:
     states = [parallel.replicate(jax.tree.map(_owned, state)) for state in ours.states]
     feed, count = parallel.replicate(ours.feed), jnp.int32(size)
     began = time.perf_counter()
-    lowered = loop.advance.lower(ours.step, size, states[0], feed, count)
+    lowered = loop.run_steps.lower(ours.step, size, states[0], feed, count)
     traced = time.perf_counter()
     compiled = lowered.compile()
     memory = compiled.memory_analysis()

@@ -47,9 +47,9 @@ class Found(NamedTuple):
 def compiled(step: loop.Step, state: loop.State, feed: loop.DeviceFeed, count: int) -> Found:
     """Compiles a dispatch of `PER_CALL` steps over so many devices, and counts what falls to one step."""
     given = state, feed, jnp.int32(PER_CALL)
-    whole = work(loop.advance.trace(step, PER_CALL, *given).jaxpr.jaxpr)
+    whole = work(loop.run_steps.trace(step, PER_CALL, *given).jaxpr.jaxpr)
     with parallel.use(parallel.mesh(count)):
-        program = loop.advance.trace(step, PER_CALL, *_shapes(given)).lower().compile().as_text()
+        program = loop.run_steps.trace(step, PER_CALL, *_shapes(given)).lower().compile().as_text()
     share, collectives = counted(program, unknown=PER_CALL)
     return Found(count, whole, share / PER_CALL, tuple(c._replace(times=c.times / PER_CALL) for c in collectives))
 

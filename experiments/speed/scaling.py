@@ -90,17 +90,17 @@ def _recovering(config: Config, spec: data.Spec, method: Method) -> Step:
     states = [distill.init_state(jax.random.key(i), method, optimizer, initial) for i in range(count)]
     feed = pools.attach(jax.tree_util.Partial(lambda key, step: Inputs()), 'encoder',
                         [_weights(method.models['encoder'])])
-    state = loop.stacked(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
-    return loop.together(distill.make_step(method, optimizer)), state, loop.whole(feed)
+    state = loop.stack_states(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+    return loop.vmap_step(distill.make_step(method, optimizer)), state, loop.broadcast_feed(feed)
 
 
 def evaluating(config: Config) -> Step:
     """One step of all students of an architecture, as one program."""
     e, spec = config.evaluation, data.spec(config.dataset)
     model, recipe = students.architectures(e, spec)[0][e.networks[0]], students.recipe(e, spec.num_classes * config.ipc)
-    feed = evaluate.student_batches(_set(spec, config.ipc), students.seen(e, spec), batch_size=recipe.batch_size)
+    feed = evaluate.student_batches(_set(spec, config.ipc), students.student_supervision(e, spec), batch_size=recipe.batch_size)
     states = jax.vmap(lambda key: fit.init_fit(key, model, recipe))(jax.random.split(jax.random.key(0), e.num_seeds))
-    return loop.together(fit.make_fit_step(model, recipe)), loop.stacked(states), loop.whole(feed)
+    return loop.vmap_step(fit.make_fit_step(model, recipe)), loop.stack_states(states), loop.broadcast_feed(feed)
 
 
 def preset(name: str) -> Config:

@@ -151,8 +151,8 @@ def _method(workload: Workload, sizes: Sizes, plain: bool) -> Method:
                                  for term, made in build.terms(config).items()},
                         models={'proxy': build.model(config.proxies.network, spec)} if config.plugins else None)
     if plain:
-        return method._replace(networks=networks.supplied(), augment=augment.identity())
-    return method if workload.fresh else method._replace(networks=networks.supplied())
+        return method._replace(networks=networks.pretrained(), augment=augment.identity())
+    return method if workload.fresh else method._replace(networks=networks.pretrained())
 
 
 def _feed(sizes: Sizes, given: Given, plain: bool) -> loop.DeviceFeed:
@@ -176,9 +176,9 @@ def _training(workload: Workload, sizes: Sizes, given: Given, plain: bool) -> Ou
     config, spec = workload.config(sizes), _spec(sizes)
     synthetic = SyntheticSet(jnp.asarray(given.images), jnp.asarray(given.labels))
     recipe = students.recipe(config.evaluation, sizes.num_classes * sizes.ipc)
-    step = loop.together(fit.make_fit_step(build.model(config.encoder, spec, batch_statistics=True), recipe))
+    step = loop.vmap_step(fit.make_fit_step(build.model(config.encoder, spec, batch_statistics=True), recipe))
     sample = jax.tree_util.Partial(_always, synthetic) if plain else student_batches(
-        synthetic, students.seen(config.evaluation, spec), batch_size=recipe.batch_size)
+        synthetic, students.student_supervision(config.evaluation, spec), batch_size=recipe.batch_size)
 
     def begun(i: int, variables: Variables) -> fit.FitState:
         variables = jax.tree.map(jnp.array, variables)
@@ -186,8 +186,8 @@ def _training(workload: Workload, sizes: Sizes, given: Given, plain: bool) -> Ou
                             recipe.optimizer.init(variables.params))
     every = [begun(i, variables) for i, variables in enumerate(given.networks.values())]
     groups = [[state] for state in every] if parallel.on_cpu() else [every]
-    states = tuple(loop.stacked(jax.tree.map(lambda *leaves: jnp.stack(leaves), *group)) for group in groups)
-    return Ours(step, states, loop.whole(sample))
+    states = tuple(loop.stack_states(jax.tree.map(lambda *leaves: jnp.stack(leaves), *group)) for group in groups)
+    return Ours(step, states, loop.broadcast_feed(sample))
 
 
 def _always(synthetic: SyntheticSet, key: jax.Array, step: jax.Array) -> Batch:

@@ -116,14 +116,14 @@ def teacher_feed(config: Config, dataset: data.Dataset):
 
 def _teacher_batches(config: Config, dataset: data.Dataset, augmentation: Augment):
     sample = data.epochs(dataset.train, dataset.spec, batch_size=config.teachers.batch_size)
-    return teachers.augmented(sample, augmentation)
+    return teachers.with_augmentation(sample, augmentation)
 
 
 def _teacher_stream(config: Config, dataset: data.Dataset, augmentation: Augment):
     """Decoded, cropped and mirrored by the host, ahead of the steps."""
     crop = 'resized' if config.teachers.strategy == 'resized-crop-flip' else None
     made = data.epochs_stream(dataset.train, dataset.spec, batch_size=config.teachers.batch_size, crop=crop)
-    return made if crop else teachers.augmented(made, augmentation)
+    return made if crop else teachers.with_augmentation(made, augmentation)
 
 
 FEEDS_OF_TEACHERS = {'device': _teacher_batches, 'stream': _teacher_stream}
@@ -157,7 +157,7 @@ def feed(config: Config, dataset: data.Dataset, *, num_batches: int = 0, batch_s
     """
     made = FEEDS[config.data.feed](dataset.train, dataset.spec, per_class=config.data.per_class)
     if num_batches:
-        made = data.mixed(made, dataset.train, dataset.spec, num_batches=num_batches, batch_size=batch_size)
+        made = data.with_minibatches(made, dataset.train, dataset.spec, num_batches=num_batches, batch_size=batch_size)
     if config.recovers or config.data.sampling == 'random':
         return made
     return data.with_candidates(made, dataset.train, dataset.spec)

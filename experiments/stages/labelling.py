@@ -35,7 +35,7 @@ def label(key: jax.Array, evaluation: Evaluation, spec: data.Spec, synthetic: Sy
         path: where static labels are kept, recorded ones in `replay.npz` beside it; recorded ones that lie there are
             used again if they fit.
     """
-    view = students.seen(evaluation, spec)
+    view = students.student_supervision(evaluation, spec)
     models, variables = [t.model for t in teachers], [t.variables for t in teachers]
     if evaluation.labels == 'hard':
         return Labelled(synthetic, view, 0)

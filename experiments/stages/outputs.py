@@ -9,7 +9,7 @@ from importlib import metadata
 
 import numpy as np
 
-from experiments.configs import Config, cells
+from experiments.configs import Config, cells, papers, plugins
 from experiments.stages import jobs, labelling, students
 from experiments.stages.jobs import Distilled, Job, Scores
 from jaxdd import data, parallel
@@ -84,6 +84,7 @@ def results(job: Job, teachers: list[Teacher], distilled: Distilled, scores: Sco
         'student_updates': _updates(job, distilled), 'images': distilled.counts,
         'teachers': {t.name: t.accuracy for t in teachers},
         'published': cells.published(config.entry.cells, config), 'budget': budget(config), 'pictures': PICTURES,
+        'bibtex': [paper.bibtex for paper in papers.used(config, plugins.PLUGINS)],
     }
 
 

@@ -118,7 +118,7 @@ class Stages:
             self._save()
 
 
-class Terminated:
+class StopSignal:
     """Becomes true once SIGTERM or SIGINT asked the process to end; a second SIGINT ends it at once."""
 
     def __init__(self):

@@ -47,7 +47,7 @@ def _trace(config: Config, spec: data.Spec) -> None:
     """Traces what a student sees of one mini-batch, which no computation needs."""
     labels = jax.ShapeDtypeStruct((spec.num_classes, config.ipc, spec.num_classes), jnp.float32)
     images = jax.ShapeDtypeStruct((*labels.shape[:2], *spec.image_shape), jnp.float32)
-    shown = students.seen(config.evaluation, spec)
+    shown = students.student_supervision(config.evaluation, spec)
     jax.eval_shape(lambda key, synthetic: shown(key, jnp.int32(0), synthetic, config.evaluation.batch_size),
                    jax.random.key(0), SyntheticSet(images, labels))
 

@@ -70,13 +70,13 @@ def num_epochs(evaluation: Evaluation) -> int:
 
 
 @once
-def seen(evaluation: Evaluation, spec: data.Spec) -> Supervision:
+def student_supervision(evaluation: Evaluation, spec: data.Spec) -> Supervision:
     """What students see of the distilled set: augmented, then mixed; labels as the set holds them."""
     supervision = relabel.hard(view(evaluation.strategy, evaluation.mode, spec))
     if evaluation.mixup:
-        supervision = relabel.mixed(supervision, functools.partial(augment.mixup, alpha=evaluation.mixup))
+        supervision = relabel.with_mixing(supervision, functools.partial(augment.mixup, alpha=evaluation.mixup))
     if evaluation.cutmix:
-        supervision = relabel.mixed(supervision, functools.partial(augment.cutmix, probability=evaluation.cutmix))
+        supervision = relabel.with_mixing(supervision, functools.partial(augment.cutmix, probability=evaluation.cutmix))
     return supervision
 
 

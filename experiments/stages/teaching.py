@@ -29,8 +29,8 @@ def prepare(job: jobs.Job, stop) -> list[Teacher]:
         teacher = _loaded(job, name, files[i]) if files else _squeezed(job, name, stop)
         if teacher is None:
             break
-        accuracy = teachers.tried(teacher, job.dataset.train, job.spec, own=not files)
-        print(f'teacher {name}: {accuracy:.1%} of {teachers.num_tried(job.dataset.train, job.spec)} training images')
+        accuracy = teachers.validate(teacher, job.dataset.train, job.spec, own=not files)
+        print(f'teacher {name}: {accuracy:.1%} of {teachers.num_validated(job.dataset.train, job.spec)} training images')
         made.append(teacher._replace(accuracy=accuracy))
     return made
 
@@ -72,7 +72,7 @@ def _new(job: jobs.Job, folder: pathlib.Path, name: str, who: dict, how: Recipe,
     if variables is None:
         return None
     teacher = _card(job, name, variables)
-    teacher = teacher._replace(accuracy=teachers.tried(teacher, job.dataset.train, spec, own=True))
+    teacher = teacher._replace(accuracy=teachers.validate(teacher, job.dataset.train, spec, own=True))
     teachers.save(folder, teacher)
     return teacher
 

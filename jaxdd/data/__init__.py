@@ -10,8 +10,8 @@ from jaxdd.data.batches import stratified as stratified
 from jaxdd.data.batches import streamed as streamed
 from jaxdd.data.fake import fake as fake
 from jaxdd.data.fake import write_jpeg_folder as write_jpeg_folder
-from jaxdd.data.feed_extras import mixed as mixed
 from jaxdd.data.feed_extras import with_candidates as with_candidates
+from jaxdd.data.feed_extras import with_minibatches as with_minibatches
 from jaxdd.data.folder import ImageFolder as ImageFolder
 from jaxdd.data.folder import read_folder as read_folder
 from jaxdd.data.image_files import FolderImages as FolderImages

@@ -16,7 +16,7 @@ _AHEAD = 2         # steps whose mini-batches a stream gathers before they are a
 _MIXED = 0x3123d   # separates these draws from those of the class-stratified batch
 
 
-def mixed(feed, source: Source, spec: Spec, *, num_batches: int, batch_size: int):
+def with_minibatches(feed, source: Source, spec: Spec, *, num_batches: int, batch_size: int):
     """A feed that also supplies random mini-batches of real images with one-hot labels: encoders train on them.
 
     Args:
@@ -40,8 +40,8 @@ def mixed(feed, source: Source, spec: Spec, *, num_batches: int, batch_size: int
     shape = num_batches, min(batch_size, len(source.labels))
     if isinstance(feed, Stream):
         return _mixed_stream(feed, source, spec, shape)
-    arrays = parallel.replicate((jnp.asarray(source.images), jnp.asarray(source.labels)))
-    return jax.tree_util.Partial(functools.partial(_mixed, spec, shape), feed, *arrays)
+    images, labels = _resident(source, feed), parallel.replicate(jnp.asarray(source.labels))
+    return jax.tree_util.Partial(functools.partial(_mixed, spec, shape), feed, images, labels)
 
 
 def with_candidates(feed, source: Source, spec: Spec):
@@ -54,8 +54,17 @@ def with_candidates(feed, source: Source, spec: Spec):
         raise ValueError('representative sampling looks at the whole set at once and needs it on the devices; '
                          'use a device feed (data.stratified)')
     rows = class_members(source, spec.num_classes, 1)[0]
-    candidates = parallel.replicate(Candidates(jnp.asarray(source.images), jnp.asarray(rows)))
+    candidates = Candidates(_resident(source, feed), parallel.replicate(jnp.asarray(rows)))
     return jax.tree_util.Partial(_with_candidates, feed, candidates)
+
+
+def _resident(source: Source, feed) -> Array:
+    """The set's images on the devices: the feed's own copy where it has one, so that a run holds no second."""
+    for leaf in jax.tree.leaves(feed):
+        if (leaf.shape, leaf.dtype) == (source.images.shape, source.images.dtype) and np.array_equal(
+                leaf, source.images):
+            return leaf
+    return parallel.replicate(jnp.asarray(source.images))
 
 
 def _mixed_stream(feed: Stream, source: Source, spec: Spec, shape: tuple[int, int]) -> Stream:

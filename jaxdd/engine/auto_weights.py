@@ -37,7 +37,7 @@ def automatic_weights(method: Method, regularizers: Mapping[str, Term], state: D
     measure = jax.jit(_pulls(method, regularizers))
     classes = num_classes(method, state)
     pulls = [measure(state, inputs, jnp.int32(i), None if method.classes == 'joint' else jnp.int32(i % classes))
-             for i, inputs in zip(range(draws), loop.inputs(state, feed))]
+             for i, inputs in zip(range(draws), loop.iterate_feed(state, feed))]
     mean = {name: float(np.mean([pull[name] for pull in pulls])) for name in regularizers}
     if broken := [name for name, pull in mean.items() if np.isnan(pull)]:
         raise ValueError(f'no automatic weight for {", ".join(broken)}: its gradient, or the objective\'s, is NaN at '

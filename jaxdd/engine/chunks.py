@@ -69,16 +69,16 @@ def run(key: PRNGKey, method: Method, optimizer: optax.GradientTransformation, c
         raise ValueError(f'together must be at least 1 chunk, got {together}')
     checkpoint.claim(folder, identity)
     step, done = distill.make_step(method, optimizer), []
-    steps = {True: step, False: loop.together(step)}
+    steps = {True: step, False: loop.vmap_step(step)}
     for group in _groups(chunks, together):
         found = _stored(folder, group, method, chunks[group[0]], identity)
         if found is None:
             alone = len(group) == 1
             states = [distill.init_state(jax.random.fold_in(key, i), method, optimizer, chunks[i].start())
                       for i in group]
-            state = states[0] if alone else loop.stacked(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+            state = states[0] if alone else loop.stack_states(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
             feed = chunks[group[0]].feed
-            state = _worked(steps[alone], state, feed if alone else loop.whole(feed), num_steps, folder / WORKING,
+            state = _worked(steps[alone], state, feed if alone else loop.broadcast_feed(feed), num_steps, folder / WORKING,
                             {**identity, 'chunks': list(group)}, checkpoint_every, steps_per_call=steps_per_call,
                             callbacks=callbacks(group[0]), should_stop=should_stop)
             if int(state.step) < num_steps:
@@ -136,4 +136,4 @@ def _worked(step, state, feed, num_steps: int, folder: pathlib.Path, identity: M
 
 
 def _unstacked(states: DistillState, count: int) -> list[PyTree]:
-    return [jax.tree.map(lambda leaf: leaf[i], states.params) for i in range(count)]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], states.params) for i in range(count)]

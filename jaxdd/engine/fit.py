@@ -131,15 +131,15 @@ def fit_seeds(keys: Sequence[PRNGKey], model: Model, sample: Sample, recipe: Rec
     groups = [list(keys)] if vectorized else [[key] for key in keys]
     done: list[Variables] = []
     for group in groups:
-        state = loop.stacked(jax.jit(jax.vmap(lambda k: init_fit(k, model, recipe)))(jnp.stack(group)))
-        state = loop.run(step, state, loop.whole(sample), num_steps=recipe.num_steps,
+        state = loop.stack_states(jax.jit(jax.vmap(lambda k: init_fit(k, model, recipe)))(jnp.stack(group)))
+        state = loop.run(step, state, loop.broadcast_feed(sample), num_steps=recipe.num_steps,
                          steps_per_call=steps_per_call, callbacks=callbacks, should_stop=should_stop)
         if int(state.step) < recipe.num_steps:
             break
-        done += [jax.tree.map(lambda x: x[i], state.states.variables) for i in range(len(group))]
+        done += [jax.tree.map(lambda x, i=i: x[i], state.states.variables) for i in range(len(group))]
     return done
 
 
 @functools.lru_cache(maxsize=32)  # the loop compiles once per function: the same recipe must give the same one
 def _step_of_all(model: Model, recipe: Recipe) -> loop.Step:
-    return loop.together(make_fit_step(model, recipe))
+    return loop.vmap_step(make_fit_step(model, recipe))

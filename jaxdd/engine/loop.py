@@ -53,7 +53,7 @@ class Stacked(NamedTuple):
     states: State     # leaves [runs, ...]
 
 
-def stacked(states: State) -> Stacked:
+def stack_states(states: State) -> Stacked:
     """Joins runs that are at the same step.
 
     Args:
@@ -62,7 +62,7 @@ def stacked(states: State) -> Stacked:
     return Stacked(states.step[0], states.key[0], states)
 
 
-def together(step: Step) -> Step:
+def vmap_step(step: Step) -> Step:
     """The step of several independent runs at once: each draws from the same feed by its own key.
 
     Args:
@@ -86,7 +86,7 @@ def together(step: Step) -> Step:
     return all_of_them
 
 
-def whole(feed: DeviceFeed) -> DeviceFeed:
+def broadcast_feed(feed: DeviceFeed) -> DeviceFeed:
     """A feed whose input at every step is the given feed itself, for runs that draw their own."""
     return jax.tree_util.Partial(_itself, feed)
 
@@ -96,7 +96,7 @@ def _itself(feed: DeviceFeed, key: PRNGKey, step: Array) -> DeviceFeed:
     return feed
 
 
-def inputs(state: State, feed: Feed) -> Iterator[Any]:
+def iterate_feed(state: State, feed: Feed) -> Iterator[Any]:
     """What a feed gives from `state.step` on, one step at a time: for looking, not for speed."""
     key, first = feed_key(state), int(state.step)
     if isinstance(feed, Stream):
@@ -106,7 +106,7 @@ def inputs(state: State, feed: Feed) -> Iterator[Any]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def advance(step: Step, size: int, state: State, feed: DeviceFeed, count: Array) -> tuple[State, Metrics]:
+def run_steps(step: Step, size: int, state: State, feed: DeviceFeed, count: Array) -> tuple[State, Metrics]:
     """Takes `count <= size` steps in one dispatch, sampling included; the state's buffers are donated.
 
     Runs that are stepped together are divided among the devices, which meet at the end of a dispatch alone
@@ -127,7 +127,7 @@ def advance(step: Step, size: int, state: State, feed: DeviceFeed, count: Array)
         return parallel.replicate(state), history
 
     def own(states: State, feed: DeviceFeed, count: Array) -> tuple[State, Metrics]:
-        state, history = _taken(step, size, stacked(states), feed, count)
+        state, history = _taken(step, size, stack_states(states), feed, count)
         return state.states, jax.tree.map(jnp.transpose, history)    # [runs, size]
 
     states, history = parallel.by_rows(own, state.states, feed, count)
@@ -213,7 +213,7 @@ def _owned(leaf: Array) -> Array:
 
 
 def _on_device(step: Step, feed: DeviceFeed, size: int, state: State, count: int) -> tuple[State, Metrics]:
-    return advance(step, size, state, feed, jnp.int32(count))
+    return run_steps(step, size, state, feed, jnp.int32(count))
 
 
 def _streamed(step: Step, feed: Iterator[Any], size: int, state: State, count: int) -> tuple[State, Metrics]:

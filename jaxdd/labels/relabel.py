@@ -34,7 +34,7 @@ def hard(augment: Augment) -> Supervision:
     return functools.partial(_shown, view)
 
 
-def mixed(supervision: Supervision, mix: Mix) -> Supervision:
+def with_mixing(supervision: Supervision, mix: Mix) -> Supervision:
     """What another supervision shows, with images and labels mixed within the mini-batch (IDC: CutMix).
 
     Labels that are logits (`static`) are interpolated as logits, before any softmax, as INFER does.

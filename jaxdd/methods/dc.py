@@ -3,7 +3,7 @@ https://arxiv.org/abs/2006.05929; Zhao & Bilen, Dataset Condensation with Differ
 (DSA, ICML 2021), https://arxiv.org/abs/2102.08259."""
 from jaxdd.losses import layerwise_cosine_distance
 from jaxdd.methods._gradient_matching import Distance, gradient_matching
-from jaxdd.networks import from_set, resetting
+from jaxdd.networks import resetting, synthetic_batches
 from jaxdd.parametrizations import pixels
 from jaxdd.types import Augment, Method, Model, Recipe, Supervision
 
@@ -30,5 +30,5 @@ def dc(model: Model, recipe: Recipe, *, augment: Augment, supervision: Supervisi
     Raises:
         ValueError: `every` below 1.
     """
-    grown = resetting(training or model, recipe, every=every, draw=from_set(supervision, recipe.batch_size))
+    grown = resetting(training or model, recipe, every=every, draw=synthetic_batches(supervision, recipe.batch_size))
     return Method(pixels(), gradient_matching('dc', model, distance), grown, {'encoder': model}, augment, 'joint')

@@ -7,7 +7,7 @@ import jax
 from jaxdd.augment.mixing import Mix
 from jaxdd.losses import layerwise_l1, layerwise_l2
 from jaxdd.methods._gradient_matching import Distance, gradient_matching
-from jaxdd.networks import from_feed, resetting
+from jaxdd.networks import real_batches, resetting
 from jaxdd.parametrizations import partitioned
 from jaxdd.types import Augment, Method, Model, Recipe
 
@@ -47,7 +47,7 @@ def idc(model: Model, recipe: Recipe, *, augment: Augment, box: tuple[Sequence[f
     """
     _require_convolutions(model, distance)
     grown = resetting(training or model, recipe, every=every,
-                      draw=from_feed(recipe.num_steps, augment=train_augment, mix=mix))
+                      draw=real_batches(recipe.num_steps, augment=train_augment, mix=mix))
     objective = gradient_matching('idc', model, distance, max_synthetic=max_synthetic)
     return Method(partitioned(factor, order='row', shrink='nearest', box=box), objective, grown, {'encoder': model},
                   augment, classes)

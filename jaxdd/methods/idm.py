@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.losses import mean_feature_distance, soft_cross_entropy
-from jaxdd.networks import from_feed, queue
+from jaxdd.networks import queue, real_batches
 from jaxdd.parametrizations import partitioned
 from jaxdd.terms import named
 from jaxdd.types import Augment, Method, Model, Observation, PRNGKey, Read, Recipe, Term
@@ -66,6 +66,6 @@ def idm(model: Model, recipe: Recipe, *, augment: Augment, ce_weight: float, fac
         authors' algorithm, reproduced as it is. Their special loss for one image per class without partition is not.
     """
     grown = queue(training or model, recipe, max_size=max_size, push_every=push_every, train_count=train_count,
-                  draw=from_feed(train_count * recipe.num_steps))
+                  draw=real_batches(train_count * recipe.num_steps))
     return Method(partitioned(factor, order='column', shrink='mean'), objective(ce_weight=ce_weight), grown,
                   {'encoder': model}, augment, classes)

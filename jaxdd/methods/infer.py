@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxdd.methods import _recovery
-from jaxdd.networks import supplied
-from jaxdd.parametrizations import Box, clipped, compensated
+from jaxdd.networks import pretrained
+from jaxdd.parametrizations import Normalisation, clipped, compensated
 from jaxdd.types import Array, Augment, Curriculum, Method, Model
 
 
@@ -56,10 +56,10 @@ def infer(model: Model, *, augment: Augment | Curriculum, bn_weight: float = 1.0
     """
     objective = _recovery.objective('infer', bn_weight=bn_weight, first_bn_weight=first_bn_weight,
                                    tv_weight=tv_weight, norm_weight=norm_weight)
-    return Method(compensated(), objective, supplied(), {'encoder': model}, augment, 'joint', 'step')
+    return Method(compensated(), objective, pretrained(), {'encoder': model}, augment, 'joint', 'step')
 
 
-def instances(natural: Array, compensators: Array, box: Box) -> Array:
+def instances(natural: Array, compensators: Array, box: Normalisation) -> Array:
     """The images that a student sees: natural ones, then those with each teacher's compensator, all clipped.
 
     Args:

@@ -1,12 +1,12 @@
 """Squeeze, recover and relabel. Yin, Xing & Shen, Squeeze, Recover and Relabel: Dataset Condensation at ImageNet Scale
 From A New Perspective (SRe2L, NeurIPS 2023), https://arxiv.org/abs/2306.13092."""
 from jaxdd.methods import _recovery
-from jaxdd.networks import supplied
-from jaxdd.parametrizations import Box, pixels
+from jaxdd.networks import pretrained
+from jaxdd.parametrizations import Normalisation, pixels
 from jaxdd.types import Augment, Curriculum, Method, Model
 
 
-def sre2l(model: Model, *, augment: Augment | Curriculum, box: Box, bn_weight: float = 0.01,
+def sre2l(model: Model, *, augment: Augment | Curriculum, box: Normalisation, bn_weight: float = 0.01,
           first_bn_weight: float = 10.0, tv_weight: float = 0.0, norm_weight: float = 0.0) -> Method:
     """SRe2L's recovery: free pixels in a box, one squeezed network, one augmentation for the whole batch.
 
@@ -25,4 +25,4 @@ def sre2l(model: Model, *, augment: Augment | Curriculum, box: Box, bn_weight: f
     """
     objective = _recovery.objective('sre2l', bn_weight=bn_weight, first_bn_weight=first_bn_weight,
                                    tv_weight=tv_weight, norm_weight=norm_weight)
-    return Method(pixels(box), objective, supplied(), {'encoder': model}, augment, 'joint', 'step')
+    return Method(pixels(box), objective, pretrained(), {'encoder': model}, augment, 'joint', 'step')

@@ -1,7 +1,7 @@
 """What the networks of depthwise convolutions share."""
 import math
 
-from jaxdd.models.layers import classifier, restored
+from jaxdd.models.layers import at_least_float32, classifier
 from jaxdd.types import Array
 
 
@@ -30,7 +30,7 @@ def pooled_head(x: Array, num_classes: int) -> tuple[Array, Array, Array]:
     Returns:
         `[N, Y]` logits; `[N, D]` features; `[N, H * W, D]` maps. The last two are float32 or wider.
     """
-    maps = restored(x).reshape(len(x), -1, x.shape[-1])
+    maps = at_least_float32(x).reshape(len(x), -1, x.shape[-1])
     features = maps.mean(1)
     return classifier(features, num_classes), features, maps
 

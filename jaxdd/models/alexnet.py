@@ -2,7 +2,7 @@
 import flax.linen as nn
 
 from jaxdd import checks
-from jaxdd.models.layers import SMALLEST_SIDES, check_side, conv, flattened_head, margin
+from jaxdd.models.layers import SMALLEST_SIDES, check_side, conv, flattened_head, stem_padding
 from jaxdd.models.norms import norm as make_norm
 from jaxdd.types import Array
 
@@ -47,7 +47,7 @@ class AlexNet(nn.Module):
         check_side('AlexNet', images.shape[1:], SMALLEST_SIDES['alexnet'])
         x = images
         for i, (share, size, pool) in enumerate(LAYERS):
-            padding = size // 2 + (margin(images.shape[1:]) if i == 0 else 0)
+            padding = size // 2 + (stem_padding(images.shape[1:]) if i == 0 else 0)
             channels = self.width * share // 128
             x = conv(x, channels, size=size, padding=padding, dtype=self.dtype, name=f'conv{i}')
             x = nn.relu(make_norm(self.norm, batch_statistics=self.batch_statistics, name=f'norm{i}')(x))

@@ -2,7 +2,7 @@
 import flax.linen as nn
 
 from jaxdd import checks
-from jaxdd.models.layers import average_pool, conv, flattened_head, margin
+from jaxdd.models.layers import average_pool, conv, flattened_head, stem_padding
 from jaxdd.models.norms import norm as make_norm
 from jaxdd.types import Array
 
@@ -58,7 +58,7 @@ class ConvNet(nn.Module):
         """
         checks.one_of('activation', self.activation, ACTIVATIONS)
         checks.one_of('pooling', self.pooling, POOLINGS)
-        extra = margin(images.shape[1:])
+        extra = stem_padding(images.shape[1:])
         self._check_depth(min(images.shape[1:3]) + 2 * extra)
         x = images
         for i in range(self.depth):

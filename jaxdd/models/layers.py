@@ -63,7 +63,7 @@ def flattened_head(x: Array, num_classes: int) -> tuple[Array, Array, Array]:
     Returns:
         `[N, Y]` logits; `[N, H * W * C]` features; `[N, H * W, C]` maps. The last two are float32 or wider.
     """
-    maps = restored(x).reshape(len(x), -1, x.shape[-1])
+    maps = at_least_float32(x).reshape(len(x), -1, x.shape[-1])
     features = maps.reshape(len(x), -1)
     return classifier(features, num_classes), features, maps
 
@@ -105,12 +105,12 @@ _averaged.defvjp(lambda x, window: (_averaged(x, window), None), lambda window, 
 _spread.defvjp(lambda x, window: (_spread(x, window), None), lambda window, _, g: (_averaged(g, window),))
 
 
-def restored(x: Array) -> Array:
+def at_least_float32(x: Array) -> Array:
     """Returns what a half-precision body computed as float32; wider types as they are."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def margin(image_shape: tuple[int, ...]) -> int:
+def stem_padding(image_shape: tuple[int, ...]) -> int:
     """Counts the pixels that the first convolution pads beyond its usual padding, on each side.
 
     2 for one channel of 28x28 (MNIST), which the networks thus see as 32x32; 0 for everything else.
@@ -135,7 +135,7 @@ def check_side(network: str, image_shape: tuple[int, ...], smallest: int) -> Non
     Raises:
         ValueError: a shorter side; names the networks that fit it.
     """
-    side = min(image_shape[:2]) + 2 * margin(image_shape)
+    side = min(image_shape[:2]) + 2 * stem_padding(image_shape)
     if side < smallest:
         fitting = [name for name, other in SMALLEST_SIDES.items() if other <= side]
         raise ValueError(f'{network} is too deep for images of side {side}: it needs a side of {smallest} or '

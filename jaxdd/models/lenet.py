@@ -1,7 +1,7 @@
 """LeNet, the smallest convolutional network of the evaluation pools."""
 import flax.linen as nn
 
-from jaxdd.models.layers import SMALLEST_SIDES, check_side, classifier, conv, margin, restored
+from jaxdd.models.layers import SMALLEST_SIDES, at_least_float32, check_side, classifier, conv, stem_padding
 from jaxdd.types import Array
 
 
@@ -41,12 +41,12 @@ class LeNet(nn.Module):
         check_side('LeNet', images.shape[1:], SMALLEST_SIDES['lenet'])
         x = images
         for i, channels in enumerate((self.width, self.width * 16 // 6)):
-            padding = margin(images.shape[1:]) if i == 0 else 0
+            padding = stem_padding(images.shape[1:]) if i == 0 else 0
             x = nn.relu(conv(x, channels, size=5, padding=padding, dtype=self.dtype, name=f'conv{i}'))
             x = nn.max_pool(x, (2, 2), (2, 2))
-        maps = restored(x).reshape(len(x), -1, x.shape[-1])
+        maps = at_least_float32(x).reshape(len(x), -1, x.shape[-1])
         x = x.reshape(len(x), -1)
         for i, units in enumerate((20 * self.width, 14 * self.width)):
             x = nn.relu(nn.Dense(units, dtype=self.dtype, name=f'dense{i}')(x))
-        features = restored(x)
+        features = at_least_float32(x)
         return classifier(features, self.num_classes), features, maps

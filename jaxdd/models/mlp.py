@@ -1,7 +1,7 @@
 """The multi-layer perceptron of the evaluation pools."""
 import flax.linen as nn
 
-from jaxdd.models.layers import classifier, restored
+from jaxdd.models.layers import at_least_float32, classifier
 from jaxdd.types import Array
 
 
@@ -32,5 +32,5 @@ class MLP(nn.Module):
         x = images.reshape(len(images), -1)
         for i in range(2):
             x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f'dense{i}')(x))
-        features = restored(x)
+        features = at_least_float32(x)
         return classifier(features, self.num_classes), features, features.reshape(len(x), 1, -1)

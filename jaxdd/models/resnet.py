@@ -2,7 +2,7 @@
 import flax.linen as nn
 
 from jaxdd import checks
-from jaxdd.models.layers import average_pool, classifier, conv, restored
+from jaxdd.models.layers import at_least_float32, average_pool, classifier, conv
 from jaxdd.models.norms import norm as make_norm
 from jaxdd.models.residual import ResidualBlock
 from jaxdd.types import Array
@@ -75,7 +75,7 @@ class ResNet(nn.Module):
                 halved = stage > 0 and block == 0 and self._may_halve(min(x.shape[1:3]))
                 x = ResidualBlock(self.width * 2 ** stage, 2 if halved else 1, self.norm, self.batch_statistics,
                                   self.dtype, self.downsampling, self.block, name=_block(stage, block, num_blocks))(x)
-        x = restored(x)
+        x = at_least_float32(x)
         maps = x.reshape(len(x), -1, x.shape[-1])
         if self.pooling == 'global':
             x = maps.mean(1)

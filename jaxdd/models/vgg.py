@@ -2,7 +2,7 @@
 import flax.linen as nn
 
 from jaxdd import checks
-from jaxdd.models.layers import check_side, conv, flattened_head, margin
+from jaxdd.models.layers import check_side, conv, flattened_head, stem_padding
 from jaxdd.models.norms import norm as make_norm
 from jaxdd.types import Array
 
@@ -47,7 +47,7 @@ class VGG(nn.Module):
         checks.one_of('VGG norm', self.norm, ('instance', 'batch'))
         # Each stage halves the side; its convolutions, thus its norms, still see twice what it leaves.
         check_side('VGG', images.shape[1:], 2 ** len(self.stages))
-        x, extra = images, margin(images.shape[1:])
+        x, extra = images, stem_padding(images.shape[1:])
         for stage, multiples in enumerate(self.stages):
             for i, multiple in enumerate(multiples):
                 x = conv(x, multiple * self.width, padding=1 + extra, dtype=self.dtype,

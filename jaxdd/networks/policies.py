@@ -50,13 +50,13 @@ def fresh(model: Model) -> Networks:
     return Networks(init, sample, update)
 
 
-def supplied() -> Networks:
+def pretrained() -> Networks:
     """The network that the feed supplies as 'encoder': trained before, frozen (SRe2L, INFER)."""
     return Networks(lambda key: (), lambda state, key, inputs: (None, inputs),
                     lambda state, key, inputs, synthetic: state)
 
 
-def from_set(supervision: Supervision, batch_size: int) -> Draw:
+def synthetic_batches(supervision: Supervision, batch_size: int) -> Draw:
     """Mini-batches of the synthetic set itself, in shuffled epochs (DC, DSA)."""
     def draw(key: PRNGKey, step: Array, inputs: Inputs, synthetic: SyntheticSet) -> Batch:
         del inputs
@@ -65,7 +65,7 @@ def from_set(supervision: Supervision, batch_size: int) -> Draw:
     return draw
 
 
-def from_feed(num_batches: int, *, augment: Augment | None = None, mix: Mix | None = None) -> Draw:
+def real_batches(num_batches: int, *, augment: Augment | None = None, mix: Mix | None = None) -> Draw:
     """The real mini-batches of the feed, `Inputs.mixed` (IDM, IDC).
 
     Args:

@@ -90,5 +90,5 @@ def _added(inputs: Inputs, stacked: Mapping[str, Variables], key: PRNGKey, step:
         own = jax.random.fold_in(jax.random.fold_in(key, _DRAW), zlib.crc32(role.encode()))
         # The only network needs no draw, and stays one network when runs are mapped.
         index = jax.random.randint(jax.random.fold_in(own, step), (), 0, size) if size > 1 else 0
-        drawn[role] = jax.tree.map(lambda leaf: leaf[index], stacked[role])
+        drawn[role] = jax.tree.map(lambda leaf, index=index: leaf[index], stacked[role])
     return inputs._replace(pretrained={**inputs.pretrained, **drawn})

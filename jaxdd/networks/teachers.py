@@ -70,7 +70,7 @@ def squeeze(key: PRNGKey, model: Model, feed: loop.Feed, recipe: Recipe, *, fold
     return state.variables
 
 
-def augmented(feed: fit.Sample | Stream, augment: Augment) -> fit.Sample | Stream:
+def with_augmentation(feed: fit.Sample | Stream, augment: Augment) -> fit.Sample | Stream:
     """The mini-batches of a feed with augmented images."""
     draw = _augmenting(augment)
     if not isinstance(feed, Stream):
@@ -147,7 +147,7 @@ def require_fitting(teacher: Teacher, spec: Spec) -> None:
                          f'{_short(spec.std)}; use the same for both (--data.mean, --data.std)')
 
 
-def tried(teacher: Teacher, source: Source, spec: Spec, *, own: bool = False, batch_size: int = 100) -> float:
+def validate(teacher: Teacher, source: Source, spec: Spec, *, own: bool = False, batch_size: int = 100) -> float:
     """A teacher's accuracy on `num_tried` real images (every class alike), as a condition of its use.
 
     Args:
@@ -181,7 +181,7 @@ def tried(teacher: Teacher, source: Source, spec: Spec, *, own: bool = False, ba
     return accuracy
 
 
-def num_tried(source: Source, spec: Spec) -> int:
+def num_validated(source: Source, spec: Spec) -> int:
     """How many real images `tried` looks at: 1,000, fewer where a class has fewer than its part of them."""
     return _tried_on(source, spec).size
 

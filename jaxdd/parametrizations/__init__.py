@@ -1,6 +1,6 @@
 """What is learned: how stored parameters become the synthetic images."""
 from jaxdd.parametrizations.compensators import compensated as compensated
 from jaxdd.parametrizations.partitioned import partitioned as partitioned
-from jaxdd.parametrizations.pixels import Box as Box
+from jaxdd.parametrizations.pixels import Normalisation as Normalisation
 from jaxdd.parametrizations.pixels import clipped as clipped
 from jaxdd.parametrizations.pixels import pixels as pixels

@@ -3,14 +3,14 @@ import jax.numpy as jnp
 
 from jaxdd.checks import one_of
 from jaxdd.parametrizations import mosaics
-from jaxdd.parametrizations.pixels import Box, channels_of, check_box
+from jaxdd.parametrizations.pixels import Normalisation, channels_of, check_box
 from jaxdd.types import Parametrization, PRNGKey, PyTree, SyntheticSet
 
 ENCODERS = {'mean': mosaics.encode_mean, 'nearest': mosaics.encode_nearest}
 
 
 def partitioned(factor: int, *, order: str, shrink: str,
-                box: Box | None = None) -> Parametrization:
+                box: Normalisation | None = None) -> Parametrization:
     """Every stored image is a mosaic of factor x factor small ones, which decoding enlarges (IDM, IDC).
 
     n = factor**2 * ipc images from the memory of ipc: decoded image tile * ipc + i is tile number `tile` of

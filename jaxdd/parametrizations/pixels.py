@@ -6,10 +6,10 @@ import numpy as np
 
 from jaxdd.types import Array, Parametrization, PRNGKey, PyTree, SyntheticSet
 
-Box = tuple[Sequence[float], Sequence[float]]    # mean and std per channel that normalise a pixel in [0, 1]
+Normalisation = tuple[Sequence[float], Sequence[float]]    # mean and std per channel that normalise a pixel in [0, 1]
 
 
-def pixels(box: Box | None = None) -> Parametrization:
+def pixels(box: Normalisation | None = None) -> Parametrization:
     """Every pixel is a free parameter, labels are fixed (DC, DSA, DM; with a box SRe2L).
 
     Args:
@@ -39,13 +39,13 @@ def pixels(box: Box | None = None) -> Parametrization:
     return Parametrization(init, decode, project)
 
 
-def clipped(images: Array, box: Box) -> Array:
+def clipped(images: Array, box: Normalisation) -> Array:
     """Normalised images clipped to what pixels in [0, 1] can be: [-mean / std, (1 - mean) / std] per channel."""
     mean, std = (np.asarray(values, np.float64) for values in box)    # in float32 the bounds would be an ulp off
     return jnp.clip(images, channels_of(-mean / std, images), channels_of((1 - mean) / std, images))
 
 
-def check_box(box: Box, channels: int) -> None:
+def check_box(box: Normalisation, channels: int) -> None:
     """Refuses normalisation constants for another number of channels."""
     mean, std = box
     if (len(mean), len(std)) != (channels, channels):

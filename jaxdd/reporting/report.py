@@ -38,11 +38,11 @@ def report(results: Mapping[str, Any]) -> str:
             'students' {student: what tables call it}, 'missing' {row: why it is not there}, 'warnings' [sentences],
             'weights' {plug-in: {'value', 'source'}}, 'config' (nested), 'versions' {package: version},
             'real_per_class' {'asked', 'least', 'most'}, see `real_per_class`, or None,
-            'seconds' {stage: s}, 'seconds_per_step', and 'pictures' {title: path relative to the page}.
+            'bibtex' [entries], 'seconds' {stage: s}, 'seconds_per_step', and 'pictures' {title: path relative to the page}.
     """
     header, rows = _rows(results)
     parts = [f'# {_title(results)}', _markdown(header, rows), '\n\n'.join(_notes(results)), _facts(results), _pictures(results),
-             _weights(results), _seconds(results), _environment(results), _again(results),
+             _weights(results), _seconds(results), _environment(results), _again(results), _bibtex(results),
              _settings('Protocol', results.get('protocol')),
              _settings('Configuration', results.get('config'))]
     return '\n\n'.join(part for part in parts if part) + '\n'
@@ -96,7 +96,7 @@ def curves_png(path: str | os.PathLike, history: Sequence[Mapping[str, float]],
     write_whole(path, content.getvalue())
 
 
-def _loss_panel(axis, name, points, marks={}):
+def _loss_panel(axis, name, points, marks):
     steps, values = np.array(points, float).T
     starts = sorted(marks)
     for part in np.split(np.arange(len(steps)), np.searchsorted(steps, starts, side='right')):    # no line between parts
@@ -241,6 +241,11 @@ def _environment(results):
 
 def _again(results):
     return results.get('command') and f'## How to run it again\n\n    {results["command"]}'
+
+
+def _bibtex(results):
+    entries = '\n\n'.join(results.get('bibtex', ()))
+    return entries and f'## What to cite\n\n```bibtex\n{entries}\n```'
 
 
 def _settings(title, settings):

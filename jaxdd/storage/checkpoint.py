@@ -189,7 +189,7 @@ class Checkpoints:
         except OSError as late:
             if kind is None:    # else the error already on its way out is the one to see
                 raise
-            warnings.warn(str(late))
+            warnings.warn(str(late), stacklevel=2)
         finally:
             self._manager.close()
 

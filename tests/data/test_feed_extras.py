@@ -25,7 +25,7 @@ def identities(images):
 @functools.lru_cache
 def steps_of(num_batches, batch_size):
     """The inputs `[400, ...]` of 400 steps as a function of (key, first step), compiled once."""
-    feed = data.mixed(FEED, NUMBERED, SPEC, num_batches=num_batches, batch_size=batch_size)
+    feed = data.with_minibatches(FEED, NUMBERED, SPEC, num_batches=num_batches, batch_size=batch_size)
     feed = data.with_candidates(feed, NUMBERED, SPEC)
 
     def several(key, first):
@@ -42,7 +42,7 @@ def drawn(num_batches, batch_size, first=0, key=KEY):
 
 def test_mini_batches_are_normalised_real_images_with_their_labels():
     stratified = data.stratified(FAKE.train, FAKE.spec, per_class=2)
-    feed = data.mixed(stratified, FAKE.train, FAKE.spec, num_batches=3, batch_size=5)
+    feed = data.with_minibatches(stratified, FAKE.train, FAKE.spec, num_batches=3, batch_size=5)
     images, labels, weights = jax.jit(feed)(KEY, jnp.int32(7)).mixed
     assert images.shape == (3, 5, 8, 8, 3) and images.dtype == jnp.float32
     assert labels.shape == (3, 5, 3) and weights.shape == (3, 5)
@@ -92,7 +92,7 @@ def test_key_and_step_alone_decide():
 
 @pytest.mark.parametrize('start', [0, 5])
 def test_a_stream_gives_the_batches_of_the_device_feed_from_any_step(start):
-    batches = data.mixed(data.streamed(NUMBERED, SPEC, per_class=2), NUMBERED, SPEC, num_batches=2,
+    batches = data.with_minibatches(data.streamed(NUMBERED, SPEC, per_class=2), NUMBERED, SPEC, num_batches=2,
                          batch_size=8).start(KEY, start)
     expected = steps_of(2, 8)(KEY, start)
     for i in range(3):
@@ -106,8 +106,8 @@ def test_a_stream_gives_the_batches_of_the_device_feed_from_any_step(start):
 def test_eight_devices_draw_what_one_draws():
     alone, options = identities(steps_of(2, 8)(KEY, 4).mixed.images[0]), {'num_batches': 2, 'batch_size': 8}
     with parallel.use(parallel.mesh(8)):
-        feed = data.mixed(data.stratified(NUMBERED, SPEC, per_class=2), NUMBERED, SPEC, **options)
-        stream = data.mixed(data.streamed(NUMBERED, SPEC, per_class=2), NUMBERED, SPEC, **options)
+        feed = data.with_minibatches(data.stratified(NUMBERED, SPEC, per_class=2), NUMBERED, SPEC, **options)
+        stream = data.with_minibatches(data.streamed(NUMBERED, SPEC, per_class=2), NUMBERED, SPEC, **options)
         for batch in jax.jit(feed)(KEY, jnp.int32(4)).mixed, next(stream.start(KEY, 4)).mixed:
             assert batch.images.sharding.shard_shape(batch.images.shape) == (2, 1, 4, 4, 1)
             np.testing.assert_array_equal(identities(batch.images), alone)
@@ -117,7 +117,7 @@ def test_eight_devices_draw_what_one_draws():
 def test_a_step_of_nothing_is_refused(wrong):
     (name, value), = wrong.items()
     with pytest.raises(ValueError, match=f'{name} must be at least 1, got {value}'):
-        data.mixed(FEED, NUMBERED, SPEC, **{'num_batches': 1, 'batch_size': 1, **wrong})
+        data.with_minibatches(FEED, NUMBERED, SPEC, **{'num_batches': 1, 'batch_size': 1, **wrong})
 
 
 def test_candidates_are_the_whole_set_by_class():
@@ -133,3 +133,18 @@ def test_candidates_of_a_stream_are_refused():
     stream = data.streamed(NUMBERED, SPEC, per_class=2)
     with pytest.raises(ValueError, match=r'needs it on the devices; use a device feed'):
         data.with_candidates(stream, NUMBERED, SPEC)
+
+
+def test_the_training_set_lies_on_the_devices_once():
+    images = np.random.default_rng(0).integers(0, 256, (30, 7, 5, 3), np.uint8)    # no other array has this shape
+    source = Source(images, np.repeat(np.arange(3, dtype=np.int32), 10))
+    spec = data.for_arrays(images, 3, 'once')
+    feed = data.stratified(source, spec, per_class=2)
+    feed = data.with_minibatches(feed, source, spec, num_batches=2, batch_size=4)
+    feed = data.with_candidates(feed, source, spec)
+    assert feed(KEY, jnp.int32(0)).candidates.images.shape == images.shape
+    copies = {array.unsafe_buffer_pointer() for array in jax.live_arrays()
+              if array.shape == images.shape and array.dtype == np.uint8}
+    assert len(copies) == 1
+    other = data.with_candidates(feed, source._replace(images=images[::-1]), spec)    # not the set of the feed
+    np.testing.assert_array_equal(other(KEY, jnp.int32(0)).candidates.images, images[::-1])

@@ -303,7 +303,7 @@ def test_a_real_subset_decodes_only_what_it_holds(photographs, monkeypatch):
 
 def test_streams_of_stratified_and_mixed_batches_read_files(photographs):
     now, later = (data.load(photographs, image_size=8, lazy=lazy_) for lazy_ in (False, True))
-    first, second = (next(data.mixed(data.streamed(d.train, d.spec, per_class=2), d.train, d.spec, num_batches=2,
+    first, second = (next(data.with_minibatches(data.streamed(d.train, d.spec, per_class=2), d.train, d.spec, num_batches=2,
                                      batch_size=3).start(jax.random.key(0), 4)) for d in (now, later))
     jax.tree.map(np.testing.assert_array_equal, first, second)
     assert first.real.shape == (2, 2, 8, 8, 3) and first.mixed.images.shape == (2, 3, 8, 8, 3)

@@ -236,7 +236,7 @@ def test_two_processes_feed_what_one_feeds(jpegs):
     assert [process.returncode for process in running] == [0, 0], spoken
     kwargs = {'num_batches': 2, 'batch_size': 8}
     crops = taken(data.epochs_stream(jpegs.train, jpegs.spec, batch_size=8, crop='resized', flip=True), 1, 5)[0].images
-    inputs = taken(data.mixed(data.streamed(jpegs.train, jpegs.spec, per_class=4), jpegs.train, jpegs.spec, **kwargs),
+    inputs = taken(data.with_minibatches(data.streamed(jpegs.train, jpegs.spec, per_class=4), jpegs.train, jpegs.spec, **kwargs),
                    1, 5)[0]
     expected = [float((x * jnp.arange(x.size).reshape(x.shape)).sum())
                 for x in (crops, inputs.real, inputs.mixed.images)]

@@ -187,15 +187,15 @@ def test_a_mesh_changes_nothing():
 
 
 def several(count):
-    return loop.stacked(jax.vmap(lambda i: start()._replace(key=jax.random.key(i)))(jnp.arange(count)))
+    return loop.stack_states(jax.vmap(lambda i: start()._replace(key=jax.random.key(i)))(jnp.arange(count)))
 
 
 @pytest.mark.parametrize('count', [1, 3, 5, 8, 10, 16])
 @pytest.mark.parametrize('steps_per_call', [1, 3])
 def test_runs_together_are_the_runs_alone_on_any_number_of_devices(count, steps_per_call):
-    seen, whole = Recorder(), loop.whole(FEED)
+    seen, whole = Recorder(), loop.broadcast_feed(FEED)
     with parallel.use(parallel.mesh(8)):
-        found = loop.run(loop.together(step), several(count), whole, num_steps=4, steps_per_call=steps_per_call,
+        found = loop.run(loop.vmap_step(step), several(count), whole, num_steps=4, steps_per_call=steps_per_call,
                          callbacks=[Callback(4, seen)])
         assert found.states.numbers.sharding.is_fully_replicated and int(found.step) == 4
     alone = [loop.run(step, start()._replace(key=jax.random.key(i)), FEED, num_steps=4) for i in range(count)]
@@ -205,9 +205,9 @@ def test_runs_together_are_the_runs_alone_on_any_number_of_devices(count, steps_
 
 
 def test_divided_runs_meet_after_the_loop_alone():
-    many, feed, state = loop.together(step), loop.whole(FEED), several(10)
+    many, feed, state = loop.vmap_step(step), loop.broadcast_feed(FEED), several(10)
     with parallel.use(parallel.mesh(8)):
-        program = loop.advance.lower(many, 50, parallel.replicate(state), feed, jnp.int32(50)).compile().as_text()
+        program = loop.run_steps.lower(many, 50, parallel.replicate(state), feed, jnp.int32(50)).compile().as_text()
     inside, _, after = program.partition('\nENTRY')
     assert 'all-gather(' in after and not re.search(r' all-\w+\(|collective-permute\(', inside)
     loops = re.findall(r'= \((.*)\) while\(', program)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments.methods import parse
-from experiments.stages import identity, jobs, messages, scores, teaching
+from experiments.stages import identity, jobs, messages, teaching
 from jaxdd.storage import records
 
 TEACHER = '--teachers.networks convnet_bn'

@@ -11,7 +11,7 @@ from jaxdd import augment, losses, models, optimizers
 from jaxdd.augment import mixing
 from jaxdd.data import epoch_indices
 from jaxdd.engine import evaluate, fit
-from jaxdd.labels.relabel import dynamic, hard, mixed, static
+from jaxdd.labels.relabel import dynamic, hard, static, with_mixing
 from jaxdd.models.torch_weights import convert
 from jaxdd.types import Batch, Recipe, SyntheticSet
 
@@ -51,8 +51,8 @@ def test_views_and_mixes_have_keys_of_their_own():
 
     def moved(key, images, labels):
         return images + jax.random.uniform(key), 2 * labels
-    plain, once = hard(shifted), mixed(hard(shifted), scaled)
-    twice = mixed(once, moved)
+    plain, once = hard(shifted), with_mixing(hard(shifted), scaled)
+    twice = with_mixing(once, moved)
     for step in (0, 5):
         index, weights, key = drawn(step, 4)
         images, labels = SET.images.reshape(6, 8, 8, 3)[index], SET.labels.reshape(6, 3)[index]
@@ -79,7 +79,7 @@ def test_any_supervision_can_be_mixed():
     def scaled(key, images, labels):
         return images * jax.random.uniform(key), 2 * labels
     plain = dynamic(hard(shifted), MODELS, WEIGHTS)
-    both = mixed(plain, scaled)
+    both = with_mixing(plain, scaled)
     for step in (0, 1):
         batch, found = plain(KEY, step, SET, 4), both(KEY, step, SET, 4)
         factors.append(float(found.images.ravel()[0] / batch.images.ravel()[0]))
@@ -106,7 +106,7 @@ def test_static_labels_are_the_mean_of_the_teachers_logits(batch_size):
 
 
 def test_dynamic_labels_belong_to_the_images_shown():
-    view = mixed(hard(shifted), augment.cutmix)
+    view = with_mixing(hard(shifted), augment.cutmix)
     draw = jax.jit(dynamic(view, MODELS, WEIGHTS), static_argnums=3)
     for step in (0, 1, 2):
         batch, seen = draw(KEY, step, SET, 4), view(KEY, step, SET, 4)

@@ -17,7 +17,7 @@ SET = SyntheticSet(jax.random.normal(jax.random.key(0), (5, 2, 8, 8, 3)), jnp.re
 NET = models.by_name('convnet_bn', (8, 8, 3), 5, width=4, depth=1)
 WEIGHTS = NET.init(jax.random.key(1))
 FLIPPED = relabel.hard(augment.independent('flip'))
-VIEW = relabel.mixed(FLIPPED, augment.cutmix)
+VIEW = relabel.with_mixing(FLIPPED, augment.cutmix)
 TAUGHT = relabel.dynamic(VIEW, [NET], [WEIGHTS])
 KEY, STUDENT = jax.random.key(2), jax.random.key(3)
 STEPS, BATCH = 5, 4
@@ -124,7 +124,7 @@ def test_labels_of_other_images_are_refused(exact):
     replay.check(exact, VIEW, SET, num_steps=STEPS)
     old = exact.made_with
     brighter = SET._replace(images=SET.images.at[4, 1, 0, 0, 0].add(1e-6))
-    seldom = relabel.mixed(FLIPPED, functools.partial(augment.cutmix, probability=0.2))
+    seldom = relabel.with_mixing(FLIPPED, functools.partial(augment.cutmix, probability=0.2))
     cases = [(exact._replace(made_with=old._replace(jax='0.1')), VIEW, SET,
               f'version of JAX: recorded 0.1, found {jax.__version__}'),
              (exact, VIEW, brighter, f"checksum of the set's images: recorded {old.images}, found"),

@@ -39,7 +39,7 @@ def traced(request):
     method = METHODS[request.param]()
     ipc = 4 if request.param in ('idm', 'idc') else 1
     initial = data.real_subset(jax.random.key(0), DATASET.train, DATASET.spec, ipc=ipc)
-    feed = data.mixed(data.stratified(DATASET.train, DATASET.spec, per_class=8), DATASET.train, DATASET.spec,
+    feed = data.with_minibatches(data.stratified(DATASET.train, DATASET.spec, per_class=8), DATASET.train, DATASET.spec,
                       num_batches=4, batch_size=4)
     state = init_state(jax.random.key(1), method, OPTIMIZER, initial)
     inputs = jax.eval_shape(lambda: feed(jax.random.key(2), jnp.int32(0)))

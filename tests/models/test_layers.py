@@ -6,7 +6,7 @@ import pytest
 
 from jaxdd import parallel
 from jaxdd.models import NAMES, by_name
-from jaxdd.models.layers import SMALLEST_SIDES, average_pool, check_side, conv, margin
+from jaxdd.models.layers import SMALLEST_SIDES, average_pool, check_side, conv, stem_padding
 
 
 def test_average_pool_drops_the_remainder():
@@ -33,7 +33,7 @@ def test_derivatives_of_an_average_pool_are_those_of_the_mean(x64, window):
 @pytest.mark.parametrize('shape, pixels', [((28, 28, 1), 2), ((28, 28, 3), 0), ((8, 8, 1), 0),
                                            ((32, 32, 1), 0)])
 def test_only_mnist_gains_a_margin(shape, pixels):
-    assert margin(shape) == pixels
+    assert stem_padding(shape) == pixels
 
 
 def test_too_deep_a_network_names_those_that_fit():

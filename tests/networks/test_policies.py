@@ -10,7 +10,7 @@ import pytest
 from jaxdd import losses, models
 from jaxdd.engine import fit
 from jaxdd.labels import relabel
-from jaxdd.networks.policies import BATCH_NORM_IMAGES, fresh, from_feed, from_set, queue, resetting
+from jaxdd.networks.policies import BATCH_NORM_IMAGES, fresh, queue, real_batches, resetting, synthetic_batches
 from jaxdd.types import Batch, Inputs, Networks, Recipe, SyntheticSet
 
 MODEL = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=1)
@@ -87,7 +87,7 @@ def test_mini_batches_of_the_feed_are_augmented_then_mixed():
 
     def mix(key, images, labels):
         return images * jax.random.normal(key), labels[::-1]
-    plain, augmented, both = from_feed(4), from_feed(4, augment=noisy), from_feed(4, augment=noisy, mix=mix)
+    plain, augmented, both = real_batches(4), real_batches(4, augment=noisy), real_batches(4, augment=noisy, mix=mix)
     factors = set()
     for i in range(2):
         batch = plain(KEY, jnp.int32(i), INPUTS, None)
@@ -105,7 +105,7 @@ def test_mini_batches_of_the_feed_are_augmented_then_mixed():
 
 
 def test_a_feed_without_mini_batches_is_refused():
-    policy = resetting(MLP, RECIPE, every=3, draw=from_feed(4))
+    policy = resetting(MLP, RECIPE, every=3, draw=real_batches(4))
     short = jax.tree.map(lambda leaf: leaf[:3], INPUTS.mixed)
     for mixed, found in ((None, 0), (short, 3)):
         with pytest.raises(ValueError, match=rf'on 4 .* supplies {found}; use data.mixed\(feed, ..., num_batches=4\)'):
@@ -120,8 +120,8 @@ def shifted(key, images):
 
 
 @pytest.mark.parametrize('draw, by_hand', [
-    (from_feed(4), lambda key, i: at(INPUTS.mixed, i)),
-    (from_set(relabel.hard(shifted), 4),
+    (real_batches(4), lambda key, i: at(INPUTS.mixed, i)),
+    (synthetic_batches(relabel.hard(shifted), 4),
      quick(lambda key, i: relabel.hard(shifted)(key, i, SYNTHETIC, 4)))], ids=['feed', 'set'])
 def test_a_network_is_trained_between_the_steps_and_replaced_after_every_third(draw, by_hand):
     policy, traces = compiled(resetting(MLP, RECIPE, every=3, draw=draw))
@@ -144,14 +144,14 @@ def test_a_network_is_trained_between_the_steps_and_replaced_after_every_third(d
 
 
 def test_a_network_for_every_step():
-    policy, _ = compiled(resetting(MLP, RECIPE, every=1, draw=from_feed(4)))
+    policy, _ = compiled(resetting(MLP, RECIPE, every=1, draw=real_batches(4)))
     rows = states(policy, 3)
     assert [int(state.network.variables.age) for state in rows] == [0] * 4
     assert len({float(state.network.variables.params['classifier']['kernel'][0, 0]) for state in rows}) == 4
 
 
 def test_without_training_a_network_serves_as_it_is():
-    policy, _ = compiled(resetting(MLP, RECIPE._replace(num_steps=0), every=2, draw=from_feed(4)))
+    policy, _ = compiled(resetting(MLP, RECIPE._replace(num_steps=0), every=2, draw=real_batches(4)))
     rows = states(policy, 3)
     chex.assert_trees_all_equal(rows[1].network, rows[0].network)
     chex.assert_trees_all_equal(rows[3].network, rows[2].network)
@@ -160,11 +160,11 @@ def test_without_training_a_network_serves_as_it_is():
 
 def test_a_network_serves_at_least_one_step():
     with pytest.raises(ValueError, match='at least 1 step before a new one, got every=0'):
-        resetting(MLP, RECIPE, every=0, draw=from_feed(4))
+        resetting(MLP, RECIPE, every=0, draw=real_batches(4))
 
 
 def test_every_member_of_a_map_grows_by_itself():
-    policy = resetting(MLP, RECIPE, every=2, draw=from_feed(4))
+    policy = resetting(MLP, RECIPE, every=2, draw=real_batches(4))
     keys = jax.random.split(KEY, 3)
     started = together = quick(jax.vmap(policy.init))(keys)
     mapped, one = quick(jax.vmap(policy.update, (0, 0, None, None))), quick(policy.update)
@@ -187,7 +187,7 @@ def acquainted(variables):
 
 
 def test_running_moments_see_real_images_before_the_match():
-    policy, _ = compiled(resetting(NORMED, RECIPE, every=3, draw=from_feed(4)))
+    policy, _ = compiled(resetting(NORMED, RECIPE, every=3, draw=real_batches(4)))
     before, after = states(policy, 1)
     for state in (before, after):
         variables, _ = policy.sample(state, KEY, INPUTS)
@@ -203,13 +203,13 @@ def test_running_moments_see_real_images_before_the_match():
 
 
 def test_running_moments_persist_without_training():
-    policy, _ = compiled(resetting(NORMED, RECIPE._replace(num_steps=0), every=3, draw=from_feed(4)))
+    policy, _ = compiled(resetting(NORMED, RECIPE._replace(num_steps=0), every=3, draw=real_batches(4)))
     before, after = states(policy, 1)
     chex.assert_trees_all_close(after.network.variables, acquainted(before.network.variables), atol=1e-6)
 
 
 def test_running_moments_need_real_images():
-    policy = resetting(NORMED, RECIPE, every=3, draw=from_feed(4))
+    policy = resetting(NORMED, RECIPE, every=3, draw=real_batches(4))
     state, blind = jax.eval_shape(policy.init, KEY), INPUTS._replace(real=None)
     for traced in (lambda: jax.eval_shape(policy.sample, state, KEY, blind),
                    lambda: jax.eval_shape(policy.update, state, KEY, blind, SYNTHETIC)):
@@ -225,7 +225,7 @@ SIZES = {'max_size': 5, 'push_every': 2, 'train_count': 2, 'initial_size': 2}   
 @pytest.fixture(scope='module')
 def growing():
     """A queue, its states before and after each of 10 updates, and its traces."""
-    policy, traces = compiled(queue(MLP, RECIPE, draw=from_feed(4), **SIZES))
+    policy, traces = compiled(queue(MLP, RECIPE, draw=real_batches(4), **SIZES))
     return policy, states(policy, 10), traces
 
 
@@ -252,7 +252,7 @@ def test_a_queue_begins_with_different_untrained_networks(growing):
 
 def test_a_queue_is_filled_up_to_its_size():
     def filled(key, max_size):
-        state = queue(MLP, RECIPE, draw=from_feed(4), max_size=max_size, push_every=2, train_count=2).init(key)
+        state = queue(MLP, RECIPE, draw=real_batches(4), max_size=max_size, push_every=2, train_count=2).init(key)
         assert state.networks.step.shape == (max_size,)
         return state.pushed
     assert quick(lambda key: [filled(key, size) for size in (2, 3, 4, 9)])(KEY) == [2, 3, 4, 4]
@@ -319,7 +319,7 @@ def test_age_accuracy_and_momentum_belong_to_each_network(growing):
 
 def test_every_network_in_use_measures_now_and_then(growing):
     _, rows, _ = growing
-    sample = queue(MLP, RECIPE, draw=from_feed(4), **SIZES).sample
+    sample = queue(MLP, RECIPE, draw=real_batches(4), **SIZES).sample
     draw = quick(jax.vmap(lambda state, key: sample(state, key, INPUTS)[0].age, (None, 0)))
     for state in (rows[0], rows[2], rows[-1]):
         marked = state._replace(networks=state.networks._replace(
@@ -345,4 +345,4 @@ def test_the_measuring_network_is_one_of_the_queue(growing):
     ({'max_size': 1}, 'train_count must be at most 1, the networks at the start, got 2')])
 def test_a_wrong_queue_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
-        queue(MLP, RECIPE, draw=from_feed(4), **{**SIZES, **wrong})
+        queue(MLP, RECIPE, draw=real_batches(4), **{**SIZES, **wrong})

@@ -91,13 +91,13 @@ def test_a_card_without_its_network_is_refused(teacher, tmp_path):
 
 
 def test_as_many_images_are_told_as_were_tried():
-    assert teachers.num_tried(DATASET.train, DATASET.spec) == len(DATASET.train.labels) == 60
+    assert teachers.num_validated(DATASET.train, DATASET.spec) == len(DATASET.train.labels) == 60
     digits = data.load('digits')
-    assert teachers.num_tried(digits.train, digits.spec) == 10 * 100
+    assert teachers.num_validated(digits.train, digits.spec) == 10 * 100
 
 
 def test_its_accuracy_is_that_on_real_images(teacher):
-    measured = teachers.tried(teacher, DATASET.train, spec())
+    measured = teachers.validate(teacher, DATASET.train, spec())
     logits = NET.apply(teacher.variables, data.normalise(DATASET.spec, DATASET.train.images)).logits
     members, per_class = data.class_members(DATASET.train, 3, 333)
     chosen = members[:, :per_class].ravel()
@@ -108,11 +108,11 @@ def test_its_accuracy_is_that_on_real_images(teacher):
 def test_another_class_order_is_refused_by_its_predictions(teacher):
     nameless = teacher._replace(class_names=())
     with pytest.raises(ValueError, match='if its classes were in another order'):
-        teachers.tried(nameless, relabelled([1, 2, 0]), spec())
+        teachers.validate(nameless, relabelled([1, 2, 0]), spec())
 
 
 def test_a_teacher_of_these_very_images_has_their_class_order_however_little_it_has_learnt(teacher):
-    assert teachers.tried(teacher._replace(class_names=()), relabelled([1, 2, 0]), spec(), own=True) < 0.5
+    assert teachers.validate(teacher._replace(class_names=()), relabelled([1, 2, 0]), spec(), own=True) < 0.5
 
 
 def test_few_images_per_class_are_judged_by_the_recorded_accuracy(teacher):
@@ -120,15 +120,15 @@ def test_few_images_per_class_are_judged_by_the_recorded_accuracy(teacher):
     few = np.concatenate([np.flatnonzero(labels == c)[:4] for c in range(3)])
     source = Source(DATASET.train.images[few], relabelled([1, 2, 0]).labels[few])
     nameless = teacher._replace(class_names=())
-    assert teachers.tried(nameless, source, spec()) < 0.5    # nothing is recorded, and 4 images prove nothing
+    assert teachers.validate(nameless, source, spec()) < 0.5    # nothing is recorded, and 4 images prove nothing
     with pytest.raises(ValueError, match='its record says 95.0%'):
-        teachers.tried(nameless._replace(accuracy=0.95), source, spec())
+        teachers.validate(nameless._replace(accuracy=0.95), source, spec())
 
 
 def test_an_untrained_teacher_is_not_taken_for_a_misnumbered_one():
     fresh = teachers.Teacher('convnet_bn', NET, NET.init(jax.random.key(3)), NAMES, DATASET.spec.mean, DATASET.spec.std,
                              3)
-    assert 0 <= teachers.tried(fresh, DATASET.train, spec()) <= 1
+    assert 0 <= teachers.validate(fresh, DATASET.train, spec()) <= 1
 
 
 @pytest.mark.parametrize('changes, message', [
@@ -142,10 +142,10 @@ def test_a_teacher_of_other_data_is_refused(teacher, changes, message):
 
 
 def test_augmented_batches_follow_from_key_and_step():
-    feed = teachers.augmented(data.epochs(DATASET.train, DATASET.spec, batch_size=8),
+    feed = teachers.with_augmentation(data.epochs(DATASET.train, DATASET.spec, batch_size=8),
                               lambda key, images: images + jax.random.uniform(key, images.shape))
     first, again, later = (feed(jax.random.key(0), jnp.int32(step)) for step in (3, 3, 4))
-    streamed = teachers.augmented(data.epochs_stream(DATASET.train, DATASET.spec, batch_size=8),
+    streamed = teachers.with_augmentation(data.epochs_stream(DATASET.train, DATASET.spec, batch_size=8),
                                   lambda key, images: images + jax.random.uniform(key, images.shape))
     stream = streamed.start(jax.random.key(0), 3)
     for batch in (first, later):

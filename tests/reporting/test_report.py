@@ -118,6 +118,6 @@ def test_a_loss_over_decades_is_logarithmic():
     scales = []
     for points in ([(1, 1.0), (2, 20.0)], [(1, 1.0), (2, 5.0)], [(1, -1.0), (2, 20.0)]):
         axis = Figure().subplots()
-        report._loss_panel(axis, 'loss/x', points)
+        report._loss_panel(axis, 'loss/x', points, {})
         scales.append(axis.get_yscale())
     assert scales == ['log', 'linear', 'linear']

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdd.reporting import pictures
 from jaxdd.storage import distilled_set
 from jaxdd.types import SyntheticSet
 
@@ -182,27 +183,27 @@ def test_stored_bytes_count_soft_labels():
 
 def test_grid_places_each_image_without_smoothing():
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 8, 8, 1)) / 255
-    picture = distilled_set.grid(images)
+    picture = pictures.grid(images)
     assert picture.shape == (3 * 48 + 2 * 3, 4 * 48 + 3 * 3, 3) and picture.dtype == np.uint8
     np.testing.assert_array_equal(picture[51:99:6, 102:150:6, 0], np.round(images[1, 2, :, :, 0] * 255))
     np.testing.assert_array_equal(picture[51:99], picture[51:99:6].repeat(6, axis=0))
     assert (picture[48:51] == 255).all() and (picture[:, 48:51] == 255).all()
-    assert distilled_set.grid(images, max_per_class=2, scale=1).shape == (3 * 8 + 6, 2 * 8 + 3, 3)
-    assert distilled_set.grid(images - 5).min() == 0 and distilled_set.grid(images * np.nan).min() == 0
+    assert pictures.grid(images, max_per_class=2, scale=1).shape == (3 * 8 + 6, 2 * 8 + 3, 3)
+    assert pictures.grid(images - 5).min() == 0 and pictures.grid(images * np.nan).min() == 0
 
 
 def test_grid_with_names_is_wider_and_wants_one_per_class():
     images = np.zeros((2, 1, 8, 8, 3))
-    assert distilled_set.grid(images, class_names=NAMES).shape[1] > distilled_set.grid(images).shape[1] + 40
+    assert pictures.grid(images, class_names=NAMES).shape[1] > pictures.grid(images).shape[1] + 40
     with pytest.raises(ValueError, match='2 classes of images but 1 class names'):
-        distilled_set.grid(images, class_names=['a'])
+        pictures.grid(images, class_names=['a'])
     with pytest.raises(ValueError, match=r'\[K, n, H, W, 1 or 3\], got shape \(2, 8, 8, 3\)'):
-        distilled_set.grid(images[:, 0])
+        pictures.grid(images[:, 0])
 
 
 def test_the_page_holds_both_halves(tmp_path):
     left, right = np.zeros((2, 4, 8, 8, 1)), np.full((2, 3, 8, 8, 1), 0.5)
-    distilled_set.save_grid_png(tmp_path / 'grid.png', left, right, class_names=NAMES)
+    pictures.save_grid_png(tmp_path / 'grid.png', left, right, class_names=NAMES)
     image = Image.open(tmp_path / 'grid.png')
     pixels = np.asarray(image)
     assert (image.format, image.mode) == ('PNG', 'RGB')
@@ -210,7 +211,7 @@ def test_the_page_holds_both_halves(tmp_path):
     assert ((pixels == 128).all(-1)).sum() >= 2 * 3 * 48 * 48
     assert image.height > 2 * 48 + 3 and image.width > 7 * 48 + 5 * 3
     with pytest.raises(ValueError, match='same classes and image shape'):
-        distilled_set.save_grid_png(tmp_path / 'x.png', left, right[:1], class_names=NAMES)
+        pictures.save_grid_png(tmp_path / 'x.png', left, right[:1], class_names=NAMES)
     with pytest.raises(ValueError, match='2 classes of images but 3'):
-        distilled_set.save_grid_png(tmp_path / 'x.png', left, right, class_names='abc')
+        pictures.save_grid_png(tmp_path / 'x.png', left, right, class_names='abc')
     assert [p.name for p in tmp_path.iterdir()] == ['grid.png']

@@ -54,7 +54,7 @@ def one_step(name, dtype):
     theirs = workloads.theirs(WORKLOADS[name], TINY, start, 'cpu', plain=True)
     loss = theirs.step(0)
     ours = workloads.ours(WORKLOADS[name], TINY, start, plain=True)
-    pairs = [loop.advance(ours.step, 1, state, ours.feed, jnp.int32(1)) for state in ours.states]
+    pairs = [loop.run_steps(ours.step, 1, state, ours.feed, jnp.int32(1)) for state in ours.states]
     states, metrics = zip(*pairs)
     return states, [{key: value[0] for key, value in row.items()} for row in metrics], theirs, loss
 

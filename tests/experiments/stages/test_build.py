@@ -129,8 +129,8 @@ def test_students_without_augmentation_see_the_images_themselves():
     fake = data.fake()
     synthetic = data.real_subset(jax.random.key(0), fake.train, fake.spec, ipc=2)
     none = config('--evaluation.strategy none').evaluation
-    plain = students.seen(none, fake.spec)(jax.random.key(1), 0, synthetic, 6)
-    moved = students.seen(config().evaluation, fake.spec)(jax.random.key(1), 0, synthetic, 6)
+    plain = students.student_supervision(none, fake.spec)(jax.random.key(1), 0, synthetic, 6)
+    moved = students.student_supervision(config().evaluation, fake.spec)(jax.random.key(1), 0, synthetic, 6)
     order = np.argsort(plain.labels.argmax(1), kind='stable')
     shown, flat = np.asarray(plain.images)[order], np.asarray(synthetic.images.reshape(6, 8, 8, 3))
     for pair in (slice(0, 2), slice(2, 4), slice(4, 6)):
@@ -152,6 +152,6 @@ def test_equal_configurations_give_the_same_functions_so_that_they_compile_once(
     config = parse('dm --dataset digits --smoke'.split())
     spec = data.spec('digits')
     assert build.model(config.encoder, spec) is build.model(dataclasses.replace(config.encoder), spec)
-    assert students.seen(config.evaluation, spec) is students.seen(dataclasses.replace(config.evaluation), spec)
+    assert students.student_supervision(config.evaluation, spec) is students.student_supervision(dataclasses.replace(config.evaluation), spec)
     assert students.recipe(config.evaluation, 10) is students.recipe(config.evaluation, 10)
     assert students.recipe(config.evaluation, 10) is not students.recipe(config.evaluation, 300)

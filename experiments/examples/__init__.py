@@ -1,0 +1,1 @@
+"""Scripts to read and to change: the library without its commands."""
