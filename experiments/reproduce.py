@@ -121,7 +121,7 @@ def work(chosen: Sequence[Task], where: Ledger, stop: scores.Stop, *, data_dir: 
     """Does the unfinished ones of some tasks in their order, until it is told to stop.
 
     Args:
-        chosen: from `agenda.choose`.
+        chosen: from `tasks.choose`.
         where: the ledger; finished tasks have a record there.
         stop: becomes true when time is over.
         data_dir: folder of the prepared data sets; None: the usual one.

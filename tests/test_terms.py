@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from jaxdd.parametrizations import pixels
-from jaxdd.terms import named, regularize, weighted_sum
+from jaxdd.terms import named, read_as, regularize, weighted_sum
 from jaxdd.types import Inputs, Method, Networks, Observation, Read, SyntheticSet, Term
 
 KEY = jax.random.key(0)
@@ -130,3 +130,13 @@ def test_the_objective_draws_as_if_alone():
     _, metrics = full.objective.loss(seen(IMAGES), KEY)
     assert metrics['loss/base'] == base.objective.loss(seen(IMAGES), KEY)[0]
     assert metrics['loss/noise'] != metrics['loss/base']
+
+
+def test_a_term_read_as_another_roles_is_given_that_roles_passes():
+    proxy, image = Read('proxy', 'synthetic', 'raw'), Read('', 'real')
+    judge = Term(frozenset({proxy, image}), lambda observation, key: (observation.outputs[proxy], {}))
+    other = read_as(judge, 'proxy', 'encoder')
+    assert other.reads == {Read('encoder', 'synthetic', 'raw'), image}
+    outputs = {Read('encoder', 'synthetic', 'raw'): 3.0}
+    assert other.loss(seen(IMAGES)._replace(outputs=outputs), None)[0] == 3.0
+    assert read_as(judge, 'teacher', 'encoder') is judge

@@ -48,7 +48,7 @@ def infer(model: Model, *, augment: Augment | Curriculum, bn_weight: float = 1.0
     Args:
         model: the teacher in test mode, with batch norm.
         augment: e.g. `augment.recovery(jitter=4)`.
-        bn_weight, first_bn_weight, tv_weight, norm_weight: see `recovery.objective`; the authors' alpha is 1 on
+        bn_weight, first_bn_weight, tv_weight, norm_weight: see `methods._recovery.objective`; the authors' alpha is 1 on
             CIFAR and 0.01 on ImageNet.
 
     Returns:

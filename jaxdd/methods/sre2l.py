@@ -18,7 +18,7 @@ def sre2l(model: Model, *, augment: Augment | Curriculum, box: Normalisation, bn
         model: the squeezed network in test mode, with batch norm.
         augment: e.g. `augment.recovery(jitter=4)`; a `Curriculum` for CDA (https://arxiv.org/abs/2311.18838).
         box: (mean, std) per channel; images are clipped to pixels in [0, 1] after every step.
-        bn_weight, first_bn_weight, tv_weight, norm_weight: see `recovery.objective`.
+        bn_weight, first_bn_weight, tv_weight, norm_weight: see `methods._recovery.objective`.
 
     Returns:
         A `Method`; its feed must supply the network as `Inputs.pretrained['encoder']`.

@@ -81,7 +81,7 @@ def real_batches(num_batches: int, *, augment: Augment | None = None, mix: Mix |
         found = 0 if inputs.mixed is None else len(inputs.mixed.images)
         if found < num_batches:
             raise ValueError(f'the encoder trains on {num_batches} real mini-batches per step, but the feed supplies '
-                             f'{found}; use data.mixed(feed, ..., num_batches={num_batches})')
+                             f'{found}; use data.with_minibatches(feed, ..., num_batches={num_batches})')
         k_augment, k_mix = jax.random.split(jax.random.fold_in(key, step))
         images, labels, weights = jax.tree.map(lambda leaf: leaf[step], inputs.mixed)
         images = augment(k_augment, images) if augment else images
@@ -102,7 +102,7 @@ def resetting(model: Model, recipe: Recipe, *, every: int, draw: Draw) -> Networ
 
     DC and DSA train it on the synthetic set (Zhao, Mopuri & Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929,
     Algorithm 1; `from_set`), IDC on real data (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959;
-    `from_feed`).
+    `real_batches`).
 
     Args:
         model: in batch-statistics mode if it has batch norm; the matching itself uses running moments, which first

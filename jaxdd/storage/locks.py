@@ -13,7 +13,7 @@ except ImportError:    # no such locks on this system: nothing is kept out
     fcntl = None
 
 NAME = '.lock'
-_FILE = re.compile(r'\..+\.(jsonl?|png|md|npz)\.\d+')    # of `files.write_whole`
+_FILE = re.compile(r'\..+\.(jsonl?|png|md|npz)\.\d+')    # of `atomic.write_whole`
 _FOLDER = re.compile(r'\.(?P<name>.+)\.(?P<kind>new|old)-[^.]+(\.orbax.*)?')    # of `checkpoint.save_tree`
 
 

@@ -217,7 +217,8 @@ with parallel.use(parallel.mesh()):
     print('sum', float(np.asarray(total(next(epochs).images))))
     epochs.close()
     print('read', len(read) <= 3 * 4)
-    both = data.mixed(data.streamed(train, spec, per_class=4), train, spec, num_batches=2, batch_size=8).start(key, 5)
+    both = data.with_minibatches(data.streamed(train, spec, per_class=4), train, spec, num_batches=2,
+                                 batch_size=8).start(key, 5)
     inputs = next(both)
     print('sum', float(np.asarray(total(inputs.real))))
     print('sum', float(np.asarray(total(inputs.mixed.images))))

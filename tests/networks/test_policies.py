@@ -108,7 +108,7 @@ def test_a_feed_without_mini_batches_is_refused():
     policy = resetting(MLP, RECIPE, every=3, draw=real_batches(4))
     short = jax.tree.map(lambda leaf: leaf[:3], INPUTS.mixed)
     for mixed, found in ((None, 0), (short, 3)):
-        with pytest.raises(ValueError, match=rf'on 4 .* supplies {found}; use data.mixed\(feed, ..., num_batches=4\)'):
+        with pytest.raises(ValueError, match=rf'on 4 .* supplies {found}; use data.with_minibatches\(feed, ..., num_batches=4\)'):
             jax.eval_shape(policy.update, policy.init(KEY), KEY, INPUTS._replace(mixed=mixed), SYNTHETIC)
 
 

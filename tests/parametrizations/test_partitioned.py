@@ -1,4 +1,4 @@
-"""What is learned, and what it becomes."""
+"""Stored mosaics, and the images that they decode to."""
 import chex
 import jax
 import jax.numpy as jnp
@@ -31,25 +31,6 @@ def per_channel(values):
 
 def enlarged(images, height, width):
     return jax.image.resize(images, (*images.shape[:2], height, width, images.shape[-1]), 'bilinear')
-
-
-def test_pixels_decode_to_what_they_started_from():
-    params, fixed = pixels().init(jax.random.key(0), INITIAL)
-    chex.assert_trees_all_equal(pixels().decode(params, fixed), INITIAL)
-
-
-def test_only_the_images_of_pixels_move():
-    params, fixed = pixels().init(jax.random.key(0), INITIAL)
-    assert [leaf.shape for leaf in jax.tree.leaves(params)] == [INITIAL.images.shape]
-    assert [leaf.shape for leaf in jax.tree.leaves(fixed)] == [INITIAL.labels.shape]
-    gradient = jax.grad(lambda p: pixels().decode(p, fixed).images.sum())(params)
-    np.testing.assert_array_equal(jax.tree.leaves(gradient)[0], np.ones(INITIAL.images.shape))
-
-
-def test_pixels_are_not_clamped():
-    params, fixed = pixels().init(jax.random.key(0), INITIAL)
-    assert np.abs(INITIAL.images).max() > 4
-    chex.assert_trees_all_equal(pixels().project(params, fixed), params)
 
 
 def test_idm_decodes_each_image_shrunk_and_enlarged_at_its_index():
