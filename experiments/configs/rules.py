@@ -1,5 +1,6 @@
 """What a field's value must be, written on the field: `ipc: Annotated[int, AtLeast(1)]`."""
 import dataclasses
+import functools
 import math
 import typing
 from collections.abc import Callable, Iterable, Iterator
@@ -78,13 +79,19 @@ def require(record: Any, path: str = '') -> None:
 
 def leaves(record: Any, path: str = '') -> Iterator[tuple[str, Any, tuple[Rule | OneOf, ...]]]:
     """(path, value, rules) of every field that is no record itself, in their order."""
-    kinds = typing.get_type_hints(type(record), include_extras=True)
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
+    for name, rules in _rules_of(type(record)).items():
+        value = getattr(record, name)
         if dataclasses.is_dataclass(value):
-            yield from leaves(value, f'{path}{field.name}.')
+            yield from leaves(value, f'{path}{name}.')
         else:
-            yield path + field.name, value, tuple(_rules(kinds[field.name]))
+            yield path + name, value, rules
+
+
+@functools.cache
+def _rules_of(kind: type) -> dict[str, tuple[Rule | OneOf, ...]]:
+    """The rules of every field of a record."""
+    kinds = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: tuple(_rules(kinds[field.name])) for field in dataclasses.fields(kind)}
 
 
 def _rules(kind: Any) -> Iterator[Rule | OneOf]:

@@ -72,6 +72,8 @@ def spread(read=Read('proxy', 'synthetic', 'raw')):
 '''
 WORDS = ('--dataset digits --ipc 2 --smoke --num-devices 1 --steps-per-call 1 --evaluation.num-seeds 1 '
          '--plugins spread').split()
+OWN = ['mean_images', *WORDS, '--num-steps', '40', '--checkpoint-every', '5', '--boldness', '0.25',
+       '--regularizers.spread.weight', '3']
 
 
 @pytest.fixture(scope='module')
@@ -110,23 +112,19 @@ def finish(process, code=0):
 
 
 def test_both_run_are_stopped_and_continued_and_a_users_weight_is_the_users(tree):
-    words = ['mean_images', *WORDS, '--num-steps', '40', '--checkpoint-every', '5', '--boldness', '0.25',
-             '--regularizers.spread.weight', '3']
-    process = start(tree, [*words, '--workdir', 'stopped'])
+    words = [*OWN, '--workdir', 'stopped']
+    process = start(tree, words)
     deadline = time.monotonic() + 240
     while not (tree / 'stopped' / 'checkpoints' / '5').exists():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert 'continuing at step' in finish(start(tree, [*words, '--workdir', 'stopped']))
-    finish(start(tree, [*words, '--workdir', 'whole']))
-    images = [np.load(tree / name / 'distilled.npz')['images'] for name in ('stopped', 'whole')]
-    np.testing.assert_array_equal(*images)
-    results = json.loads((tree / 'whole' / 'results.json').read_text())
+    assert 'continuing at step' in finish(start(tree, words))
+    results = json.loads((tree / 'stopped' / 'results.json').read_text())
     assert results['weights'] == {'spread': {'value': 3.0, 'source': 'set by the user'}}
     assert results['config']['boldness'] == 0.25 and results['method'] == 'mean_images'
-    assert np.isfinite(images[0]).all()
+    assert np.isfinite(np.load(tree / 'stopped' / 'distilled.npz')['images']).all()
 
 
 @pytest.mark.long
@@ -135,3 +133,11 @@ def test_the_regularizer_goes_with_every_method(tree):
         finish(start(tree, [method, *WORDS, '--workdir', method]))
         results = json.loads((tree / method / 'results.json').read_text())
         assert results['weights']['spread']['source'] == 'not published: automatic scale'
+
+
+@pytest.mark.long
+def test_continued_it_ends_as_if_it_had_never_been_killed(tree):
+    finish(start(tree, [*OWN, '--workdir', 'half', '--num-steps', '20']))
+    for name in ('half', 'whole'):
+        finish(start(tree, [*OWN, '--workdir', name]))
+    np.testing.assert_array_equal(*(np.load(tree / name / 'distilled.npz')['images'] for name in ('half', 'whole')))

@@ -201,6 +201,7 @@ def test_stopped_again_and_again_ends_in_the_same_numbers(whole, tiny, npz, tmp_
     assert parts['seconds'] == pytest.approx(sum(call['seconds'] for call in parts['calls']))
 
 
+@pytest.mark.long
 def test_the_students_end_though_no_call_is_enough_for_all_of_them(whole, tiny, npz, tmp_path, capsys):
     shutil.copytree(whole / 'cifar10-dm-10-reduced', tmp_path / 'cifar10-dm-10-reduced',
                     ignore=shutil.ignore_patterns('students', 'calls-*'))

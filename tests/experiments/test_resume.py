@@ -61,6 +61,7 @@ def killed_twice(seed, workdir, launch, steps):
     return (last, *launch(workdir).end())
 
 
+@pytest.mark.long    # by default a run is killed in test_extend, and SIGTERM ends with the same bits below
 def test_killed_at_random_moments_and_continued(uninterrupted, tmp_path, launch, steps, images):
     last, code, log = killed_twice(0, tmp_path / 'work', launch, steps)
     assert code == 0, log

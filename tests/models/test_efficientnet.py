@@ -71,6 +71,7 @@ def torchvisions(torch, x):
     return torch.linear(x.mean((2, 3)), 'classifier.1')
 
 
+@pytest.mark.long
 def test_torchvisions_form():
     module = EfficientNet(5, width=4, form='imagenet')
     Torch(module).check(torchvisions, module, model(module, (48, 48, 3)), side=48)

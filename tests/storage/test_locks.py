@@ -9,7 +9,7 @@ import pytest
 
 from jaxdd.storage import locks
 
-HOLDER = 'import sys, time\nfrom jaxdd import locks\nwith locks.alone(sys.argv[1]):\n    print("in", flush=True)\n    time.sleep(60)'
+HOLDER = 'import sys, time\nfrom jaxdd.storage import locks\nwith locks.alone(sys.argv[1]):\n    print("in", flush=True)\n    time.sleep(60)'
 
 
 @pytest.fixture

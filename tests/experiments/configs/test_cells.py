@@ -28,6 +28,11 @@ def name(cell):
     return '-'.join((cell.method, cell.dataset, str(cell.ipc), *cell.plugins, *soft))
 
 
+# Parsing 189 commands takes half a minute; those of one data set go through every method and plug-in.
+every_cell = pytest.mark.parametrize('cell', [
+    pytest.param(cell, id=name(cell), marks=() if cell.dataset == 'cifar10' else pytest.mark.long) for cell in CELLS])
+
+
 def marked(cell):
     soft = () if cell.labels == 'hard' else (cell.labels,)
     quick = (cell.method, cell.dataset, cell.ipc, cell.plugins, *soft) in RUN
@@ -58,7 +63,7 @@ def job_of(monkeypatch, tmp_path):
     return build
 
 
-@pytest.mark.parametrize('cell', CELLS, ids=name)
+@every_cell
 def test_the_command_is_the_cell(cell):
     config = parsed(cell.command)
     assert (config.method, config.dataset, config.ipc, config.plugins) == (
@@ -121,7 +126,7 @@ def test_the_cells_are_all_different():
     assert len(set(keys)) == len(keys) >= 100
 
 
-@pytest.mark.parametrize('cell', CELLS, ids=name)
+@every_cell
 def test_published_values_are_fractions_with_a_source(cell):
     config = parsed(cell.command)
     published = cells.published(config.entry.cells, config)

@@ -1,5 +1,6 @@
 """The command line: what it understands, and what it says about what it does not."""
 import dataclasses
+import functools
 import math
 
 import pytest
@@ -95,11 +96,17 @@ def test_what_is_refused_in_one_line(words, message):
     assert message in str(error.value) and '\n' not in str(error.value)
 
 
+@functools.cache
+def parsed(method):
+    """A method's configuration; parsing takes a while."""
+    return parse([method])
+
+
 def ranged():
     """(method, field, its rules) of every number of every method, each once."""
     seen = set()
     for method in METHODS:
-        config = parse([method])
+        config = parsed(method)
         kinds = {name: kind for name, kind in leaves(config) if kind in (int, float)}
         for name, _, found in rules.leaves(config):
             if name in kinds and name not in seen:
@@ -112,7 +119,7 @@ def test_every_number_of_every_method_has_a_range(method, field, kind, found):
     assert found, f'{field} has no rule'
     for value in (-1, 2 ** 40) if kind is int else (-1.0, NAN, math.inf, 1e39, 1e-46):
         with pytest.raises(ValueError, match=f'^{field} must be .*, got '):
-            validation.require(replaced(parse([method]), field, value))
+            validation.require(replaced(parsed(method), field, value))
 
 
 @pytest.mark.parametrize('field, value, valid', [

@@ -37,11 +37,15 @@ def wrong_values():
             yield from ((name, value) for value in values if (name, value) not in FINE)
 
 
+@functools.cache
+def fields_of(words):
+    """The fields that a command's method has."""
+    return {name for name, _ in leaves(parsed(words))}
+
+
 def user(field):
     """The first command whose method has a use for a field."""
-    def has(words):
-        return field in {name for name, _ in leaves(parsed(words))}
-    return next(words for words in COMMANDS if has(words) and (
+    return next(words for words in COMMANDS if field in fields_of(words) and (
         'sre2l' in words) == field.startswith(('teachers', 'recover', 'evaluation.label', 'evaluation.temperature')))
 
 
