@@ -87,8 +87,9 @@ def test_the_folders_are_those_of_the_map():
 def test_no_modules_import_each_other():
     modules = {'.'.join(path.relative_to(ROOT).with_suffix('').parts): path for path in FILES + SCRIPTS
                if path.name != '__init__.py'}
-    arrows = {name: {target for target in modules for found in imports(path)
-                     if found == target or found.startswith(f'{target}.')} for name, path in modules.items()}
+    found = {name: set(imports(path)) for name, path in modules.items()}
+    known = {name: names | {name.rpartition('.')[0] for name in names} for name, names in found.items()}
+    arrows = {name: names & set(modules) for name, names in known.items()}
     while ends := [name for name, targets in arrows.items() if not targets]:
         arrows = {name: targets - set(ends) for name, targets in arrows.items() if targets}
     assert not arrows, f'a circle among {sorted(arrows)}'
