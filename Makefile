@@ -27,18 +27,15 @@ test-newest:
 	.venv-newest/bin/python -c 'import sys, jax; print("Python", sys.version.split()[0], "JAX", jax.__version__)'
 	$(MAKE) test VENV=.venv-newest
 
-# What nothing imports need not be compiled: half of an installation's time
-INSTALL := $(BIN)/python -m pip install --quiet --no-compile
-
 $(BIN)/ready: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e .
+	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
 # torch, for the tests alone: networks and losses are compared with it
 $(BIN)/test-ready: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e '.[test]'
+	$(BIN)/python -m pip install --quiet -e '.[test]'
 	touch $(BIN)/ready $@
 
 clean:
