@@ -9,7 +9,7 @@ Class-major layout `[K, n, ...]` makes class conditionals a reduction over axis 
 and makes per-class images independent under `vmap`.
 """
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import jax
 import optax
@@ -19,6 +19,7 @@ PRNGKey = jax.Array
 PyTree = Any
 Metrics = dict[str, Array]
 Weight = float | optax.Schedule
+T = TypeVar('T')
 
 
 class Moments(NamedTuple):
@@ -86,9 +87,13 @@ class Inputs(NamedTuple):
     real_weights: Array | None = None                # [K, B] 1 for an image of `real`, 0 for its repetition; None: all 1
 
 
-class Stream(NamedTuple):
+class Stream(NamedTuple, Generic[T]):
     """A feed from the host, for sets that do not fit on the devices; resumable from (key, step) alone."""
-    start: Callable[[PRNGKey, int], Iterator[Inputs]]
+    start: Callable[[PRNGKey, int], Iterator[T]]
+
+
+DeviceFeed = Callable[[PRNGKey, Array], T]    # pure (key, step) -> inputs; a `jax.tree_util.Partial` over its arrays
+Feed = DeviceFeed[T] | Stream[T]
 
 
 class Read(NamedTuple):

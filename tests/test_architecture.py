@@ -5,8 +5,8 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-LAYERS = (('types', 'checks'),
-          ('storage', 'parallel', 'losses', 'augment', 'parametrizations', 'terms', 'optimizers'),
+LAYERS = (('types', 'checks', 'bound'),
+          ('storage', 'parallel', 'losses', 'augment', 'parametrizations', 'terms', 'optimizers', 'feeds'),
           ('models', 'data'),
           ('labels', 'coresets'),
           ('engine',),
@@ -131,6 +131,19 @@ def test_files_and_functions_stay_short(path):
             first = node.body[ast.get_docstring(node) is not None:][:1]
             length = node.end_lineno - first[0].lineno + 1 if first else 0
             assert length <= 60, f'{node.name} has {length} lines'
+
+
+# Hyper-parameters of a paper, an architecture or a stream each have a name of their own.
+MANY = {'idm', 'idc', 'by_name', 'conv', 'realistic_subset', 'record', 'epochs_stream', 'host_batches'}
+
+
+@pytest.mark.parametrize('path', FILES + [path for path in SCRIPTS if 'eager' not in path.parts],
+                         ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_have_few_parameters(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and node.name not in MANY:
+            count = len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs)
+            assert count <= 7, f'{node.name} has {count} parameters; join those that belong together in a record'
 
 
 @parametrize

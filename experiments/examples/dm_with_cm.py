@@ -34,8 +34,9 @@ def accuracy(digits: data.Dataset, net, synthetic: SyntheticSet, *, num_steps: i
     """Test accuracy of two students that are trained from scratch on a set."""
     recipe = Recipe(fit.sgd(0.01, momentum=0.9, weight_decay=5e-4), num_steps, 100, losses.soft_cross_entropy)
     seen = relabel.hard(augment.independent(augment.STRATEGY['no_flip']))
-    return evaluate.evaluate(jax.random.key(2), synthetic, digits.test, {'convnet': net}, seen, recipe, num_seeds=2,
-                             preprocess=functools.partial(data.normalise, digits.spec))['convnet']
+    student = evaluate.Student(net, seen, recipe)
+    return evaluate.evaluate(jax.random.key(2), synthetic, digits.test, student, num_seeds=2,
+                             preprocess=functools.partial(data.normalise, digits.spec))
 
 
 def main(argv: Sequence[str]) -> int:

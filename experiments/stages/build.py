@@ -10,10 +10,10 @@ from experiments.configs import Config, plugins
 from experiments.configs.base import Augmentation, Network, Recover, Recovered, Training
 from jaxdd import augment, data, losses, models, optimizers
 from jaxdd.coresets.dream import representative
-from jaxdd.engine import fit, loop
+from jaxdd.engine import fit
 from jaxdd.networks import teachers
 from jaxdd.terms import read_as
-from jaxdd.types import Augment, Curriculum, Method, Model, Recipe, Stream, Term
+from jaxdd.types import Augment, Curriculum, Feed, Inputs, Method, Model, Recipe, Term
 
 # The engine compiles once per function: equal configurations must give the same function objects.
 once = functools.lru_cache(maxsize=64)
@@ -148,8 +148,7 @@ def optimizer(config: Config) -> optax.GradientTransformation:
     return optax.adam(rate, b1=o.momentum, b2=o.b2) if o.name == 'adam' else optax.sgd(rate, momentum=o.momentum)
 
 
-def feed(config: Config, dataset: data.Dataset, *, num_batches: int = 0, batch_size: int = 0
-         ) -> loop.DeviceFeed | Stream:
+def feed(config: Config, dataset: data.Dataset, *, num_batches: int = 0, batch_size: int = 0) -> Feed[Inputs]:
     """Where a step's real images come from.
 
     Args:

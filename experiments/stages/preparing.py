@@ -6,8 +6,10 @@ from experiments.stages.jobs import Prepared
 from experiments.stages.progress import bar
 from experiments.stages.scores import Stop
 from jaxdd import data
+from jaxdd.engine import loop
 from jaxdd.networks import pools
 from jaxdd.storage import checkpoint, locks
+from jaxdd.storage.fingerprint import Store
 from jaxdd.types import Variables
 
 
@@ -31,5 +33,4 @@ def _proxies(job: jobs.Job, stop: Stop) -> list[Variables]:
             return pools.proxies(
                 jax.random.key(p.seed), build.model(p.network, job.spec, batch_statistics=True),
                 data.epochs(job.dataset.train, job.spec, batch_size=p.batch_size), recipe, count=p.count,
-                cache=cache, identity=who, steps_per_call=job.steps_per_call, callbacks=[move], should_stop=stop,
-                log=shown.write)
+                store=Store(cache, who), control=loop.Control(job.steps_per_call, [move], stop, log=shown.write))

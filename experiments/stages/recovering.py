@@ -2,6 +2,7 @@
 import functools
 import io
 import pathlib
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +14,16 @@ from experiments.configs.entry import Stage
 from experiments.stages import build, identity, jobs
 from experiments.stages.jobs import Distilled, Prepared
 from experiments.stages.progress import Clock, History, bar
+from experiments.stages.scores import Stop
 from experiments.stages.weighing import regularized, weigh
-from jaxdd import data, methods, parallel
+from jaxdd import data, feeds, methods, parallel
 from jaxdd.coresets import rded
 from jaxdd.engine import chunks, distill, loop
 from jaxdd.networks import pools
 from jaxdd.networks.teachers import Teacher
 from jaxdd.storage import checkpoint, records
-from jaxdd.types import Inputs, Stream, SyntheticSet
+from jaxdd.storage.fingerprint import Store
+from jaxdd.types import Feed, Inputs, Method, PRNGKey, PyTree, SyntheticSet
 
 TIMING = records.fields(clock=records.listing(records.AMOUNT, least=2))
 WEIGHTS = records.mapping(records.AMOUNT)    # plug-in -> lambda
@@ -28,18 +31,26 @@ MARKED = 20          # chunks per teacher that the curves can show apart
 JPEG_QUALITY = 75    # the library's default, which the authors' scripts use
 
 
-def distil(job: jobs.Job, prepared: Prepared, workdir: pathlib.Path, stop) -> Distilled | None:
+class Watched(NamedTuple):
+    """Where one teacher's chunks go, and who looks on."""
+    folder: pathlib.Path
+    clock: Clock
+    history: History
+    stop: Stop
+
+
+def distil(job: jobs.Job, prepared: Prepared, workdir: pathlib.Path, stop: Stop) -> Distilled | None:
     """Recovers every chunk from its teacher, from wherever the workdir stands; None when stopped."""
     teachers, natural = prepared.teachers, _natural(job) if job.config.entry.natural else None
-    folders = [workdir / 'chunks' / f'{m}-{teacher.name}' for m, teacher in enumerate(teachers)][:len(job.methods)]
+    folders = [workdir / 'chunks' / f'{m}-{teacher.name}' for m, teacher in enumerate(teachers)]
     done = sum(chunks.finished(folder) for folder in folders) * job.config.num_steps
     timing = workdir / 'chunks' / 'timing.json'    # of an earlier process, where this one has too little left to time
     clock = Clock(tuple((records.recall(timing, TIMING) or {'clock': (0.0, 0.0)})['clock']))
     history, weights, parts, marks = History(workdir / 'history.jsonl', up_to=done), None, [], {}
-    for m, (teacher, method, folder) in enumerate(zip(teachers, job.methods, folders)):
+    for m, (teacher, method, folder) in enumerate(zip(teachers, job.methods, folders, strict=True)):
         made = _chunks(job, teacher, natural)
         weights = weights or _weights(job, method, made[0], workdir / 'chunks' / 'weights.json')
-        found = _run(job, method, weights, made, folder, m, clock, history, stop)
+        found = _run(job, regularized(job, method, weights), made, m, Watched(folder, clock, history, stop))
         records.save(timing, {'clock': clock.summary(job.steps_per_call)})
         marks |= _marks(m * len(made) * job.config.num_steps, len(made), job.config.num_steps, teacher.name)
         if len(found) < len(made):
@@ -76,24 +87,23 @@ def _counts(job: jobs.Job, synthetic: SyntheticSet, stored: dict[str, np.ndarray
             'effective per class': round(spent.effective_ipc, 4), 'trained on per class': trained}
 
 
-def _run(job, method, weights, made, folder, m: int, clock: Clock, history: History, stop) -> list:
-    config = job.config
-    total = config.num_steps * len(made)
-    shown, move = bar(f'recover {folder.name}', total)
-    first = m * total
+def _run(job: jobs.Job, method: Method, made: list[chunks.Chunk], m: int, watched: Watched) -> list[PyTree]:
+    """One teacher's chunks, recovered or read."""
+    config, total = job.config, job.config.num_steps * len(made)
+    shown, move = bar(f'recover {watched.folder.name}', total)
 
     def callbacks(chunk: int) -> list[loop.Callback]:
-        at = first + chunk * config.num_steps
+        done = chunk * config.num_steps
         every = job.steps_per_call * max(1, total // (200 * job.steps_per_call))
-        return [loop.Callback(job.steps_per_call, clock.tick), move._replace(
-                    call=lambda state, step, metrics: move.call(state, at - first + step, metrics)),
-                history.callback(every, offset=at)]
+        return [loop.Callback(job.steps_per_call, watched.clock.tick), move._replace(
+                    call=lambda state, step, metrics: move.call(state, done + step, metrics)),
+                watched.history.callback(every, offset=m * total + done)]
+    made = [chunk._replace(callbacks=callbacks(i)) for i, chunk in enumerate(made)]
+    control = loop.Control(job.steps_per_call, should_stop=watched.stop, together=together(config, job),
+                           checkpoint_every=config.checkpoint_every)
     with shown:
-        return chunks.run(
-            jax.random.fold_in(jobs.key(config, jobs.RUN), m), regularized(job, method, weights),
-            build.optimizer(config), made, num_steps=config.num_steps, folder=folder, identity=identity.of_run(job),
-            together=together(config, job), steps_per_call=job.steps_per_call, checkpoint_every=config.checkpoint_every,
-            callbacks=callbacks, should_stop=stop)
+        return chunks.run(jax.random.fold_in(jobs.key(config, jobs.RUN), m), method, build.optimizer(config), made,
+                          num_steps=config.num_steps, store=Store(watched.folder, identity.of_run(job)), control=control)
 
 
 def _marks(first: int, count: int, num_steps: int, teacher: str) -> dict[int, str]:
@@ -172,20 +182,15 @@ def _nothing(key, step) -> Inputs:
     return Inputs()
 
 
-def _of(feed, classes: slice, num_classes: int):
+def _of(feed: Feed[Inputs], classes: slice, num_classes: int) -> Feed[Inputs]:
     """A feed whose real images are those of a part's classes."""
     if classes.stop - classes.start == num_classes:
         return feed
-    if isinstance(feed, Stream):
-        return Stream(lambda key, step: (_some_of(inputs, classes) for inputs in feed.start(key, step)))
-    return jax.tree_util.Partial(_some, feed, jnp.arange(classes.start, classes.stop))
+    return feeds.transform(feed, _real_of, jnp.arange(classes.start, classes.stop))
 
 
-def _some(feed, classes, key, step) -> Inputs:
-    return _some_of(feed(key, step), classes)
-
-
-def _some_of(inputs: Inputs, classes) -> Inputs:
+def _real_of(classes: jax.Array, inputs: Inputs, key: PRNGKey, step: jax.Array) -> Inputs:
+    del key, step
     weights = inputs.real_weights
     return inputs._replace(real=inputs.real[classes], real_weights=None if weights is None else weights[classes])
 

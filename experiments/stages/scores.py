@@ -1,6 +1,5 @@
 """The third stage of a run: students are trained on the distilled set and on random real images, and tested."""
 import contextlib
-import functools
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -9,6 +8,7 @@ from experiments.stages.jobs import Scores
 from experiments.stages.progress import bar
 from jaxdd import data
 from jaxdd.engine import evaluate as evaluation
+from jaxdd.engine import loop
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.networks.teachers import Teacher
 from jaxdd.storage import checkpoint, records
@@ -81,20 +81,24 @@ def score(options, dataset: data.Dataset, labelled: labelling.Labelled, stop: St
     Args:
         path: keeps the accuracies of the finished students, and those that it holds are not trained again.
     """
-    config, spec, images = options.evaluation, dataset.spec, labelled.synthetic.images
-    training, testing = students.architectures(config, spec)
-    recipe = {name: students.recipe(config, images.shape[0] * images.shape[1], name) for name in training}
+    config, images = options.evaluation, labelled.synthetic.images
+    group = students.students(config, dataset.spec, labelled.supervision, images.shape[0] * images.shape[1])
     known = (records.recall(path, PER_SEED) if path is not None else None) or {}
-    keep = functools.partial(records.save, path) if path is not None else lambda per_seed: None
-    shown, move = bar(title, config.num_seeds * sum(one.num_steps for one in recipe.values()),
-                      initial=sum(len(known.get(name, ())) * one.num_steps for name, one in recipe.items()))
+    per_seed = {name: list(known.get(name, ()))[:config.num_seeds] for name in group}
+    shown, move = bar(title, config.num_seeds * sum(one.recipe.num_steps for one in group.values()),
+                      initial=sum(len(per_seed[name]) * one.recipe.num_steps for name, one in group.items()))
     shown.disable = quiet
+    control = loop.Control(jobs.steps_per_call(options), [move], stop)
     with shown:
-        return evaluation.evaluate(
-            jobs.key(options, jobs.STUDENTS), labelled.synthetic, dataset.test, training, labelled.supervision, recipe,
-            num_seeds=config.num_seeds, preprocess=build.preprocess(spec), tested=testing,
-            steps_per_call=jobs.steps_per_call(options), callbacks=[move], should_stop=stop, known=known,
-            keep=keep)
+        for name, student in group.items():
+            for some in evaluation.accuracies(
+                    jobs.key(options, jobs.STUDENTS), labelled.synthetic, dataset.test, student,
+                    seeds=range(len(per_seed[name]), config.num_seeds), preprocess=build.preprocess(dataset.spec),
+                    control=control):
+                per_seed[name] += some
+                if path is not None:
+                    records.save(path, per_seed)
+    return {name: evaluation.summary(some) for name, some in per_seed.items() if some}
 
 
 def restored(rows: dict[str, dict]) -> dict[str, Accuracy]:

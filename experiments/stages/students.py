@@ -19,6 +19,7 @@ from experiments.configs.base import Evaluation, Network
 from experiments.stages.build import model, once, view
 from jaxdd import augment, data, losses, models, optimizers
 from jaxdd.engine import fit
+from jaxdd.engine.evaluate import Student
 from jaxdd.labels import relabel
 from jaxdd.types import Model, Recipe, Supervision
 
@@ -78,6 +79,17 @@ def student_supervision(evaluation: Evaluation, spec: data.Spec) -> Supervision:
     if evaluation.cutmix:
         supervision = relabel.with_mixing(supervision, functools.partial(augment.cutmix, probability=evaluation.cutmix))
     return supervision
+
+
+def students(evaluation: Evaluation, spec: data.Spec, supervision: Supervision, set_size: int) -> dict[str, Student]:
+    """name -> how an architecture is trained on `set_size` images, and tested.
+
+    Raises:
+        ValueError: a network that does not fit the images.
+    """
+    training, testing = architectures(evaluation, spec)
+    return {name: Student(training[name], supervision, recipe(evaluation, set_size, name), testing[name], name)
+            for name in training}
 
 
 def architectures(evaluation: Evaluation, spec: data.Spec) -> tuple[dict[str, Model], dict[str, Model]]:

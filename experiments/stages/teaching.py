@@ -6,11 +6,13 @@ import jax
 from experiments.stages import build, identity, jobs
 from experiments.stages.progress import bar
 from jaxdd import data
+from jaxdd.engine import loop
 from jaxdd.models import torch_weights
 from jaxdd.networks import teachers
 from jaxdd.networks.teachers import Teacher
 from jaxdd.storage import checkpoint, locks, records
 from jaxdd.storage.atomic import expanded
+from jaxdd.storage.fingerprint import Store
 from jaxdd.types import Recipe
 
 # torchvision's IMAGENET1K_V1 weights, top-1 on the validation set
@@ -23,16 +25,21 @@ def prepare(job: jobs.Job, stop) -> list[Teacher]:
     Raises:
         ValueError: a teacher that does not fit the data, or that classifies real images far worse than it should.
     """
-    made: list[Teacher] = []
+    ready: list[Teacher] = []
     for i, name in enumerate(job.config.teachers.networks):
         files = job.config.teachers.weights
-        teacher = _loaded(job, name, files[i]) if files else _squeezed(job, name, stop)
+        teacher = _validated(job, _loaded(job, name, files[i]), own=False) if files else _squeezed(job, name, stop)
         if teacher is None:
             break
-        accuracy = teachers.validate(teacher, job.dataset.train, job.spec, own=not files)
-        print(f'teacher {name}: {accuracy:.1%} of {teachers.num_validated(job.dataset.train, job.spec)} training images')
-        made.append(teacher._replace(accuracy=accuracy))
-    return made
+        ready.append(teacher)
+    return ready
+
+
+def _validated(job: jobs.Job, teacher: Teacher, *, own: bool) -> Teacher:
+    """A teacher with its accuracy on real images, which is also told; one that lost its skill is refused."""
+    accuracy = teachers.validate(teacher, job.dataset.train, job.spec, own=own)
+    print(f'teacher {teacher.name}: {accuracy:.1%} of {teachers.num_validated(job.dataset.train, job.spec)} training images')
+    return teacher._replace(accuracy=accuracy)
 
 
 def _squeezed(job: jobs.Job, name: str, stop) -> Teacher | None:
@@ -43,7 +50,8 @@ def _squeezed(job: jobs.Job, name: str, stop) -> Teacher | None:
         if not mine:
             return None
         locks.sweep(folder)
-        return _known(job, folder, name) or _new(job, folder, name, who, how, stop)
+        cached = _known(job, folder, name)
+        return _new(job, folder, name, who, how, stop) if cached is None else _validated(job, cached, own=True)
 
 
 def _known(job: jobs.Job, folder: pathlib.Path, name: str) -> Teacher | None:
@@ -67,12 +75,11 @@ def _new(job: jobs.Job, folder: pathlib.Path, name: str, who: dict, how: Recipe,
         variables = teachers.squeeze(
             jax.random.fold_in(jax.random.key(config.teachers.seed), identity.number(name)),
             build.teacher(config, name, spec, batch_statistics=True), build.teacher_feed(config, job.dataset), how,
-            folder=folder, identity=who, checkpoint_every=config.teachers.checkpoint_every,
-            steps_per_call=job.steps_per_call, callbacks=[move], should_stop=stop)
+            store=Store(folder, who), control=loop.Control(job.steps_per_call, [move], stop,
+                                                           checkpoint_every=config.teachers.checkpoint_every))
     if variables is None:
         return None
-    teacher = _card(job, name, variables)
-    teacher = teacher._replace(accuracy=teachers.validate(teacher, job.dataset.train, spec, own=True))
+    teacher = _validated(job, _card(job, name, variables), own=True)
     teachers.save(folder, teacher)
     return teacher
 

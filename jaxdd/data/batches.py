@@ -3,7 +3,6 @@
 The whole set lies on the devices as uint8; what is drawn follows from (key, step) alone, so a run resumes
 at any step without a position to save.
 """
-import functools
 import itertools
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd import checks, parallel
+from jaxdd.bound import bind
 from jaxdd.data.prefetch import ahead, on_host
 from jaxdd.data.specs import Spec, normalise
 from jaxdd.types import Array, Batch, Inputs, PRNGKey, Source, Stream, SyntheticSet
@@ -40,7 +40,7 @@ def stratified(source: Source, spec: Spec, *, per_class: int) -> jax.tree_util.P
         Batch moments of a network, and terms that do not look at `Inputs.real_weights`, count the repetitions too.
     """
     members, weights, per_class = _prepared(source, spec, per_class)
-    draw = functools.partial(_stratified, spec, per_class)
+    draw = bind(_stratified, spec, per_class)
     arrays = jnp.asarray(source.images), jnp.asarray(members), None if weights is None else jnp.asarray(weights)
     return jax.tree_util.Partial(draw, *parallel.replicate(arrays))
 
@@ -70,7 +70,7 @@ def epochs(source: Source, spec: Spec, *, batch_size: int) -> jax.tree_util.Part
         Pure `(key, step) -> Batch`; the last batch of an epoch is padded and its padding has weight 0.
     """
     images, labels = np.asarray(source.images), np.asarray(source.labels, np.int32)
-    draw = functools.partial(_epoch_batch, spec, batch_size)
+    draw = bind(_epoch_batch, spec, batch_size)
     return jax.tree_util.Partial(draw, *parallel.replicate((jnp.asarray(images), jnp.asarray(labels))))
 
 
@@ -144,7 +144,7 @@ def streamed(source: Source, spec: Spec, *, per_class: int, prefetch: int = 2) -
     if prefetch < 1:
         raise ValueError(f'prefetch must be at least 1 batch, got {prefetch}')
     members, weights, per_class = _prepared(source, spec, per_class)
-    draw, to_inputs = jax.jit(functools.partial(_draw, per_class)), jax.jit(functools.partial(_inputs, spec))
+    draw, to_inputs = jax.jit(bind(_draw, per_class)), jax.jit(bind(_inputs, spec))
 
     def chosen(key: PRNGKey, step: int) -> np.ndarray:
         with parallel.host():

@@ -6,17 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd import parallel
+from jaxdd import feeds, parallel
+from jaxdd.bound import bind
 from jaxdd.data.batches import class_members
 from jaxdd.data.prefetch import ahead, on_host
 from jaxdd.data.specs import Spec, normalise
-from jaxdd.types import Array, Batch, Candidates, Inputs, PRNGKey, Source, Stream
+from jaxdd.types import Array, Batch, Candidates, Feed, Inputs, PRNGKey, Source, Stream
 
 _AHEAD = 2         # steps whose mini-batches a stream gathers before they are asked for
 _MIXED = 0x3123d   # separates these draws from those of the class-stratified batch
 
 
-def with_minibatches(feed, source: Source, spec: Spec, *, num_batches: int, batch_size: int):
+def with_minibatches(feed: Feed[Inputs], source: Source, spec: Spec, *, num_batches: int,
+                     batch_size: int) -> Feed[Inputs]:
     """A feed that also supplies random mini-batches of real images with one-hot labels: encoders train on them.
 
     Args:
@@ -38,24 +40,24 @@ def with_minibatches(feed, source: Source, spec: Spec, *, num_batches: int, batc
         if value < 1:
             raise ValueError(f'{name} must be at least 1, got {value}')
     shape = num_batches, min(batch_size, len(source.labels))
-    if isinstance(feed, Stream):
+    if feeds.comes_from_host(feed):
         return _mixed_stream(feed, source, spec, shape)
     images, labels = _resident(source, feed), parallel.replicate(jnp.asarray(source.labels))
-    return jax.tree_util.Partial(functools.partial(_mixed, spec, shape), feed, images, labels)
+    return feeds.transform(feed, bind(_with_minibatches, spec, shape), images, labels)
 
 
-def with_candidates(feed, source: Source, spec: Spec):
+def with_candidates(feed: Feed[Inputs], source: Source, spec: Spec) -> Feed[Inputs]:
     """A feed that also supplies the whole set, for methods that choose their real images (`representative`).
 
     Raises:
         ValueError: a `Stream`, whose set does not lie on the devices.
     """
-    if isinstance(feed, Stream):
+    if feeds.comes_from_host(feed):
         raise ValueError('representative sampling looks at the whole set at once and needs it on the devices; '
                          'use a device feed (data.stratified)')
     rows = class_members(source, spec.num_classes, 1)[0]
     candidates = Candidates(_resident(source, feed), parallel.replicate(jnp.asarray(rows)))
-    return jax.tree_util.Partial(_with_candidates, feed, candidates)
+    return feeds.transform(feed, _with_candidates, candidates)
 
 
 def _resident(source: Source, feed) -> Array:
@@ -68,8 +70,7 @@ def _resident(source: Source, feed) -> Array:
 
 
 def _mixed_stream(feed: Stream, source: Source, spec: Spec, shape: tuple[int, int]) -> Stream:
-    pick, to_batch = jax.jit(functools.partial(_pick, len(source.labels), shape)), jax.jit(
-        functools.partial(_batch, spec))
+    pick, to_batch = jax.jit(bind(_pick, len(source.labels), shape)), jax.jit(bind(_batch, spec))
     labels = np.asarray(source.labels)
 
     def gather(own: np.ndarray, key: PRNGKey, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,14 +86,15 @@ def _mixed_stream(feed: Stream, source: Source, spec: Spec, shape: tuple[int, in
     return Stream(start)
 
 
-def _with_candidates(feed, candidates: Candidates, key: PRNGKey, step: Array) -> Inputs:
-    return feed(key, step)._replace(candidates=candidates)
+def _with_candidates(candidates: Candidates, inputs: Inputs, key: PRNGKey, step: Array) -> Inputs:
+    del key, step
+    return inputs._replace(candidates=candidates)
 
 
-def _mixed(spec: Spec, shape: tuple[int, int], feed, images: Array, labels: Array, key: PRNGKey,
-           step: Array) -> Inputs:
+def _with_minibatches(spec: Spec, shape: tuple[int, int], images: Array, labels: Array, inputs: Inputs, key: PRNGKey,
+                      step: Array) -> Inputs:
     index = _pick(len(labels), shape, key, step)
-    return feed(key, step)._replace(mixed=_batch(spec, images[parallel.split(index, 1)], labels[index]))
+    return inputs._replace(mixed=_batch(spec, images[parallel.split(index, 1)], labels[index]))
 
 
 def _pick(size: int, shape: tuple[int, int], key: PRNGKey, step: Array) -> Array:

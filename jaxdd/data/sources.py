@@ -214,7 +214,8 @@ def _opened(row: specs.Spec, data_dir: pathlib.Path) -> tuple[specs.Spec, Any, p
     command = f"pip install -e '.[prepare]' && python -m experiments.prepare {row.name} --data-dir"
     if folder is None:
         raise ValueError(f'{row.name} is not prepared under {data_dir}; give the data_dir where it is, '
-                         f'or prepare it (needs a network): {command} {shlex.quote(str(data_dir))}')
+                         f'or prepare it with data.prepare (needs a network), or from a shell: '
+                         f'{command} {shlex.quote(str(data_dir))}')
     if file_format(folder) != 'array_record':
         raise ValueError(f'{folder} holds {row.name} as {file_format(folder)}, but only array_record can be '
                          f'read without TensorFlow; prepare it in another folder: {command} <dir>')

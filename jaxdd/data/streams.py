@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from jaxdd import checks, parallel
+from jaxdd.bound import bind
 from jaxdd.data.batches import epoch_order, steps_per_epoch
 from jaxdd.data.image_files import TRIES, FolderImages, cores, resized_crop
 from jaxdd.data.prefetch import ahead, on_host
@@ -65,7 +66,7 @@ def epochs_stream(source: Source, spec: Spec, *, batch_size: int, crop: str | No
     check(batch_size=batch_size, crop=crop, scale=scale, workers=workers, prefetch=prefetch)
     batch_size = min(batch_size, len(source.labels))
     flip = crop is not None and spec.flip if flip is None else flip
-    to_batch = jax.jit(functools.partial(_to_batch, spec, flip))
+    to_batch = jax.jit(bind(_to_batch, spec, flip))
 
     def start(key: PRNGKey, step: int) -> Iterator[Batch]:
         batches = host_batches(key, step, source, spec, batch_size=batch_size, crop=crop, scale=scale, workers=workers,

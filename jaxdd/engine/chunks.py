@@ -1,12 +1,12 @@
-"""Distillation in independent chunks, each resumable by itself: what does not couple need not run together.
+"""Distils a set in independent, individually resumable chunks.
 
 SRe2L recovers one image of each of 100 classes at a time, INFER one compensator per set and teacher. A chunk is a whole
 small run of `distill`; chunks of one shape share one compiled program, and several may run as one.
 """
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,8 @@ import optax
 
 from jaxdd.engine import distill, loop
 from jaxdd.storage import checkpoint
-from jaxdd.types import DistillState, Method, PRNGKey, PyTree, SyntheticSet
+from jaxdd.storage.fingerprint import Store
+from jaxdd.types import DistillState, Feed, Inputs, Method, PRNGKey, PyTree, SyntheticSet
 
 WORKING = 'working'    # the folder of the chunks in progress
 
@@ -22,8 +23,9 @@ WORKING = 'working'    # the folder of the chunks in progress
 class Chunk(NamedTuple):
     """One independent part of a synthetic set."""
     start: Callable[[], SyntheticSet]    # made when it is needed: all of them may not fit into memory
-    feed: loop.Feed                      # supplies the network, and real images if a term reads them
+    feed: Feed[Inputs]                   # supplies the network, and real images if a term reads them
     shape: tuple[int, ...]               # of the images that it starts from
+    callbacks: Sequence[loop.Callback] = ()    # of its own steps, or of the group that it is the first of
 
 
 def cut(num_classes: int, num_images: int, *, classes: int, images: int) -> list[tuple[slice, slice]]:
@@ -42,9 +44,7 @@ def cut(num_classes: int, num_images: int, *, classes: int, images: int) -> list
 
 
 def run(key: PRNGKey, method: Method, optimizer: optax.GradientTransformation, chunks: Sequence[Chunk], *,
-        num_steps: int, folder: pathlib.Path, identity: Mapping, together: int = 1, steps_per_call: int = 1,
-        checkpoint_every: int = 500, callbacks: Callable[[int], Sequence[loop.Callback]] = lambda first: (),
-        should_stop: Callable[[], bool] = lambda: False) -> list[PyTree]:
+        num_steps: int, store: Store, control: loop.Control = loop.Control()) -> list[PyTree]:
     """Distils every chunk and stores each when it is done; what is stored is not distilled again.
 
     Args:
@@ -52,12 +52,10 @@ def run(key: PRNGKey, method: Method, optimizer: optax.GradientTransformation, c
         method, optimizer: of every chunk.
         chunks: what they start from and see.
         num_steps: of each chunk.
-        folder: finished chunks go to `folder/<i>`, the state of those at work to `folder/working`.
-        identity: JSON-able description of everything that determines the result; another one is refused.
-        together: chunks distilled as one program, neighbours of the same shape with the same device feed.
-        steps_per_call, should_stop: as in `loop.run`.
-        checkpoint_every: steps between saves of the chunks at work.
-        callbacks: number of the first chunk of a group -> callbacks of its run.
+        store: finished chunks go to `folder/<i>`, the state of those at work to `folder/working`; a folder of another
+            identity is refused.
+        control: as in `loop.run`. Its `together` chunks, 1 by default, are distilled as one program: neighbours of the
+            same shape with the same device feed. Its `checkpoint_every` steps lie between saves of those at work.
 
     Returns:
         The stored parameters of the chunks, in order; fewer when stopped early.
@@ -65,27 +63,22 @@ def run(key: PRNGKey, method: Method, optimizer: optax.GradientTransformation, c
     Raises:
         ValueError: `together` below 1, or a folder that holds chunks of another run.
     """
-    if together < 1:
-        raise ValueError(f'together must be at least 1 chunk, got {together}')
-    checkpoint.claim(folder, identity)
+    together = loop.num_together(control, 1)
+    checkpoint.claim(store.folder, store.identity)
     step, done = distill.make_step(method, optimizer), []
-    steps = {True: step, False: loop.vmap_step(step)}
     for group in _groups(chunks, together):
-        found = _stored(folder, group, method, chunks[group[0]], identity)
-        if found is None:
-            alone = len(group) == 1
+        first = chunks[group[0]]
+        parts = _stored(store, group, method, first)
+        if parts is None:
             states = [distill.init_state(jax.random.fold_in(key, i), method, optimizer, chunks[i].start())
                       for i in group]
-            state = states[0] if alone else loop.stack_states(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
-            feed = chunks[group[0]].feed
-            state = _worked(steps[alone], state, feed if alone else loop.broadcast_feed(feed), num_steps, folder / WORKING,
-                            {**identity, 'chunks': list(group)}, checkpoint_every, steps_per_call=steps_per_call,
-                            callbacks=callbacks(group[0]), should_stop=should_stop)
-            if int(state.step) < num_steps:
+            here = Store(store.folder / WORKING, {**store.identity, 'chunks': list(group)})
+            own = control._replace(callbacks=[*control.callbacks, *first.callbacks])
+            parts = _distilled(step, states, first.feed, num_steps, here, own)
+            if parts is None:
                 break
-            found = [state.params] if alone else _unstacked(state.states, len(group))
-            _store(folder, group, found, identity)
-        done += found
+            _store(store, group, parts)
+        done += parts
     return done
 
 
@@ -106,34 +99,44 @@ def _groups(chunks: Sequence[Chunk], together: int) -> list[list[int]]:
     return groups
 
 
-def _stored(folder: pathlib.Path, group: Sequence[int], method: Method, chunk: Chunk,
-            identity: Mapping) -> list[PyTree] | None:
+def _stored(store: Store, group: Sequence[int], method: Method, chunk: Chunk) -> list[PyTree] | None:
     """The parameters of a group whose chunks are all stored."""
-    if not all((folder / str(i)).exists() for i in group):
+    if not all((store.folder / str(i)).exists() for i in group):
         return None
     like = jax.eval_shape(lambda: method.parametrization.init(jax.random.key(0), chunk.start())[0])
-    found = [checkpoint.recall_tree(folder / str(i), like, {'chunk': i, **identity}) for i in group]
-    return None if any(params is None for params in found) else found
+    parts = [checkpoint.recall_tree(store.folder / str(i), like, {'chunk': i, **store.identity}) for i in group]
+    return None if any(params is None for params in parts) else parts
 
 
-def _store(folder: pathlib.Path, group: Sequence[int], found: Sequence[PyTree], identity: Mapping) -> None:
-    for i, params in zip(group, found):
-        checkpoint.save_tree(folder / str(i), params, {'chunk': i, **identity})
-    shutil.rmtree(folder / WORKING, ignore_errors=True)
+def _store(store: Store, group: Sequence[int], parts: Sequence[PyTree]) -> None:
+    for i, params in zip(group, parts):
+        checkpoint.save_tree(store.folder / str(i), params, {'chunk': i, **store.identity})
+    shutil.rmtree(store.folder / WORKING, ignore_errors=True)
 
 
-def _worked(step, state, feed, num_steps: int, folder: pathlib.Path, identity: Mapping, checkpoint_every: int, *,
-            callbacks, **options):
+def _distilled(step: loop.Step, states: Sequence[DistillState], feed: Feed[Inputs], num_steps: int, store: Store,
+               control: loop.Control) -> list[PyTree] | None:
+    """The parameters of one group, or None where it was stopped; what was reached is kept."""
+    if len(states) == 1:
+        state = _worked(step, states[0], feed, num_steps, store, control)
+        parts = [state.params]
+    else:
+        stacked = loop.stack_states(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+        state = _worked(loop.vmap_step(step), stacked, loop.broadcast_feed(feed), num_steps, store, control)
+        parts = [jax.tree.map(lambda leaf, i=i: leaf[i], state.states.params) for i in range(len(states))]
+    return parts if int(state.step) == num_steps else None
+
+
+def _worked(step: loop.Step, state: loop.State, feed: Feed[Any], num_steps: int, store: Store,
+            control: loop.Control) -> loop.State:
     """One group's run, from its last whole checkpoint if there is one."""
-    with checkpoint.Checkpoints(folder, identity, keep=1) as saved:
-        found = saved.restore(state)
-        state = found[0] if found else state
-        save = loop.Callback(checkpoint_every, lambda state, at, _: saved.save(at, state) if at < num_steps else None)
-        state = loop.run(step, state, feed, num_steps=num_steps, callbacks=[*callbacks, save], **options)
+    with checkpoint.Checkpoints(store.folder, store.identity, keep=1) as saved:
+        restored = saved.restore(state)
+        state = restored[0] if restored else state
+        save = loop.Callback(control.checkpoint_every,
+                             lambda state, at, _: saved.save(at, state) if at < num_steps else None)
+        options = control._replace(callbacks=[*control.callbacks, save]).of_run()
+        state = loop.run(step, state, feed, num_steps=num_steps, **options)
         if int(state.step) < num_steps:
             saved.save(int(state.step), state)
     return state
-
-
-def _unstacked(states: DistillState, count: int) -> list[PyTree]:
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], states.params) for i in range(count)]

@@ -1,5 +1,4 @@
 """Everything that trains a classifier: proxies, students, later teachers and experts."""
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -8,11 +7,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxdd import parallel
+from jaxdd.bound import bind
 from jaxdd.engine import loop
 from jaxdd.models import update_batch_stats
-from jaxdd.types import Array, Batch, Metrics, Model, PRNGKey, PyTree, Recipe, Variables
+from jaxdd.types import Array, Batch, DeviceFeed, Metrics, Model, PRNGKey, PyTree, Recipe, Variables
 
-Sample = Callable[[PRNGKey, Array], Batch]    # pure (key, step) -> batch; a `jax.tree_util.Partial` over its arrays
+Sample = DeviceFeed[Batch]
 
 
 class FitState(NamedTuple):
@@ -68,29 +68,30 @@ def make_fit_step(model: Model, recipe: Recipe) -> Callable[[FitState, Batch], t
     `accuracy/train` (fraction) of the batch before the update. `Variables.accuracy` is the mean of the latter over
     the network's life.
     """
-    def step(state: FitState, batch: Batch) -> tuple[FitState, Metrics]:
-        old = state.variables
+    return bind(_fit_step, model, recipe)
 
-        def gradient(images, labels, weights, old):
-            def loss(params):
-                out = model.apply(old._replace(params=params), images)
-                value = jnp.sum(recipe.loss(out.logits, labels) * weights)
-                hits = jnp.sum((out.logits.argmax(-1) == labels.argmax(-1)) * weights)
-                return value, (hits, jnp.sum(weights), out.moments)
-            return jax.value_and_grad(loss, has_aux=True)(old.params)
 
-        # Batch norm sees the whole batch; without it images are independent and their gradients add up.
-        (value, (hits, total, moments)), grads = gradient(parallel.split(batch.images), *batch[1:], old) if (
-            old.batch_stats) else parallel.sum_in_chunks(gradient, *map(parallel.share, batch), whole=[old])
-        # Last, so that devices meet once: they add up their images' weights together with the gradients.
-        accuracy, grads = hits / total, jax.tree.map(lambda g: (g / total).astype(g.dtype), grads)
-        updates, opt_state = recipe.optimizer.update(grads, state.opt_state, old.params)
-        variables = Variables(optax.apply_updates(old.params, updates), update_batch_stats(old.batch_stats, moments),
-                              old.age + 1, old.accuracy + (accuracy - old.accuracy) / (old.age + 1))
-        metrics = {'loss/train': value / total, 'accuracy/train': accuracy}
-        return FitState(state.step + 1, state.key, variables, opt_state), metrics
+def _fit_step(model: Model, recipe: Recipe, state: FitState, batch: Batch) -> tuple[FitState, Metrics]:
+    old = state.variables
 
-    return step
+    def gradient(images, labels, weights, old):
+        def loss(params):
+            out = model.apply(old._replace(params=params), images)
+            value = jnp.sum(recipe.loss(out.logits, labels) * weights)
+            hits = jnp.sum((out.logits.argmax(-1) == labels.argmax(-1)) * weights)
+            return value, (hits, jnp.sum(weights), out.moments)
+        return jax.value_and_grad(loss, has_aux=True)(old.params)
+
+    # Batch norm sees the whole batch; without it images are independent and their gradients add up.
+    (value, (hits, total, moments)), grads = gradient(parallel.split(batch.images), *batch[1:], old) if (
+        old.batch_stats) else parallel.sum_in_chunks(gradient, *map(parallel.share, batch), whole=[old])
+    # Last, so that devices meet once: they add up their images' weights together with the gradients.
+    accuracy, grads = hits / total, jax.tree.map(lambda g: (g / total).astype(g.dtype), grads)
+    updates, opt_state = recipe.optimizer.update(grads, state.opt_state, old.params)
+    variables = Variables(optax.apply_updates(old.params, updates), update_batch_stats(old.batch_stats, moments),
+                          old.age + 1, old.accuracy + (accuracy - old.accuracy) / (old.age + 1))
+    metrics = {'loss/train': value / total, 'accuracy/train': accuracy}
+    return FitState(state.step + 1, state.key, variables, opt_state), metrics
 
 
 def fit(key: PRNGKey, model: Model, sample: Sample, recipe: Recipe) -> Variables:
@@ -113,33 +114,26 @@ def fit(key: PRNGKey, model: Model, sample: Sample, recipe: Recipe) -> Variables
     return jax.lax.scan(body, state, length=recipe.num_steps)[0].variables
 
 
-def fit_seeds(keys: Sequence[PRNGKey], model: Model, sample: Sample, recipe: Recipe, *, vectorized: bool,
-              steps_per_call: int = 1, callbacks: Sequence[loop.Callback] = (),
-              should_stop: Callable[[], bool] = lambda: False) -> list[Variables]:
+def fit_seeds(keys: Sequence[PRNGKey], model: Model, sample: Sample, recipe: Recipe, *,
+              control: loop.Control = loop.Control()) -> list[Variables]:
     """Trains one network per key, with progress; the same weights as `fit`, up to rounding.
 
     Args:
         keys: one per network.
-        vectorized: True trains all of them as one program (`vmap`), False one after the other with the same
-            program, each using every device.
-        steps_per_call, callbacks, should_stop: as in `loop.run`; callbacks see each group's steps.
+        control: its `together` networks are trained as one program (`vmap`), then the next ones; by default all on
+            accelerators, and one on CPUs, where a batch of networks turns convolutions into slow grouped ones. Its
+            callbacks see each group's steps.
 
     Returns:
         The networks, in the order of the keys; fewer when stopped early.
     """
-    step = _step_of_all(model, recipe)
-    groups = [list(keys)] if vectorized else [[key] for key in keys]
+    step = loop.vmap_step(make_fit_step(model, recipe))
+    size = loop.num_together(control, 1 if parallel.on_cpu() else len(keys))
     done: list[Variables] = []
-    for group in groups:
-        state = loop.stack_states(jax.jit(jax.vmap(lambda k: init_fit(k, model, recipe)))(jnp.stack(group)))
-        state = loop.run(step, state, loop.broadcast_feed(sample), num_steps=recipe.num_steps,
-                         steps_per_call=steps_per_call, callbacks=callbacks, should_stop=should_stop)
+    for group in (keys[first:first + size] for first in range(0, len(keys), size)):
+        state = loop.stack_states(jax.jit(jax.vmap(lambda k: init_fit(k, model, recipe)))(jnp.stack(list(group))))
+        state = loop.run(step, state, loop.broadcast_feed(sample), num_steps=recipe.num_steps, **control.of_run())
         if int(state.step) < recipe.num_steps:
             break
         done += [jax.tree.map(lambda x, i=i: x[i], state.states.variables) for i in range(len(group))]
     return done
-
-
-@functools.lru_cache(maxsize=32)  # the loop compiles once per function: the same recipe must give the same one
-def _step_of_all(model: Model, recipe: Recipe) -> loop.Step:
-    return loop.vmap_step(make_fit_step(model, recipe))

@@ -3,7 +3,6 @@
 Everything that advances a state by steps runs here: distillation, proxies, students.
 """
 import functools
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,13 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd import parallel
-from jaxdd.types import Array, Metrics, PRNGKey, Stream
+from jaxdd import feeds, parallel
+from jaxdd.bound import bind
+from jaxdd.types import Array, DeviceFeed, Feed, Metrics, PRNGKey
 
 State = Any                                              # a record with the fields `step` and `key`
 Step = Callable[[State, Any], tuple[State, Metrics]]
-DeviceFeed = Callable[[PRNGKey, Array], Any]             # pure (key, step) -> inputs; a `jax.tree_util.Partial`
-Feed = DeviceFeed | Stream | Iterator[Any]
 
 _FEED = 0x0feed  # separates the feed's draws from the step's own
 
@@ -26,6 +24,31 @@ class Callback(NamedTuple):
     """Something done every `every` steps, and after the last one."""
     every: int
     call: Callable[[State, int, dict[str, np.ndarray]], None]   # (state, step, metrics [n] of the last dispatch)
+
+
+class Control(NamedTuple):
+    """How a training is dispatched, watched, saved and stopped; its result is the same up to rounding."""
+    steps_per_call: int = 1
+    callbacks: Sequence[Callback] = ()
+    should_stop: Callable[[], bool] = lambda: False
+    together: int | None = None       # networks or chunks trained as one program; None = as the function says
+    checkpoint_every: int = 1000      # steps between saves of a state on its way
+    log: Callable[[str], None] = lambda message: None
+
+    def of_run(self) -> dict[str, Any]:
+        """The options of `run`."""
+        return {name: getattr(self, name) for name in ('steps_per_call', 'callbacks', 'should_stop')}
+
+
+def num_together(control: Control, default: int) -> int:
+    """How many networks or chunks are one program.
+
+    Raises:
+        ValueError: fewer than one.
+    """
+    if control.together is not None and control.together < 1:
+        raise ValueError(f'together must be at least 1 network or chunk, got {control.together}')
+    return control.together or max(1, default)
 
 
 class NonFiniteError(ArithmeticError):
@@ -72,18 +95,19 @@ def vmap_step(step: Step) -> Step:
         A step on `Stacked` states, whose input is the feed itself (see `whole`); metrics are `[runs]`, of which
         `advance` reports the mean.
     """
+    return bind(_step_of_all, step)
+
+
+def _step_of_all(step: Step, state: Stacked, feed: DeviceFeed) -> tuple[Stacked, Metrics]:
     def one(state: State, feed: DeviceFeed) -> tuple[State, Metrics]:
         return step(state, feed(feed_key(state), state.step))
 
-    def all_of_them(state: Stacked, feed: DeviceFeed) -> tuple[Stacked, Metrics]:
-        if state.states.step.shape[0] == 1:  # vmap over one would still make every convolution a grouped one
-            states, metrics = one(jax.tree.map(lambda x: x[0], state.states), feed)
-            states, metrics = jax.tree.map(lambda x: x[None], (states, metrics))
-        else:
-            states, metrics = jax.vmap(one, (0, None))(state.states, feed)
-        return state._replace(step=state.step + 1, states=states), metrics
-
-    return all_of_them
+    if state.states.step.shape[0] == 1:  # vmap over one would still make every convolution a grouped one
+        states, metrics = one(jax.tree.map(lambda x: x[0], state.states), feed)
+        states, metrics = jax.tree.map(lambda x: x[None], (states, metrics))
+    else:
+        states, metrics = jax.vmap(one, (0, None))(state.states, feed)
+    return state._replace(step=state.step + 1, states=states), metrics
 
 
 def broadcast_feed(feed: DeviceFeed) -> DeviceFeed:
@@ -98,11 +122,7 @@ def _itself(feed: DeviceFeed, key: PRNGKey, step: Array) -> DeviceFeed:
 
 def iterate_feed(state: State, feed: Feed) -> Iterator[Any]:
     """What a feed gives from `state.step` on, one step at a time: for looking, not for speed."""
-    key, first = feed_key(state), int(state.step)
-    if isinstance(feed, Stream):
-        return feed.start(key, first)
-    sample = jax.jit(lambda feed, step: feed(key, step))
-    return (sample(feed, jnp.int32(step)) for step in itertools.count(first))
+    return feeds.iterate(feed, feed_key(state), int(state.step))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
@@ -159,7 +179,7 @@ def advance_with(step: Step, state: State, inputs: Any) -> tuple[State, Metrics]
     return parallel.replicate(state), metrics
 
 
-def run(step: Step, state: State, feed: Feed, *, num_steps: int, steps_per_call: int = 1,
+def run(step: Step, state: State, feed: Feed | Iterator[Any], *, num_steps: int, steps_per_call: int = 1,
         callbacks: Sequence[Callback] = (), should_stop: Callable[[], bool] = lambda: False) -> State:
     """Advances a state to `num_steps`, from wherever it stands.
 
@@ -188,9 +208,8 @@ def run(step: Step, state: State, feed: Feed, *, num_steps: int, steps_per_call:
         if callback.every < 1:
             raise ValueError(f'a callback period must be at least 1 step, got {callback.every}')
     state = parallel.replicate(jax.tree.map(_owned, state))
-    if isinstance(feed, Stream):
-        feed = feed.start(feed_key(state), int(state.step))
-    take = functools.partial(_streamed if isinstance(feed, Iterator) else _on_device, step, feed, steps_per_call)
+    supply = feed if isinstance(feed, Iterator) else feeds.start(feed, feed_key(state), int(state.step))
+    take = functools.partial(_streamed if isinstance(supply, Iterator) else _on_device, step, supply, steps_per_call)
     done = int(state.step)
     while done < num_steps and not should_stop():
         limits = [c.every - done % c.every for c in callbacks]

@@ -1,7 +1,7 @@
 """Supervision: which images and labels a student sees.
 
-`hard` shows the set, `mixed` mixes what is shown, `static` and `dynamic` let teachers label: the clean images once, or
-whatever is shown each time. `replay` keeps what `dynamic` said.
+`hard` shows the set and `with_mixing` mixes what is shown. Teachers label the clean images once (`static`), or whatever
+is shown each time (`dynamic`). `replay` keeps what `dynamic` said.
 """
 import functools
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxdd import parallel
 from jaxdd.augment.mixing import Mix
+from jaxdd.bound import Bound, bind
 from jaxdd.data import epoch_indices
 from jaxdd.types import Array, Augment, Batch, Model, PRNGKey, Supervision, SyntheticSet, Variables
 
@@ -28,10 +29,7 @@ def hard(augment: Augment) -> Supervision:
     Args:
         augment: applied to the mini-batch, e.g. `augment.independent(...)`; `augment.identity()` for none.
     """
-    def view(key: PRNGKey, images: Array, labels: Array) -> tuple[Array, Array]:
-        return augment(key, images), labels
-
-    return functools.partial(_shown, view)
+    return bind(_shown, bind(_augmented, augment))
 
 
 def with_mixing(supervision: Supervision, mix: Mix) -> Supervision:
@@ -43,15 +41,9 @@ def with_mixing(supervision: Supervision, mix: Mix) -> Supervision:
         supervision: e.g. `hard(...)`.
         mix: `(key, images [b, H, W, C], labels [b, Y]) -> the same`, e.g. `augment.cutmix`.
     """
-    if getattr(supervision, 'func', None) is _shown:
-        view, = supervision.args
-
-        def mixing(key: PRNGKey, images: Array, labels: Array) -> tuple[Array, Array]:
-            k_view, k_mix = jax.random.split(key)
-            return mix(k_mix, *view(k_view, images, labels))
-
-        return functools.partial(_shown, mixing)
-    return jax.tree_util.Partial(_mixing(mix), with_arrays(supervision))
+    if isinstance(supervision, Bound) and supervision.function is _shown:    # mixed before its batch is made
+        return bind(_shown, bind(_mixed_view, *supervision.arguments, mix))
+    return jax.tree_util.Partial(bind(_mixed, mix), with_arrays(supervision))
 
 
 def static(models: Sequence[Model], variables: Sequence[Variables], synthetic: SyntheticSet, *,
@@ -103,7 +95,7 @@ def dynamic(supervision: Supervision, models: Sequence[Model], variables: Sequen
             classes.
     """
     models, variables = _teachers(models, variables)
-    return jax.tree_util.Partial(_labelling(models), with_arrays(supervision), variables)
+    return jax.tree_util.Partial(bind(_labelled, models), with_arrays(supervision), variables)
 
 
 def with_arrays(supervision: Supervision) -> jax.tree_util.Partial:
@@ -121,26 +113,28 @@ def _shown(view: View, key: PRNGKey, step: Array, synthetic: SyntheticSet, batch
     return Batch(*view(jax.random.fold_in(k_view, step), images[index], labels[index]), weights)
 
 
-@functools.lru_cache(maxsize=32)  # the same function for the same mix, so that it compiles once
-def _mixing(mix: Mix):
-    def draw(supervision: Supervision, key: PRNGKey, step: Array, synthetic: SyntheticSet, batch_size: int) -> Batch:
-        batch = supervision(key, step, synthetic, batch_size)
-        k_mix = jax.random.fold_in(jax.random.fold_in(key, _MIX), step)
-        return Batch(*mix(k_mix, batch.images, batch.labels), batch.weights)
-
-    return draw
+def _augmented(augment: Augment, key: PRNGKey, images: Array, labels: Array) -> tuple[Array, Array]:
+    return augment(key, images), labels
 
 
-@functools.lru_cache(maxsize=32)  # the same function for the same teachers, so that it compiles once
-def _labelling(models: tuple[Model, ...]):
-    def draw(supervision: Supervision, variables: tuple[Variables, ...], key: PRNGKey, step: Array,
-             synthetic: SyntheticSet, batch_size: int) -> Batch:
-        batch = supervision(key, step, synthetic, batch_size)
-        logits = jax.lax.stop_gradient(_mean_logits(models, variables, batch.images))
-        _require_classes(logits, synthetic)
-        return batch._replace(labels=logits)
+def _mixed_view(view: View, mix: Mix, key: PRNGKey, images: Array, labels: Array) -> tuple[Array, Array]:
+    k_view, k_mix = jax.random.split(key)
+    return mix(k_mix, *view(k_view, images, labels))
 
-    return draw
+
+def _mixed(mix: Mix, supervision: Supervision, key: PRNGKey, step: Array, synthetic: SyntheticSet,
+           batch_size: int) -> Batch:
+    batch = supervision(key, step, synthetic, batch_size)
+    k_mix = jax.random.fold_in(jax.random.fold_in(key, _MIX), step)
+    return Batch(*mix(k_mix, batch.images, batch.labels), batch.weights)
+
+
+def _labelled(models: tuple[Model, ...], supervision: Supervision, variables: tuple[Variables, ...], key: PRNGKey,
+              step: Array, synthetic: SyntheticSet, batch_size: int) -> Batch:
+    batch = supervision(key, step, synthetic, batch_size)
+    logits = jax.lax.stop_gradient(_mean_logits(models, variables, batch.images))
+    _require_classes(logits, synthetic)
+    return batch._replace(labels=logits)
 
 
 @functools.partial(jax.jit, static_argnums=0)

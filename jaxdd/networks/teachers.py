@@ -1,7 +1,7 @@
-"""Teachers: networks squeezed from the real set, or loaded, and never used before they were tried on real images."""
+"""Teachers: networks squeezed from the real set, or loaded. Every teacher is validated on real images before use."""
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -9,12 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from jaxdd import feeds
+from jaxdd.bound import bind
 from jaxdd.data import Spec, class_members, normalise
 from jaxdd.engine import fit, loop
 from jaxdd.storage import checkpoint, records
-from jaxdd.types import Augment, Batch, Model, PRNGKey, Recipe, Source, Stream, Variables
+from jaxdd.storage.fingerprint import Store
+from jaxdd.types import Augment, Batch, Feed, Model, PRNGKey, Recipe, Source, Variables
 
-TRIED = 1000     # real images that a teacher classifies before it is used
+NUM_VALIDATED = 1000     # real images that a teacher classifies before it is used
 _ENOUGH = 5      # of a class, to tell whether another class's name would fit its predictions better
 
 
@@ -35,9 +38,8 @@ _CARD = records.fields(name=records.TEXT, class_names=records.listing(records.TE
                        accuracy=records.or_none(records.FRACTION))
 
 
-def squeeze(key: PRNGKey, model: Model, feed: loop.Feed, recipe: Recipe, *, folder: pathlib.Path, identity: Mapping,
-            checkpoint_every: int = 1000, steps_per_call: int = 1, callbacks: Sequence[loop.Callback] = (),
-            should_stop: Callable[[], bool] = lambda: False) -> Variables | None:
+def squeeze(key: PRNGKey, model: Model, feed: Feed[Batch], recipe: Recipe, *, store: Store,
+            control: loop.Control = loop.Control()) -> Variables | None:
     """Trains one network on real data, or takes it from the folder; continues a training that was interrupted.
 
     Args:
@@ -45,55 +47,41 @@ def squeeze(key: PRNGKey, model: Model, feed: loop.Feed, recipe: Recipe, *, fold
         model: in batch-statistics mode.
         feed: a pure `(key, step) -> Batch`, or a `Stream` of them.
         recipe: optimiser, number of steps, loss.
-        folder: where the finished network and the states on the way lie; the cache of this identity.
-        identity: JSON-able description of everything that determines the weights.
-        checkpoint_every: steps between states on the way.
-        steps_per_call, callbacks, should_stop: as in `loop.run`.
+        store: where the finished network and the states on the way lie, and everything that determines the weights.
+        control: as in `loop.run`; its `checkpoint_every` steps lie between states on the way.
 
     Returns:
         The last weights; None when stopped early, what was reached is kept.
     """
-    found = checkpoint.recall_tree(folder / 'network', jax.eval_shape(model.init, key))
-    if found is not None:
-        return found
-    with checkpoint.Checkpoints(folder / 'training', identity, keep=1) as saved:
+    finished = checkpoint.recall_tree(store.folder / 'network', jax.eval_shape(model.init, key))
+    if finished is not None:
+        return finished
+    with checkpoint.Checkpoints(store.folder / 'training', store.identity, keep=1) as saved:
         state = fit.init_fit(key, model, recipe)
         restored = saved.restore(state)
         state = restored[0] if restored else state
-        save = loop.Callback(checkpoint_every, lambda state, at, _: saved.save(at, state))
-        state = loop.run(fit.make_fit_step(model, recipe), state, feed, num_steps=recipe.num_steps,
-                         steps_per_call=steps_per_call, callbacks=[*callbacks, save], should_stop=should_stop)
+        save = loop.Callback(control.checkpoint_every, lambda state, at, _: saved.save(at, state))
+        options = control._replace(callbacks=[*control.callbacks, save]).of_run()
+        state = loop.run(fit.make_fit_step(model, recipe), state, feed, num_steps=recipe.num_steps, **options)
         saved.save(int(state.step), state)
     if int(state.step) < recipe.num_steps:
         return None
-    checkpoint.save_tree(folder / 'network', state.variables, identity)
+    checkpoint.save_tree(store.folder / 'network', state.variables, store.identity)
     return state.variables
 
 
-def with_augmentation(feed: fit.Sample | Stream, augment: Augment) -> fit.Sample | Stream:
+def with_augmentation(feed: Feed[Batch], augment: Augment) -> Feed[Batch]:
     """The mini-batches of a feed with augmented images."""
-    draw = _augmenting(augment)
-    if not isinstance(feed, Stream):
-        return jax.tree_util.Partial(draw, feed)
-
-    def start(key: PRNGKey, step: int) -> Iterator[Batch]:
-        k_batch, k_view = jax.random.split(key)
-        for at, batch in enumerate(feed.start(k_batch, step), step):
-            yield _seen(augment, k_view, at, batch)
-    return Stream(start)
+    return feeds.transform(feed, bind(_augmented, augment), keys=_two_keys)
 
 
-@functools.lru_cache(maxsize=32)
-def _augmenting(augment: Augment):
-    def draw(sample: fit.Sample, key: PRNGKey, step: jax.Array) -> Batch:
-        k_batch, k_view = jax.random.split(key)
-        return _seen(augment, k_view, step, sample(k_batch, step))
-    return draw
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _seen(augment: Augment, key: PRNGKey, step: jax.Array, batch: Batch) -> Batch:
+def _augmented(augment: Augment, batch: Batch, key: PRNGKey, step: jax.Array) -> Batch:
     return batch._replace(images=augment(jax.random.fold_in(key, step), batch.images))
+
+
+def _two_keys(key: PRNGKey) -> tuple[PRNGKey, PRNGKey]:
+    k_batch, k_view = jax.random.split(key)
+    return k_batch, k_view
 
 
 def save(path: str | pathlib.Path, teacher: Teacher) -> None:
@@ -144,11 +132,11 @@ def require_fitting(teacher: Teacher, spec: Spec) -> None:
     if not (np.allclose(teacher.mean, spec.mean, atol=1e-4) and np.allclose(teacher.std, spec.std, atol=1e-4)):
         raise ValueError(f'the teacher {teacher.name} was trained on images with mean {_short(teacher.mean)} and std '
                          f'{_short(teacher.std)}, but {spec.name} is normalised with {_short(spec.mean)} and '
-                         f'{_short(spec.std)}; use the same for both (--data.mean, --data.std)')
+                         f'{_short(spec.std)}; use the same mean and std for both')
 
 
 def validate(teacher: Teacher, source: Source, spec: Spec, *, own: bool = False, batch_size: int = 100) -> float:
-    """A teacher's accuracy on `num_tried` real images (every class alike), as a condition of its use.
+    """A teacher's accuracy on `num_validated` real images (every class alike), as a condition of its use.
 
     Args:
         teacher: see `require_fitting`, which is called first.
@@ -164,7 +152,7 @@ def validate(teacher: Teacher, source: Source, spec: Spec, *, own: bool = False,
             recorded one.
     """
     require_fitting(teacher, spec)
-    chosen = _tried_on(source, spec)
+    chosen = _validated_on(source, spec)
     per_class = chosen.shape[1]
     predicted = np.concatenate([_predicted(teacher.model, spec, teacher.variables, jnp.asarray(source.images[part]))
                                 for part in np.array_split(chosen.ravel(), -(-chosen.size // batch_size))])
@@ -182,14 +170,14 @@ def validate(teacher: Teacher, source: Source, spec: Spec, *, own: bool = False,
 
 
 def num_validated(source: Source, spec: Spec) -> int:
-    """How many real images `tried` looks at: 1,000, fewer where a class has fewer than its part of them."""
-    return _tried_on(source, spec).size
+    """How many real images `validate` looks at: 1,000, fewer where a class has fewer than its part of them."""
+    return _validated_on(source, spec).size
 
 
-def _tried_on(source: Source, spec: Spec) -> np.ndarray:
+def _validated_on(source: Source, spec: Spec) -> np.ndarray:
     """Indices `[Y, n]`, the first images of every class alike."""
     members, _ = class_members(source, spec.num_classes, 1)
-    return members[:, :min(max(1, TRIED // spec.num_classes), int((members >= 0).sum(1).min()))]
+    return members[:, :min(max(1, NUM_VALIDATED // spec.num_classes), int((members >= 0).sum(1).min()))]
 
 
 def _require_order(teacher: Teacher, predicted, labels, accuracy: float, num_classes: int) -> None:

@@ -2,8 +2,19 @@
 import hashlib
 import json
 import math
+import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Store(NamedTuple):
+    """A folder, and everything that determines what is kept there."""
+    folder: pathlib.Path
+    identity: Mapping[str, Any]    # JSON-able; a folder of another identity is refused or left alone
+
+    def named(self) -> pathlib.Path:
+        """The folder of this identity, where `folder` holds those of several."""
+        return self.folder / fingerprint(dict(self.identity))
 
 
 def fingerprint(config: Any) -> str:

@@ -11,6 +11,7 @@ from jaxdd import augment, data, models, parallel
 from jaxdd.engine import chunks, loop
 from jaxdd.methods import sre2l
 from jaxdd.networks import pools
+from jaxdd.storage.fingerprint import Store
 from jaxdd.types import Inputs, SyntheticSet
 
 DATASET = data.fake()
@@ -37,8 +38,8 @@ def parts(count=4):
 
 
 def run(folder, given=None, identity={'run': 1}, **options):
-    return chunks.run(jax.random.key(0), METHOD, OPTIMIZER, given or parts(), num_steps=NUM_STEPS, folder=folder,
-                      identity=identity, **options)
+    return chunks.run(jax.random.key(0), METHOD, OPTIMIZER, given or parts(), num_steps=NUM_STEPS,
+                      store=Store(folder, identity), control=loop.Control(**options))
 
 
 def images(found):
@@ -91,7 +92,7 @@ def test_images_stay_in_their_box(tmp_path):
 def test_stored_chunks_are_not_distilled_again(tmp_path):
     first = images(run(tmp_path))
     steps = []
-    again = run(tmp_path, callbacks=lambda number: [loop.Callback(1, lambda state, at, _: steps.append(at))])
+    again = run(tmp_path, callbacks=[loop.Callback(1, lambda state, at, _: steps.append(at))])
     assert steps == [] and chunks.finished(tmp_path) == 4
     for one, other in zip(first, images(again), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -102,9 +103,10 @@ def test_a_stopped_run_continues_within_its_chunk_and_ends_the_same(tmp_path):
 
     def noted(number):
         return [loop.Callback(1, lambda state, at, _: taken.append((number, at)))]
-    found = run(tmp_path / 'stopped', should_stop=lambda: len(taken) == 6, callbacks=noted)
+    given = [part._replace(callbacks=noted(i)) for i, part in enumerate(parts())]
+    found = run(tmp_path / 'stopped', given, should_stop=lambda: len(taken) == 6)
     assert len(found) == chunks.finished(tmp_path / 'stopped') == 1 and taken[-1] == (1, 2)
-    resumed = run(tmp_path / 'stopped', callbacks=noted)
+    resumed = run(tmp_path / 'stopped', given)
     assert taken[6] == (1, 3) and len(taken) == 4 * NUM_STEPS
     for one, other in zip(images(resumed), images(run(tmp_path / 'whole')), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -122,5 +124,5 @@ def test_chunks_of_another_shape_are_not_joined(tmp_path):
 
 
 def test_at_least_one_at_a_time(tmp_path):
-    with pytest.raises(ValueError, match='together must be at least 1 chunk, got 0'):
+    with pytest.raises(ValueError, match='together must be at least 1 network or chunk, got 0'):
         run(tmp_path, together=0)

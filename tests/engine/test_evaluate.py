@@ -8,7 +8,7 @@ import pytest
 
 from jaxdd import augment, data, losses, models, parallel
 from jaxdd.engine import fit, loop
-from jaxdd.engine.evaluate import accuracy, evaluate, student_batches, summary
+from jaxdd.engine.evaluate import Student, accuracies, accuracy, evaluate, student_batches, summary
 from jaxdd.labels import relabel
 from jaxdd.types import Model, Outputs, Recipe, Source, SyntheticSet, Variables
 
@@ -17,7 +17,8 @@ MODEL = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=1)
 HARD = relabel.hard(augment.identity())
 SMALL = data.real_subset(jax.random.key(0), SET.train, SET.spec, ipc=3)
 RECIPE = Recipe(fit.sgd(0.1, momentum=0.9, weight_decay=5e-4, drop_at=24), 30, 6, losses.soft_cross_entropy)
-BRIEF = RECIPE._replace(optimizer=fit.sgd(1e-3), num_steps=1)
+STUDENT = Student(MODEL, HARD, RECIPE)
+BRIEF = STUDENT._replace(recipe=RECIPE._replace(optimizer=fit.sgd(1e-3), num_steps=1))
 KEY = jax.random.key(1)
 
 
@@ -25,9 +26,14 @@ def preprocess(images):
     return data.normalise(SET.spec, images)
 
 
-def judged(key=KEY, students=None, recipe=RECIPE, **options):
-    options = {'num_seeds': 2, 'preprocess': preprocess, 'steps_per_call': 10, **options}
-    return evaluate(key, SMALL, SET.test, students or {'convnet': MODEL}, HARD, recipe, **options)
+def judged(key=KEY, student=STUDENT, num_seeds=2, **options):
+    control = loop.Control(**{'steps_per_call': 10, **options})
+    return evaluate(key, SMALL, SET.test, student, num_seeds=num_seeds, preprocess=preprocess, control=control)
+
+
+def one_by_one(seeds, student=BRIEF, **options):
+    return list(accuracies(KEY, SMALL, SET.test, student, seeds=seeds, preprocess=preprocess,
+                           control=loop.Control(**options)))
 
 
 @pytest.fixture(scope='module')
@@ -36,9 +42,8 @@ def result():
 
 
 def test_students_learn_from_a_few_real_images(result):
-    assert result.keys() == {'convnet'}
-    assert len(result['convnet'].per_seed) == 2 and min(result['convnet'].per_seed) > 0.8
-    assert result['convnet'] == summary(result['convnet'].per_seed)
+    assert len(result.per_seed) == 2 and min(result.per_seed) > 0.8
+    assert result == summary(result.per_seed)
 
 
 def test_the_same_key_gives_the_same_accuracy(result):
@@ -48,12 +53,12 @@ def test_the_same_key_gives_the_same_accuracy(result):
 @pytest.fixture(scope='module')
 def barely_trained():
     """Accuracies of four students after one small step: all different from chance alone."""
-    return judged(recipe=BRIEF, num_seeds=4)['convnet'].per_seed
+    return judged(student=BRIEF, num_seeds=4).per_seed
 
 
 def test_student_i_has_the_key_fold_in_i(barely_trained):
     sample = student_batches(SMALL, HARD, batch_size=6)
-    train = jax.jit(lambda key: fit.fit(key, MODEL, sample, BRIEF))
+    train = jax.jit(lambda key: fit.fit(key, MODEL, sample, BRIEF.recipe))
     for i in range(4):
         variables = train(jax.random.fold_in(KEY, i))
         assert accuracy(MODEL, variables, SET.test, preprocess=preprocess) == barely_trained[i]
@@ -61,58 +66,55 @@ def test_student_i_has_the_key_fold_in_i(barely_trained):
 
 def test_seeds_differ(barely_trained):
     assert len(barely_trained) == 4 and len(set(barely_trained)) > 1
-    assert judged(jax.random.key(7), recipe=BRIEF, num_seeds=4)['convnet'].per_seed != barely_trained
+    assert judged(jax.random.key(7), BRIEF, num_seeds=4).per_seed != barely_trained
 
 
 def test_one_program_for_all_seeds_or_one_after_the_other(result):
-    assert judged(vectorized=False) == judged(vectorized=True) == result
+    assert judged(together=1) == judged(together=2) == result
 
 
 @pytest.mark.parametrize('num_seeds', [1, 5])
 def test_students_are_the_same_on_any_number_of_devices(num_seeds, barely_trained):
     with parallel.use(parallel.mesh(8)):
-        found = judged(recipe=BRIEF, num_seeds=num_seeds, vectorized=True)
-    assert found['convnet'].per_seed[:4] == barely_trained[:num_seeds]
+        found = judged(student=BRIEF, num_seeds=num_seeds, together=num_seeds)
+    assert found.per_seed[:4] == barely_trained[:num_seeds]
 
 
-def test_every_architecture_is_judged_in_its_test_mode():
+def test_a_student_is_judged_in_its_test_mode():
     training, testing = (models.by_name('convnet_bn', (8, 8, 3), 3, width=4, depth=1, batch_statistics=mode)
                          for mode in (True, False))
-    results = judged(students={'convnet': MODEL, 'convnet_bn': training}, tested={'convnet_bn': testing},
-                     num_seeds=1)
-    assert list(results) == ['convnet', 'convnet_bn']
+    result = judged(student=STUDENT._replace(model=training, tested=testing), num_seeds=1)
     sample = student_batches(SMALL, HARD, batch_size=6)
     variables = fit.fit(jax.random.fold_in(KEY, 0), training, sample, RECIPE)
     logits = testing.apply(variables, preprocess(SET.test.images)).logits
-    assert results['convnet_bn'].mean == pytest.approx((np.asarray(logits).argmax(-1) == SET.test.labels).mean())
+    assert result.mean == pytest.approx((np.asarray(logits).argmax(-1) == SET.test.labels).mean())
 
 
 def test_stopped_early_only_finished_students_count():
     answers = iter([False] * 4 + [True] * 9)    # three dispatches of the first student, one of the second
-    stopped = judged(num_seeds=3, vectorized=False, should_stop=lambda: next(answers))
-    assert len(stopped['convnet'].per_seed) == 1
-    assert judged(should_stop=lambda: True) == {}
+    stopped = judged(num_seeds=3, together=1, should_stop=lambda: next(answers))
+    assert len(stopped.per_seed) == 1
+    with pytest.raises(ValueError, match='no student was finished'):
+        judged(should_stop=lambda: True)
 
 
-@pytest.mark.parametrize('vectorized, kept_at_once', [(False, [1, 2, 3]), (True, [3])])
-def test_students_that_are_known_are_not_trained_again(vectorized, kept_at_once):
-    kept = []
-    whole = judged(recipe=BRIEF, num_seeds=3, vectorized=vectorized,
-                   keep=lambda per_seed: kept.append(list(per_seed['convnet'])))
-    assert [len(one) for one in kept] == kept_at_once and kept[-1] == list(whole['convnet'].per_seed)
+@pytest.mark.parametrize('together, sizes', [(1, [1, 1, 1]), (2, [2, 1]), (3, [3])])
+def test_students_are_handed_over_as_they_are_finished_and_those_known_are_left_out(together, sizes):
+    whole = one_by_one(range(3), together=together)
+    assert [len(some) for some in whole] == sizes
     trained = []
-    rest = judged(recipe=BRIEF, num_seeds=3, vectorized=vectorized, known={'convnet': kept[-1][:2]},
-                  callbacks=[loop.Callback(1, lambda state, at, _: trained.append(state.states.step.shape[0]))])
-    assert rest == whole and trained == [1]
-    assert judged(recipe=BRIEF, num_seeds=3, known={'convnet': kept[-1]}, should_stop=lambda: True) == whole
+    rest = one_by_one(range(2, 3), together=together,
+                      callbacks=[loop.Callback(1, lambda state, at, _: trained.append(state.states.step.shape[0]))])
+    assert rest == [[sum(whole, [])[2]]] and trained == [1]
+    assert one_by_one(range(3, 3)) == one_by_one(range(3), should_stop=lambda: True) == []
 
 
-@pytest.mark.parametrize('vectorized, who', [(False, 'student 1'), (True, 'one of the students 1 to 2')])
-def test_a_student_that_diverges_is_named(vectorized, who):
-    wild = RECIPE._replace(optimizer=fit.sgd(1e30))
+@pytest.mark.parametrize('together, who', [(1, 'student 1'), (2, 'one of the students 1 to 2')])
+def test_a_student_that_diverges_is_named(together, who):
+    wild = STUDENT._replace(recipe=RECIPE._replace(optimizer=fit.sgd(1e30)), name='narrow')
     with pytest.raises(loop.NonFiniteError, match=rf"^narrow, {who}: loss/train is (nan|inf) at step \d+; "
                                                   r"lower the students' learning rate$"):
-        judged(students={'narrow': MODEL}, recipe=wild, num_seeds=3, vectorized=vectorized, known={'narrow': [0.5]})
+        one_by_one(range(1, 3), wild, together=together)
 
 
 @pytest.mark.parametrize('num_seeds', [0, -1])
@@ -177,9 +179,8 @@ def test_equal_configurations_compile_once_and_arrays_are_arguments():
 def test_students_learn_from_a_teacher():
     teacher = fit.fit(jax.random.key(3), MODEL, data.epochs(SET.train, SET.spec, batch_size=16), RECIPE)
     recipe = RECIPE._replace(loss=functools.partial(losses.soft_label_kl, temperature=2.0))
-    found = evaluate(KEY, SMALL, SET.test, {'convnet': MODEL}, relabel.dynamic(HARD, [MODEL], [teacher]), recipe,
-                     num_seeds=2, preprocess=preprocess, vectorized=True, steps_per_call=10)
-    assert min(found['convnet'].per_seed) > 0.8
+    student = Student(MODEL, relabel.dynamic(HARD, [MODEL], [teacher]), recipe)
+    assert min(judged(student=student, together=2).per_seed) > 0.8
 
 
 def test_accuracy_counts_a_short_last_batch_exactly():

@@ -10,7 +10,7 @@ import torch_layout
 
 from jaxdd import data, losses, models, parallel
 from jaxdd.engine import fit
-from jaxdd.engine.loop import Callback
+from jaxdd.engine.loop import Callback, Control
 from jaxdd.types import Batch, Recipe
 
 SET = data.fake()
@@ -161,16 +161,19 @@ def test_different_keys_give_different_networks(one_by_one):
     assert min(np.abs(a - b).max() for a, b in zip(kernels, kernels[1:])) > 0.01
 
 
-@pytest.mark.parametrize('vectorized', [False, True])
+def fit_seeds(keys=KEYS, **options):
+    return fit.fit_seeds(keys, MODEL, SAMPLE, RECIPE, control=Control(**{'together': 1, **options}))
+
+
+@pytest.mark.parametrize('together', [1, 2, 3])
 @pytest.mark.parametrize('steps_per_call', [1, 4])
-def test_fit_seeds_is_fit_for_every_key(one_by_one, vectorized, steps_per_call):
-    networks = fit.fit_seeds(KEYS, MODEL, SAMPLE, RECIPE, vectorized=vectorized, steps_per_call=steps_per_call)
+def test_fit_seeds_is_fit_for_every_key(one_by_one, together, steps_per_call):
+    networks = fit_seeds(together=together, steps_per_call=steps_per_call)
     chex.assert_trees_all_close(networks, one_by_one, atol=1e-5)
 
 
 def test_the_size_of_a_dispatch_changes_no_bit():
-    networks = [fit.fit_seeds(KEYS[:1], MODEL, SAMPLE, RECIPE, vectorized=False, steps_per_call=size)
-                for size in (4, 7)]
+    networks = [fit_seeds(KEYS[:1], steps_per_call=size) for size in (4, 7)]
     chex.assert_trees_all_equal(*networks)
 
 
@@ -182,19 +185,22 @@ def test_fit_may_be_mapped_over_keys(one_by_one):
 def test_callbacks_see_every_groups_steps():
     seen = []
     callbacks = [Callback(4, lambda state, step, metrics: seen.append((step, sorted(metrics))))]
-    fit.fit_seeds(KEYS[:2], MODEL, SAMPLE, RECIPE, vectorized=False, steps_per_call=4, callbacks=callbacks)
+    fit_seeds(KEYS[:2], steps_per_call=4, callbacks=callbacks)
     names = ['accuracy/train', 'loss/train']
     assert seen == [(4, names), (8, names), (9, names)] * 2
 
 
 def test_stopping_early_keeps_the_finished_networks(one_by_one):
     answers = iter([False] * 5 + [True] * 9)    # three dispatches, then one of the next network
-    networks = fit.fit_seeds(KEYS, MODEL, SAMPLE, RECIPE, vectorized=False, steps_per_call=4,
-                             should_stop=lambda: next(answers))
+    networks = fit_seeds(steps_per_call=4, should_stop=lambda: next(answers))
     chex.assert_trees_all_close(networks, one_by_one[:1], atol=1e-5)
 
 
-def test_stopping_a_vectorized_run_early_leaves_nothing():
+def test_stopping_networks_that_are_one_program_leaves_nothing():
     answers = iter([False, True])
-    assert fit.fit_seeds(KEYS, MODEL, SAMPLE, RECIPE, vectorized=True, steps_per_call=4,
-                         should_stop=lambda: next(answers)) == []
+    assert fit_seeds(together=len(KEYS), steps_per_call=4, should_stop=lambda: next(answers)) == []
+
+
+def test_at_least_one_network_at_a_time():
+    with pytest.raises(ValueError, match='together must be at least 1 network or chunk, got 0'):
+        fit_seeds(together=0)

@@ -181,7 +181,7 @@ def test_students_train_on_replayed_labels_and_stop_where_they_end(exact):
     student = models.by_name('convnet', (8, 8, 3), 5, width=4, depth=1)
     recipe = Recipe(fit.sgd(0.1), STEPS, BATCH, functools.partial(losses.soft_label_kl, temperature=2.0))
     sample = evaluate.student_batches(SET, replay.supervision(exact, VIEW), batch_size=BATCH)
-    trained, = fit.fit_seeds([STUDENT], student, sample, recipe, vectorized=False)
+    trained, = fit.fit_seeds([STUDENT], student, sample, recipe)
     assert trained.age == STEPS
     with pytest.raises(loop.NonFiniteError, match='step 6'):
-        fit.fit_seeds([STUDENT], student, sample, recipe._replace(num_steps=7), vectorized=False)
+        fit.fit_seeds([STUDENT], student, sample, recipe._replace(num_steps=7))

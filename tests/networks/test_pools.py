@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from jaxdd import data, losses, models
-from jaxdd.engine import fit
+from jaxdd.engine import fit, loop
 from jaxdd.networks import pools
 from jaxdd.storage import checkpoint
+from jaxdd.storage.fingerprint import Store
 from jaxdd.types import Inputs, Recipe, Variables
 
 SET = data.fake(per_class=4)
@@ -19,8 +20,9 @@ KEY = jax.random.key(2)
 FEED = jax.tree_util.Partial(lambda key, step: Inputs(real=jax.random.fold_in(key, step)))
 
 
-def proxies(cache, count, **options):
-    return pools.proxies(KEY, MODEL, SAMPLE, RECIPE, count=count, cache=cache, **{'identity': {'pool': 1}, **options})
+def proxies(cache, count, identity={'pool': 1}, **options):
+    return pools.proxies(KEY, MODEL, SAMPLE, RECIPE, count=count, store=Store(cache, identity),
+                         control=loop.Control(**options))
 
 
 @pytest.fixture(scope='module')
@@ -50,15 +52,15 @@ def test_networks_are_trained_from_their_own_keys(shared):
 def test_a_cached_pool_trains_nothing(shared, trainings):
     log = []
     chex.assert_trees_all_equal(proxies(shared[0], 2, log=log.append), shared[1])
-    chex.assert_trees_all_equal(proxies(shared[0], 1, vectorized=True), shared[1][:1])
+    chex.assert_trees_all_equal(proxies(shared[0], 1, together=2), shared[1][:1])
     assert trainings == [] and len(log) == 1 and log[0].endswith('2 of 2 networks cached')
 
 
-@pytest.mark.parametrize('vectorized', [False, True])
-def test_a_larger_pool_extends_a_smaller_one(tmp_path, trainings, vectorized):
+@pytest.mark.parametrize('together', [1, 2])
+def test_a_larger_pool_extends_a_smaller_one(tmp_path, trainings, together):
     log = []
     small = proxies(tmp_path, 1)
-    large = proxies(tmp_path, 3, vectorized=vectorized, log=log.append)
+    large = proxies(tmp_path, 3, together=together, log=log.append)
     assert len(trainings) == 3 and 'training 2' in log[0]
     chex.assert_trees_all_equal(large[:1], small)
     chex.assert_trees_all_equal(proxies(tmp_path, 3), large)

@@ -7,6 +7,7 @@ import pytest
 from jaxdd import data, losses, models
 from jaxdd.engine import fit, loop
 from jaxdd.networks import teachers
+from jaxdd.storage.fingerprint import Store
 from jaxdd.types import Recipe, Source
 
 DATASET = data.fake()
@@ -18,7 +19,8 @@ NAMES = ('ant', 'bee', 'cow')
 
 def squeezed(folder, **options):
     feed = data.epochs(DATASET.train, DATASET.spec, batch_size=16)
-    return teachers.squeeze(jax.random.key(0), TRAINING, feed, RECIPE, folder=folder, identity={'a': 1}, **options)
+    return teachers.squeeze(jax.random.key(0), TRAINING, feed, RECIPE, store=Store(folder, {'a': 1}),
+                            control=loop.Control(**options))
 
 
 @pytest.fixture(scope='module')
@@ -135,7 +137,7 @@ def test_an_untrained_teacher_is_not_taken_for_a_misnumbered_one():
     ({'class_names': ('ant', 'cow', 'bee')}, "class 1 is 'bee' for it and 'cow' in"),
     ({'class_names': NAMES + ('dog',), 'num_classes': 4}, 'knows 3 classes, the data .* has 4'),
     ({'mean': (0.1, 0.1, 0.1)}, 'was trained on images with mean'),
-    ({'std': (0.9, 0.9, 0.9)}, 'use the same for both')])
+    ({'std': (0.9, 0.9, 0.9)}, 'use the same mean and std for both')])
 def test_a_teacher_of_other_data_is_refused(teacher, changes, message):
     with pytest.raises(ValueError, match=message):
         teachers.require_fitting(teacher, DATASET.spec._replace(**{'class_names': NAMES, **changes}))

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from jaxdd.storage.fingerprint import differences, fingerprint, plain
+from jaxdd.storage.fingerprint import Store, differences, fingerprint, plain
 
 
 def test_a_fingerprint_ignores_the_order_of_keys_and_tuples_against_lists():
@@ -29,3 +29,8 @@ def test_differences_name_the_path():
 def test_what_is_not_json_is_refused_with_its_place(value, where):
     with pytest.raises(ValueError, match=where):
         plain(value, 'config')
+
+
+def test_a_store_of_several_identities_has_a_folder_for_each(tmp_path):
+    first, second = (Store(tmp_path, {'seed': seed}).named() for seed in (1, 2))
+    assert first == tmp_path / fingerprint({'seed': 1}) and first != second
