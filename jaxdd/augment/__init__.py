@@ -10,7 +10,7 @@ from jaxdd.augment.dsa import independent as independent
 from jaxdd.augment.dsa import shared as shared
 from jaxdd.augment.mixing import cutmix as cutmix
 from jaxdd.augment.mixing import mixup as mixup
-from jaxdd.augment.recovering import curriculum_scale as curriculum_scale
-from jaxdd.augment.recovering import padded_crop_flip as padded_crop_flip
-from jaxdd.augment.recovering import recovery as recovery
-from jaxdd.augment.recovering import resized_crop_flip as resized_crop_flip
+from jaxdd.augment.natural import padded_crop_flip as padded_crop_flip
+from jaxdd.augment.natural import resized_crop_flip as resized_crop_flip
+from jaxdd.augment.recovery import curriculum_scale as curriculum_scale
+from jaxdd.augment.recovery import recovery as recovery

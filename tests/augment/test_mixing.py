@@ -167,3 +167,35 @@ def test_user_mistakes_are_named():
     for alpha in (0., -1.):
         with pytest.raises(ValueError, match=f'above 0, got {alpha}; for no mixing use probability=0'):
             augment.mixup(jax.random.key(0), images, labels, alpha=alpha)
+
+
+# SRe2L's mixing
+
+
+@pytest.mark.parametrize('case', range(3))
+def test_mixup_matches_the_authors_code(reference, case):
+    stored = {name: reference('infer_mix')[f'mixup{case}_{name}'] for name in ('out', 'index', 'lam')}
+    images = jnp.asarray(reference('infer_mix')['images'].transpose(0, 2, 3, 1))
+    mixed, _ = mixing.blend(images, jnp.eye(6), jnp.asarray(stored['index']), jnp.float32(stored['lam']))
+    np.testing.assert_allclose(mixed, stored['out'].transpose(0, 2, 3, 1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('case', range(3))
+def test_cutmix_matches_the_authors_code(reference, case):
+    names = ('out', 'index', 'lam', 'bbox_x1y1x2y2')    # x is vertical in that program
+    out, index, lam, corners = (reference('infer_mix')[f'cutmix{case}_{name}'] for name in names)
+    images = jnp.asarray(reference('infer_mix')['images'].transpose(0, 2, 3, 1))
+    region = mixing.Box(jnp.asarray(corners[:2], jnp.int32), jnp.asarray(corners[2:], jnp.int32))
+    mixed, _ = mixing.paste(images, jnp.eye(6), jnp.asarray(index), region)
+    np.testing.assert_array_equal(mixed, out.transpose(0, 2, 3, 1))
+    # Some centre gives that box.
+    boxes = [mixing.box(jnp.float32(lam), jnp.array([v, h]), (12, 12)) for v in range(12) for h in range(12)]
+    assert any(np.array_equal(np.concatenate(box), corners) for box in boxes)
+
+
+def test_cutmix_boxes_match_the_authors_code(reference):
+    rows = reference('infer_mix')['bbox_lam_cx_cy_x1_y1_x2_y2_size16']
+    assert len(rows) == 24
+    for lam, *centre, top, left, bottom, right in rows:
+        box = mixing.box(jnp.float32(lam), jnp.array(centre, jnp.int32), (16, 16))
+        np.testing.assert_array_equal([*box.start, *box.stop], [top, left, bottom, right])

@@ -1,17 +1,17 @@
-"""Augmentation of networks trained on natural images, and of images recovered from them (SRe2L, CDA, INFER).
+"""Augmentation of images under recovery from a network (SRe2L, CDA, INFER).
 
 SRe2L: Yin, Xing & Shen, NeurIPS 2023, https://arxiv.org/abs/2306.13092. CDA: Yin & Shen, "Dataset Distillation in
 Large Data Era", TMLR 2024, https://arxiv.org/abs/2311.18838. INFER: Zhang et al., ICLR 2025,
 https://arxiv.org/abs/2408.06927.
 """
-from collections.abc import Sequence
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from jaxdd import checks
-from jaxdd.augment import cropping, geometry
+from jaxdd.augment import cropping
+from jaxdd.augment.natural import crop_and_flip
 from jaxdd.types import Array, Augment, PRNGKey
 
 
@@ -41,56 +41,8 @@ def recovery(*, jitter: int, both_signs: bool = False, crop: bool = False,
     def transform(key: PRNGKey, images: Array) -> Array:
         k_crop, k_roll = jax.random.split(key)
         if crop:
-            images = _resized_crop_flip(k_crop, images, 1, scale)
+            images = crop_and_flip(k_crop, images, 1, scale)
         return cropping.roll(images, cropping.draw_roll(k_roll, jitter, both_signs=both_signs))
-
-    return transform
-
-
-def resized_crop_flip(*, scale: tuple[float | Array, float] = (0.08, 1.0), flip: bool = True) -> Augment:
-    """Training on larger images: a resized crop and a flip with probability 1/2, drawn per image.
-
-    He et al., CVPR 2016, https://arxiv.org/abs/1512.03385, with Inception's crop (`cropping.draw_resized_crop`).
-
-    Args:
-        scale: least and largest area of the crop, fractions of the image's.
-        flip: False where a mirror image changes the class (digits).
-
-    Returns:
-        (key, images `[m, H, W, C]` normalised pixels) -> images, same shape and dtype.
-
-    Raises:
-        ValueError: a `scale` that is not an interval within (0, 1].
-    """
-    cropping.check_scale(scale)
-    return lambda key, images: _resized_crop_flip(key, images, len(images), scale, flip)
-
-
-def padded_crop_flip(*, padding: int = 4, fill: Sequence[float], flip: bool = True) -> Augment:
-    """Training on CIFAR: a crop of the padded image and a flip with probability 1/2, drawn per image.
-
-    He et al., CVPR 2016, https://arxiv.org/abs/1512.03385, section 4.2.
-
-    Args:
-        padding: on each side, pixels.
-        fill: C numbers, the colour of the padding in normalised pixels. SRe2L and INFER pad before they normalise,
-            with black: -mean / std.
-        flip: False where a mirror image changes the class (digits).
-
-    Returns:
-        (key, images `[m, H, W, C]` normalised pixels) -> images, same shape and dtype.
-
-    Raises:
-        ValueError: a negative `padding`; when traced, a `fill` that is not one number per channel.
-    """
-    if padding < 0:
-        raise ValueError(f'padding counts pixels on each side; it must be 0 (none) or more, got {padding}')
-
-    def transform(key: PRNGKey, images: Array) -> Array:
-        k_crop, k_flip = jax.random.split(key)
-        offset = cropping.draw_padded_crop(k_crop, len(images), padding=padding)
-        images = cropping.padded_crop(images, offset, padding=padding, fill=fill)
-        return geometry.flip(images, geometry.draw_flip(k_flip, len(images))) if flip else images
 
     return transform
 
@@ -126,11 +78,3 @@ def curriculum_scale(step: Array, num_steps: int, *, smallest: float = 0.08, mil
     left = {'cosine': (1 + jnp.cos(jnp.pi * progress)) / 2, 'linear': 1 - progress,
             'step': (progress < 1).astype(jnp.float32)}[kind]
     return smallest + (1 - smallest) * left
-
-
-def _resized_crop_flip(key: PRNGKey, images: Array, num_draws: int, scale: tuple[float | Array, float],
-                       flip: bool = True) -> Array:
-    k_crop, k_flip = jax.random.split(key)
-    size = images.shape[1:3]
-    images = cropping.resized_crop(images, cropping.draw_resized_crop(k_crop, num_draws, size, scale=scale), size)
-    return geometry.flip(images, geometry.draw_flip(k_flip, num_draws)) if flip else images
