@@ -2,6 +2,7 @@
 import pathlib
 from typing import NamedTuple
 
+from experiments.configs.cells import Cell
 from experiments.reproduction.tasks import Task
 from experiments.stages import outputs
 from experiments.stages.progress import rows_of
@@ -119,10 +120,9 @@ def table(ledger: Ledger, chosen: list[Task]) -> str:
 
 
 def _row(ledger: Ledger, task: Task) -> tuple[str, ...]:
-    found, cell = finished(ledger, task) or {}, task.cell
-    published = {'mean': cell.value, 'std': cell.std} if cell and cell.value is not None else None
-    return (task.name, 'done' if found else _state(ledger, task),
-            *map(_percent, (published, found.get('ours'), found.get('random'))))
+    found = finished(ledger, task) or {}
+    accuracies = (published(task.cell), found.get('ours'), found.get('random'))
+    return (task.name, 'done' if found else _state(ledger, task), *(percent(one) or '-' for one in accuracies))
 
 
 def _state(ledger: Ledger, task: Task) -> str:
@@ -146,8 +146,18 @@ def _step(where: pathlib.Path) -> int | None:
     return rows[-1]['step'] if rows else None
 
 
-def _percent(accuracy: dict | None) -> str:
+def published(cell: Cell | None) -> dict | None:
+    """A cell's published accuracy, as fractions 'mean' and 'std'; None where there is none."""
+    return None if cell is None or cell.value is None else {'mean': cell.value, 'std': cell.std}
+
+
+def percent(accuracy: dict | None, digits: int = 1) -> str:
+    """'mean ± std' of fractions, in percent; '' where there is no accuracy.
+
+    Args:
+        digits: behind the point.
+    """
     if not accuracy:
-        return '-'
-    spread = '' if accuracy['std'] is None else f' ± {100 * accuracy["std"]:.1f}'
-    return f'{100 * accuracy["mean"]:.1f}{spread}'
+        return ''
+    spread = '' if accuracy['std'] is None else f' ± {100 * accuracy["std"]:.{digits}f}'
+    return f'{100 * accuracy["mean"]:.{digits}f}{spread}'

@@ -1,0 +1,122 @@
+"""Writes the tables of the ledger page, experiments/README.md, from experiments/results.
+
+    python -m experiments.reproduction.page
+
+The page is its own template: a table stands between a marker and `<!-- end -->`, and every other
+word is a person's and stays. There are two markers. `cells BUDGET` shows each cell that has a
+record at that budget, so a new record appears by itself. `runs` shows runs that somebody made by
+hand: each of its lines has a record's name and what the page calls it.
+
+A damaged record is refused. Runs from before records had checksums have theirs in
+results/checksums.json.
+"""
+import argparse
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Sequence
+
+from experiments.reproduction import ledger, rows, tasks
+from experiments.reproduction.ledger import Ledger
+from experiments.reproduction.tasks import Task
+from jaxdd.storage import records
+from jaxdd.storage.atomic import write_whole
+
+PAGE = pathlib.Path(__file__).parents[1] / 'README.md'
+END = '<!-- end -->'
+BEGIN = re.compile(r'<!-- (?:cells|runs)\s')
+TABLE = re.compile(rf'(<!-- (cells|runs)\s+(.*?)\s*-->\n).*?{END}', re.DOTALL)
+UNSEALED = 'checksums.json'    # of records that carry none; in the folder of the records
+CHECKSUMS = records.fields(checksums=records.mapping(records.TEXT))
+SCORES = records.mapping(records.ACCURACY)
+RUN = {'type': 'object',
+       'required': ['method', 'plugins', 'dataset', 'ipc', 'hardware', 'protocol', 'accuracy'],
+       'properties': {'accuracy': records.fields({'random': SCORES}, distilled=SCORES)}}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Brings the page up to date; exit code 0, or 2 where a record or a marker is wrong."""
+    argparse.ArgumentParser(prog='python -m experiments.reproduction.page',
+                            description=__doc__.partition('\n')[0]).parse_args(arguments)
+    try:
+        write_whole(PAGE, written(PAGE.read_text(), PAGE.parent).encode())
+    except (ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(f'{PAGE} is up to date')
+    return 0
+
+
+def written(text: str, folder: pathlib.Path) -> str:
+    """The page with every table made anew.
+
+    Args:
+        text: of the page.
+        folder: holds `results`, as the ledger's does.
+
+    Raises:
+        ValueError: a marker has no end or names what nobody knows, or a record is damaged.
+        OSError: a record that a marker names cannot be read.
+    """
+    if not len(TABLE.findall(text)) == len(BEGIN.findall(text)) == text.count(END):
+        raise ValueError(f'each marker `cells` or `runs` of the page needs one {END} after it')
+    made = {'cells': _cells, 'runs': _runs}
+    return TABLE.sub(lambda found: f'{found[1]}\n{made[found[2]](found[3], folder)}\n\n{END}', text)
+
+
+def _cells(budget: str, folder: pathlib.Path) -> str:
+    """A budget's finished cells in the order of doing them; then their number and networks."""
+    if budget not in tasks.BUDGETS:
+        raise ValueError(f'`cells {budget}` must name a budget: {", ".join(tasks.BUDGETS)}')
+    where, known = Ledger(folder, budget), tasks.tasks(budget).values()
+    done = {task: record for task in known if (record := _finished(where, task))}
+    cells = [rows.of_cell(where, task, done[task]) for task in done if task.cell]
+    networks = [rows.of_networks(where, task, done[task]) for task in done if not task.cell]
+    if not cells:
+        return f'**No cell was run at its {budget} budget yet.**'
+    total = sum(task.cell is not None for task in known)
+    spent = rows.time(sum(record['seconds'] for record in done.values()))
+    shared = f', networks that they share included: {"; ".join(networks)}' if networks else ''
+    return f'{_table(cells)}\n\n{len(cells)} of {total} cells in {spent}{shared}.'
+
+
+def _finished(where: Ledger, task: Task) -> dict | None:
+    """A task's record. A copy under the name of another cell or budget is refused, too."""
+    itself = {'properties': {'cell': {'const': task.name}, 'budget': {'const': where.budget}}}
+    return records.load(ledger.path(where, task), {'allOf': [ledger.RECORD, itself]})
+
+
+def _runs(lines: str, folder: pathlib.Path) -> str:
+    """The runs that a marker's lines name."""
+    folder = folder / 'results'
+    unsealed = (records.load(folder / UNSEALED, CHECKSUMS) or {'checksums': {}})['checksums']
+    found = []
+    for line in lines.splitlines():
+        stem, _, called = line.strip().partition(' ')
+        path = folder / f'{stem}.json'
+        found += rows.of_run(called.strip() or stem, _run(path, unsealed.get(path.name)), path)
+    if not found:
+        raise ValueError('a marker `runs` of the page names no record')
+    return _table(found)
+
+
+def _run(path: pathlib.Path, checksum: str | None) -> dict:
+    """A run's record, held to its own checksum or to one that is kept apart."""
+    try:
+        content = json.loads(path.read_text())
+        kept_apart = {} if checksum is None else {records.CHECKSUM: checksum}
+        return records.opened(json.dumps({**content, **kept_apart}), RUN)
+    except (ValueError, TypeError) as error:
+        raise records.Damaged(f'{path} is damaged or no record of a run: {error}') from error
+
+
+def _table(found: Sequence[rows.Row]) -> str:
+    """Rows as Markdown; a column in which no row says anything is left out."""
+    headers = [header for header in found[0] if any(row[header] for row in found)]
+    lines = [headers, ['---'] * len(headers), *([row[key] for key in headers] for row in found)]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

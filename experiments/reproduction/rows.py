@@ -1,0 +1,119 @@
+"""What records say in the page's tables: a row per finished cell, or per student of a run."""
+import pathlib
+from collections.abc import Iterator, Mapping
+
+from experiments.configs.cells import Cell
+from experiments.methods import CELLS
+from experiments.reproduction import ledger
+from experiments.reproduction.ledger import Ledger
+from experiments.reproduction.tasks import Task
+
+OF_CELLS, OF_RUNS = 1, 2    # digits behind the point, in percent
+MINUTES_AT_MOST = 120       # longer times are told in hours
+Row = Mapping[str, str]     # header -> text; '' where the record says nothing
+
+
+def of_cell(where: Ledger, task: Task, record: dict) -> Row:
+    """The row of a finished cell, from what `ledger.finish` wrote.
+
+    Note:
+        Options beside those of the budget, such as fewer proxies, have a column of their own.
+    """
+    budget = ' '.join(('python -m experiments.run', *task.words))
+    return {'cell': _link(task.name, ledger.path(where, task)),
+            **_accuracies(task.cell, record, OF_CELLS), 'steps': f'{record["steps"]:,}',
+            'other options': record['command'].removeprefix(budget).strip(),
+            'students': _students(record['ours'], task.cell.student, record['protocol']),
+            'updates per student': _updates(**record['student_updates']),
+            'hardware': record['hardware'], 'time': time(record['seconds'])}
+
+
+def of_networks(where: Ledger, task: Task, record: dict) -> str:
+    """What a record of networks that cells share says, in a few words."""
+    made = f'{record["proxies"]} networks' if record['proxies'] else f'{_teachers(record)} %'
+    return f'{_link(task.name, ledger.path(where, task))}: {made}, {time(record["seconds"])}'
+
+
+def of_run(called: str, record: dict, path: pathlib.Path) -> Iterator[Row]:
+    """The rows of a run, one per student.
+
+    Args:
+        called: what the page calls it.
+        record: a `results.json`, or what `experiments.evaluate` writes.
+        path: of the record.
+    """
+    accuracy = record['accuracy']
+    # Soft labels take memory beside the images; with hard ones the images' number says it all.
+    size = record.get('bytes', {}) if record.get('teachers') else {}
+    made = {'steps': f'{record["steps"]:,}' if 'steps' in record else '',
+            'teachers, %': _teachers(record), 'image bytes': f'{size["images"]:,}' if size else '',
+            'label bytes': _label_bytes(size), 'hardware': record['hardware'],
+            'time': _time_of_run(record)}
+    for student, ours in accuracy['distilled'].items():
+        scores = {'ours': ours, 'random': accuracy.get('random', {}).get(student)}
+        yield {'set': _link(called, path), 'λ': _weights(record),
+               **_accuracies(_cell(record, student), scores, OF_RUNS),
+               'students': _students(ours, student, record['protocol']), **made}
+
+
+def time(seconds: float) -> str:
+    """Seconds in minutes, or in hours where these are many."""
+    minutes = seconds / 60
+    return f'{minutes:.1f} min' if minutes <= MINUTES_AT_MOST else f'{minutes / 60:.1f} h'
+
+
+def _time_of_run(record: dict) -> str:
+    """At least the stages of the last call: a `results.json` does not know those before it."""
+    stages = [seconds for name, seconds in record.get('seconds', {}).items() if '(' not in name]
+    return f'≥ {time(sum(stages))}' if stages else ''
+
+
+def _cell(record: dict, student: str) -> Cell | None:
+    """The papers' cell that a run is of; None where there is none, or a set was only evaluated."""
+    labels = record['protocol'].get('labels') or 'hard'
+    labels = 'dynamic' if labels == 'replayed' else labels
+    asked = (record['method'], tuple(sorted(record['plugins'])), record['dataset'], record['ipc'],
+             labels, student)
+    same = (cell for cell in CELLS if (*cell[:4], cell.labels, cell.student) == asked)
+    return next(same, None) if 'steps' in record else None
+
+
+def _accuracies(cell: Cell | None, found: dict, digits: int) -> Row:
+    return {'published, %': ledger.percent(ledger.published(cell)),
+            'ours, %': ledger.percent(found['ours'], digits),
+            'random images, %': ledger.percent(found['random'], digits)}
+
+
+def _students(accuracy: dict, student: str, protocol: dict) -> str:
+    """How many there are, of what network, and the protocol that trains them."""
+    width = f' of width {protocol["width"]}' if protocol.get('width') else ''
+    return f'{len(accuracy["per_seed"])} x {student}{width}, {protocol["name"]}'
+
+
+def _updates(distilled: int, random: int) -> str:
+    return f'{distilled:,}' if distilled == random else f'{distilled:,} (random images: {random:,})'
+
+
+def _weights(record: dict) -> str:
+    return ', '.join(f'{name.upper()} {weight["value"]:g}'
+                     for name, weight in record.get('weights', {}).items())
+
+
+def _teachers(record: dict) -> str:
+    """Their accuracies, where anybody knows them."""
+    return ', '.join(f'{name} {"?" if accuracy is None else f"{100 * accuracy:.1f}"}'
+                     for name, accuracy in record.get('teachers', {}).items())
+
+
+def _label_bytes(size: Mapping[str, int]) -> str:
+    """What soft labels take; in brackets what they would if kept, and what random images' take."""
+    if_kept, random = size.get('labels, were all kept', 0), size.get('random labels', 0)
+    notes = [f'{if_kept:,} if kept'] if if_kept else []
+    notes += [f'random images: {random:,}'] if random else []
+    if not (size.get('labels') or notes):
+        return ''
+    return ' '.join((f'{size["labels"]:,}', *([f'({"; ".join(notes)})'] if notes else [])))
+
+
+def _link(text: str, path: pathlib.Path) -> str:
+    return f'[{text}](results/{path.name})'
