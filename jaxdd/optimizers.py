@@ -1,4 +1,6 @@
 """How students of soft labels are moved: AdamW, and learning rates that follow a cosine from epoch to epoch."""
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -37,7 +39,7 @@ def cosine(learning_rate: float, num_epochs: int, steps_per_epoch: int, *, warmu
     falling = num_epochs - warmup_epochs
     period = 2 * falling if half else falling
 
-    def schedule(count: jax.Array) -> jax.Array:
+    def schedule(count: Any) -> jax.Array:    # an integer of any kind; optax's own type allows complex numbers
         epoch = jnp.minimum(count // steps_per_epoch, num_epochs)
         warm = WARMUP_START + (1 - WARMUP_START) * epoch / max(warmup_epochs, 1)
         # (1 + cos x) / 2 = sin^2((pi - x) / 2), without the cancellation at x = pi.

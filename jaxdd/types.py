@@ -26,7 +26,9 @@ class Moments(NamedTuple):
     """First and second moment of one batch-norm layer's input, over every image and position."""
     mean: Array    # [D]
     var: Array     # [D] biased
-    count: int     # values behind each entry: images x positions (torch's running variance needs it)
+    # Values behind each entry: images x positions (torch's running variance needs it). The field hides a method
+    # of tuples that nobody calls here, and its name is public.
+    count: int     # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 class Outputs(NamedTuple):
@@ -89,7 +91,7 @@ class Inputs(NamedTuple):
 
 class Stream(NamedTuple, Generic[T]):
     """A feed from the host, for sets that do not fit on the devices; resumable from (key, step) alone."""
-    start: Callable[[PRNGKey, int], Iterator[T]]
+    start: Callable[[PRNGKey, int], Iterator[T]]    # `Inputs` to distil, a `Batch` to train on
 
 
 DeviceFeed = Callable[[PRNGKey, Array], T]    # pure (key, step) -> inputs; a `jax.tree_util.Partial` over its arrays

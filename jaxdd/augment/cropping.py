@@ -30,7 +30,7 @@ def roll(images: Array, shift: Array) -> Array:
     return jnp.roll(images, shift, axis=(1, 2))
 
 
-def resized_crop(images: Array, box: Array, size: tuple[int, int]) -> Array:
+def resized_crop(images: Array, box: Array, size: tuple[int, ...]) -> Array:
     """Cuts out a box and resizes it, bilinearly.
 
     y[i, j] = box[(i + 1/2) h / size_v - 1/2, (j + 1/2) w / size_h - 1/2] between the four nearest pixels of the box,
@@ -108,7 +108,7 @@ def draw_roll(key: PRNGKey, jitter: int, *, both_signs: bool = False) -> Array:
     return jax.random.randint(key, (2,), -jitter if both_signs else 0, jitter + 1, jnp.int32)
 
 
-def draw_resized_crop(key: PRNGKey, num_draws: int, size: tuple[int, int], *,
+def draw_resized_crop(key: PRNGKey, num_draws: int, size: tuple[int, ...], *,
                       scale: tuple[float | Array, float] = (0.08, 1.0),
                       ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> Array:
     """Draws boxes of random area, shape and place for `resized_crop` (Inception's crop).
@@ -197,7 +197,7 @@ def _taps(start: Array, extent: Array, length: int, size: int, dtype: jnp.dtype)
     return jnp.maximum(1 - distance, 0).astype(dtype)
 
 
-def _central(size: tuple[int, int], ratio: tuple[float, float]) -> tuple[int, int]:
+def _central(size: tuple[int, ...], ratio: tuple[float, float]) -> tuple[int, int]:
     """Height and width of the largest box whose width / height is within `ratio`."""
     height, width = size
     if width / height < ratio[0]:

@@ -10,6 +10,7 @@ bilinearly from their four neighbours; a neighbour outside counts as zero, witho
 (torch's `affine_grid` and `grid_sample` with `align_corners=False`).
 """
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import chex
 import jax
@@ -129,7 +130,7 @@ def rotate(images: Array, angle: Array) -> Array:
     return _once_or_each(resample, images, angle)
 
 
-def draw_crop(key: PRNGKey, num_draws: int, size: tuple[int, int], *, ratio: float = 0.125) -> Array:
+def draw_crop(key: PRNGKey, num_draws: int, size: tuple[int, ...], *, ratio: float = 0.125) -> Array:
     """Draws offsets uniform in -s..s, s = int(ratio size + 1/2), for `crop`.
 
     Args:
@@ -145,7 +146,7 @@ def draw_crop(key: PRNGKey, num_draws: int, size: tuple[int, int], *, ratio: flo
     return jax.random.randint(key, (num_draws, 2), -largest, largest + 1, jnp.int32)
 
 
-def draw_cutout(key: PRNGKey, num_draws: int, size: tuple[int, int], *, ratio: float = 0.5) -> Array:
+def draw_cutout(key: PRNGKey, num_draws: int, size: tuple[int, ...], *, ratio: float = 0.5) -> Array:
     """Draws centres for `cutout`: uniform in 0..size if the side is even, in 0..size - 1 if odd.
 
     Args:
@@ -203,7 +204,7 @@ def draw_rotate(key: PRNGKey, num_draws: int, *, degrees: float = 15.0) -> Array
     return (2 * jax.random.uniform(key, (num_draws,), jnp.float32) - 1) * (degrees * jnp.pi / 180)
 
 
-def _pixels(ratio: float, size: tuple[int, int]) -> tuple[int, int]:
+def _pixels(ratio: float, size: tuple[int, ...]) -> tuple[int, int]:
     return int(ratio * size[0] + 0.5), int(ratio * size[1] + 0.5)
 
 
@@ -241,9 +242,9 @@ def _gather(images: Array, row: Array, column: Array) -> Array:
     """
     num, height, width, channels = images.shape
     pixels = images.transpose(1, 2, 0, 3).reshape(height * width, num * channels)
-    warped = sum(jnp.take(pixels, index.ravel(), axis=0) * weight.astype(images.dtype).reshape(-1, 1)
-                 for index, weight in _neighbours(row, column, height, width))
-    return warped.reshape(height, width, num, channels).transpose(2, 0, 1, 3)
+    seen = (jnp.take(pixels, index.ravel(), axis=0) * weight.astype(images.dtype).reshape(-1, 1)
+            for index, weight in _neighbours(row, column, height, width))
+    return cast(Array, sum(seen)).reshape(height, width, num, channels).transpose(2, 0, 1, 3)
 
 
 def _neighbours(row: Array, column: Array, height: int, width: int) -> Iterator[tuple[Array, Array]]:

@@ -86,7 +86,7 @@ def mixup(key: PRNGKey, images: Array, labels: Array, *, alpha: float = 1.0,
     return blend(images, labels, jax.random.permutation(k_partner, len(images)), lam)
 
 
-def box(lam: Array, centre: Array, size: tuple[int, int]) -> Box:
+def box(lam: Array, centre: Array, size: tuple[int, ...]) -> Box:
     """The box of CutMix, clipped at the border.
 
     From o - k//2 to o + k//2 with k = int(size sqrt(1 - lambda)), cut to 0..size.

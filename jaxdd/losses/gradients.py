@@ -4,6 +4,7 @@ Arguments are pytrees in Flax layout: convolution kernels [h, w, in, out], dense
 bias [C], those of layer normalisation [H, W, C]. The last axis counts output units.
 """
 from collections.abc import Callable
+from typing import cast
 
 import chex
 import jax
@@ -64,7 +65,8 @@ def cosine_distance(real: PyTree, synthetic: PyTree, *, epsilon: float = 1e-6,
     def products(a: Array, b: Array) -> Array:
         return jnp.stack(_products(a, b, None))
 
-    return _cosine_distance(*_total(products, real, synthetic, axis_name), epsilon)
+    inner, square_a, square_b = _total(products, real, synthetic, axis_name)
+    return _cosine_distance(inner, square_a, square_b, epsilon)
 
 
 def squared_distance(real: PyTree, synthetic: PyTree, *, axis_name: str | None = None) -> Array:
@@ -134,7 +136,8 @@ def _total(distance: Callable[[Array, Array], Array], real: PyTree, synthetic: P
     if axis_name is not None:
         real = jax.lax.pmean(real, axis_name)
     pairs = zip(jax.tree.leaves(real), jax.tree.leaves(synthetic), strict=True)
-    return sum(distance(a, b) if counts(a) else jnp.zeros((), a.dtype) for a, b in pairs)
+    # `sum` begins with the number 0, which alone is no array: the distance of two empty trees.
+    return cast(Array, sum(distance(a, b) if counts(a) else jnp.zeros((), a.dtype) for a, b in pairs))
 
 
 def _is_convolution(tensor: Array) -> bool:

@@ -3,6 +3,8 @@
 DeepInversion: Yin et al., CVPR 2020, https://arxiv.org/abs/1912.08795, section 3.1; offered by SRe2L
 (Yin, Xing & Shen, NeurIPS 2023, https://arxiv.org/abs/2306.13092), whose published commands give both weight 0.
 """
+from typing import cast
+
 import chex
 import jax.numpy as jnp
 import optax
@@ -29,7 +31,7 @@ def total_variation(images: Array) -> Array:
     chex.assert_rank(images, 4)
     pairs = ((images[:, :, :-1], images[:, :, 1:]), (images[:, :-1], images[:, 1:]),
              (images[:, :-1, :-1], images[:, 1:, 1:]), (images[:, 1:, :-1], images[:, :-1, 1:]))
-    return sum(optax.safe_norm((one - other).ravel(), 0.0) for one, other in pairs)
+    return cast(Array, sum(optax.safe_norm((one - other).ravel(), 0.0) for one, other in pairs))
 
 
 def pixel_norm(images: Array) -> Array:

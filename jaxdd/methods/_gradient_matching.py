@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxdd import parallel
 from jaxdd.losses import soft_cross_entropy
 from jaxdd.terms import named
-from jaxdd.types import Array, Model, Observation, PRNGKey, PyTree, Read, Term
+from jaxdd.types import Array, Metrics, Model, Observation, PRNGKey, PyTree, Read, Term
 
 Distance = Callable[[PyTree, PyTree], Array]    # (real gradient, synthetic gradient) -> scalar
 
@@ -33,17 +33,25 @@ def gradient_matching(name: str, model: Model, distance: Distance, *, max_synthe
     """
     reads = frozenset({Read('', 'real'), Read('', 'synthetic')})
 
-    def loss(observation: Observation, key: PRNGKey):
+    def loss(observation: Observation, key: PRNGKey) -> tuple[Array, Metrics]:
         images, labels = observation.images['synthetic', 'augmented'], observation.synthetic.labels
         targets, encoder = observation.images['real', 'augmented'], observation.networks['encoder']
+        classes = _classes(observation)
         if max_synthetic is not None and images.shape[1] > max_synthetic:
-            images, labels = _chosen(key, observation.classes, images, labels, max_synthetic)
-        real_labels = jax.nn.one_hot(observation.classes, labels.shape[-1], dtype=labels.dtype)
+            images, labels = _chosen(key, classes, images, labels, max_synthetic)
+        real_labels = jax.nn.one_hot(classes, labels.shape[-1], dtype=labels.dtype)
         one = functools.partial(_one_class, model, distance)
         real = jax.lax.stop_gradient(targets), observation.inputs.real_weights
         return _sum_over_classes(one, images, encoder, labels, real, real_labels), {}
 
     return named(name, Term(reads, loss))
+
+
+def _classes(observation: Observation) -> Array:
+    if observation.classes is None:
+        raise ValueError('gradient matching goes class by class, but the observation does not say which classes it '
+                         'holds; give `Observation.classes`, as `distill.observe` does')
+    return observation.classes
 
 
 def _one_class(model: Model, distance: Distance, images: Array, encoder, labels: Array,

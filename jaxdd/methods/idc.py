@@ -1,6 +1,7 @@
 """Multi-formation gradient matching. Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization
 (IDC, ICML 2022), https://arxiv.org/abs/2205.14959."""
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
 
@@ -15,7 +16,7 @@ from jaxdd.types import Augment, Method, Model, Recipe
 def idc(model: Model, recipe: Recipe, *, augment: Augment, box: tuple[Sequence[float], Sequence[float]],
         factor: int = 2, every: int = 100, train_augment: Augment | None = None, mix: Mix | None = None,
         distance: Distance = layerwise_l2, max_synthetic: int | None = 128, training: Model | None = None,
-        classes: str = 'sequential') -> Method:
+        classes: Literal['joint', 'sequential'] = 'sequential') -> Method:
     """IDC: pixels in [0, 1] that decode to factor**2 images, gradient matching, networks trained on real images.
 
     One optimiser step per class, then `recipe.num_steps` updates of the network on real mini-batches

@@ -1,5 +1,7 @@
 """Improved distribution matching. Zhao et al., Improved Distribution Matching for Dataset Condensation (CVPR 2023),
 https://arxiv.org/abs/2307.09742."""
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
@@ -39,7 +41,7 @@ def objective(*, ce_weight: float) -> Term:
 
 def idm(model: Model, recipe: Recipe, *, augment: Augment, ce_weight: float, factor: int = 2, max_size: int = 100,
         push_every: int = 30, train_count: int = 2, training: Model | None = None,
-        classes: str = 'sequential') -> Method:
+        classes: Literal['joint', 'sequential'] = 'sequential') -> Method:
     """IDM: mosaics of factor x factor tiles, a queue of networks trained on real data, one step per class.
 
     Args:

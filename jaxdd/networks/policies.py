@@ -93,7 +93,8 @@ def real_batches(num_batches: int, *, augment: Augment | None = None, mix: Mix |
 
 class Resetting(NamedTuple):
     """State of `resetting`."""
-    count: Array            # int32, synthetic-set updates so far
+    # int32, synthetic-set updates so far; hides a method of tuples, and checkpoints hold the name
+    count: Array            # pyright: ignore[reportIncompatibleMethodOverride]
     network: fit.FitState
 
 
@@ -149,7 +150,8 @@ def resetting(model: Model, recipe: Recipe, *, every: int, draw: Draw) -> Networ
 
 class Queue(NamedTuple):
     """State of `queue`."""
-    count: Array              # int32, synthetic-set updates so far
+    # int32, synthetic-set updates so far; the name as in `Resetting`
+    count: Array              # pyright: ignore[reportIncompatibleMethodOverride]
     pushed: Array             # int32, networks made so far; the next goes to slot `pushed % max_size`
     networks: fit.FitState    # leaves [max_size, ...]; slots beyond `pushed` are not in use
 

@@ -2,7 +2,7 @@
 import functools
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,12 +106,12 @@ def load(path: str | pathlib.Path, build: Callable[[str, int], Model]) -> Teache
     if card is None:
         raise ValueError(f'{folder} holds no teacher: it must be a folder that a run squeezed, with card.json and '
                          'network')
-    card = {name: tuple(value) if isinstance(value, list) else value for name, value in card.items()}
-    model = build(card['name'], card['num_classes'])
+    facts: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in card.items()}
+    model = build(facts['name'], facts['num_classes'])
     variables = checkpoint.load_tree(folder / 'network', jax.eval_shape(model.init, jax.random.key(0)))
     if variables is None:
         raise ValueError(f'{folder} holds a card.json but no network: squeeze the teacher again')
-    return Teacher(model=model, variables=variables, **card)
+    return Teacher(model=model, variables=variables, **facts)
 
 
 def require_fitting(teacher: Teacher, spec: Spec) -> None:

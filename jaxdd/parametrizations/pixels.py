@@ -53,6 +53,6 @@ def check_box(box: Normalisation, channels: int) -> None:
                          f'got {len(mean)} means and {len(std)} stds')
 
 
-def channels_of(values: Sequence[float], images: Array) -> Array:
+def channels_of(values: Sequence[float] | np.ndarray, images: Array) -> Array:
     """One value per channel, as an array that combines with images."""
     return jnp.asarray(values, images.dtype).reshape((1,) * (images.ndim - 1) + (-1,))

@@ -3,7 +3,7 @@ import io
 import os
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -110,7 +110,8 @@ def written(texts: Sequence[str], size: float) -> tuple[ImageFont.FreeTypeFont, 
     texts = [''.join(letter for letter in text if letter.isprintable()) for text in texts]
     letters = set(''.join(texts)) - {' '}
     if all(letter.isascii() for letter in letters):
-        return ImageFont.load_default(size), [(text, True) for text in texts]
+        # With a size this is a scalable font or an error.
+        return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size)), [(text, True) for text in texts]
     files = _font_files()
     file = next((file for file in files if letters <= _letters(file)), files[0])
     missing = str.maketrans(dict.fromkeys(letters - _letters(file), ''))

@@ -119,6 +119,12 @@ def test_only_the_images_have_a_gradient(arrays):
         np.testing.assert_array_equal(leaf, 0)
 
 
+def test_an_observation_without_classes_is_refused(arrays):
+    term = gradient_matching('dc', MLP, losses.squared_distance)
+    with pytest.raises(ValueError, match='does not say which classes it holds'):
+        term_value(term, encoder(MLP), KEY, *arrays, None)
+
+
 def test_at_most_so_many_synthetic_images_are_matched(arrays):
     images, labels, real = map(np.asarray, arrays)
     whole, few = compiled(), compiled(max_synthetic=2)
