@@ -73,8 +73,8 @@ def representative(method: Method, *, num_classes: int, per_class: int, preproce
     return method._replace(networks=Networks(init, sample, update))
 
 
-def _cluster(embed: Model, encoder: Variables, preprocess, key: PRNGKey, inputs: Inputs, per_class: int,
-             iterations: int) -> Array:
+def _cluster(embed: Model, encoder: Variables, preprocess: Callable[[Array], Array], key: PRNGKey,
+             inputs: Inputs, per_class: int, iterations: int) -> Array:
     """`[K, B]` indices of the representatives, one class after the other: features of one class in memory."""
     def one(args):
         key, row = args

@@ -1,6 +1,7 @@
 """Gradient matching: the objective of DC, DSA and IDC, as a term."""
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +9,11 @@ import jax.numpy as jnp
 from jaxdd import parallel
 from jaxdd.losses import soft_cross_entropy
 from jaxdd.terms import named
-from jaxdd.types import Array, Metrics, Model, Observation, PRNGKey, PyTree, Read, Term
+from jaxdd.types import Array, Metrics, Model, Observation, PRNGKey, PyTree, Read, Term, Variables
 
 Distance = Callable[[PyTree, PyTree], Array]    # (real gradient, synthetic gradient) -> scalar
+Real = tuple[Array, Array | None]               # images [K, B, H, W, C], weights [K, B]; K of one left out
+OneClass = Callable[..., Array]                 # (images, encoder, labels, real, real label) -> scalar
 
 
 def gradient_matching(name: str, model: Model, distance: Distance, *, max_synthetic: int | None = None) -> Term:
@@ -54,8 +57,8 @@ def _classes(observation: Observation) -> Array:
     return observation.classes
 
 
-def _one_class(model: Model, distance: Distance, images: Array, encoder, labels: Array,
-               real: tuple[Array, Array | None], real_label: Array) -> Array:
+def _one_class(model: Model, distance: Distance, images: Array, encoder: Variables, labels: Array,
+               real: Real, real_label: Array) -> Array:
     def gradient(size: int, images: Array, labels: Array, shares: Array | None = None) -> PyTree:
         def cross_entropy(params: PyTree) -> Array:
             logits = model.apply(encoder._replace(params=params), images).logits
@@ -73,19 +76,22 @@ def _one_class(model: Model, distance: Distance, images: Array, encoder, labels:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _sum_over_classes(function, images: Array, encoder, labels: Array, real, real_labels: Array) -> Array:
+def _sum_over_classes(function: OneClass, images: Array, encoder: Variables, labels: Array,
+                      real: Real, real_labels: Array) -> Array:
     """Sum over the leading axis of `function(images_c, encoder, labels_c, ...)`, one compiled body for all classes."""
     return jnp.sum(jax.lax.map(lambda one: function(one[0], encoder, *one[1:]), (images, labels, real, real_labels)))
 
 
-def _forward(function, images, encoder, labels, real, real_labels):
-    def one(batch):
+def _forward(function: OneClass, images: Array, encoder: Variables, labels: Array, real: Real,
+             real_labels: Array) -> tuple[Array, Array]:
+    def one(batch: Any) -> tuple[Array, Array]:
         return jax.value_and_grad(function)(batch[0], encoder, *batch[1:])
     values, gradients = jax.lax.map(one, (images, labels, real, real_labels))
     return jnp.sum(values), gradients
 
 
-def _backward(function, gradients, cotangent):
+def _backward(function: OneClass, gradients: Array,
+              cotangent: Array) -> tuple[Array, None, None, None, None]:
     del function
     return cotangent * gradients, None, None, None, None
 

@@ -17,19 +17,6 @@ from jaxdd.types import Array, Model, Outputs, PRNGKey, PyTree, Variables
 Draw = Callable[[PRNGKey], tuple[PyTree, PyTree]]    # key -> parameters, running moments by layer
 
 
-def _by_layer(collection: PyTree) -> dict[str, PyTree]:
-    """Turns a nested Flax collection into {'path/of/layer': its variables}."""
-    layers: dict[str, PyTree] = {}
-    for path, value in sorted(flatten_dict(collection).items()):
-        layers.setdefault('/'.join(path[:-1]), {})[path[-1]] = value
-    return layers
-
-
-def _nested(layers: dict[str, PyTree]) -> PyTree:
-    """Undoes `_by_layer`."""
-    return unflatten_dict({tuple(path.split('/')): value for path, value in layers.items()})
-
-
 def model(module: nn.Module | Callable[..., nnx.Module], image_shape: tuple[int, int, int], *,
           batch_statistics: bool = False, initial: Literal['torch', 'module'] = 'torch') -> Model:
     """Wraps a Flax module as a pair of pure functions, its batch-norm mode fixed.
@@ -88,6 +75,19 @@ def model(module: nn.Module | Callable[..., nnx.Module], image_shape: tuple[int,
     else:
         own.examine(name, init, run, image_shape, batch_statistics=batch_statistics)
     return Model(init, apply)
+
+
+def _by_layer(collection: PyTree) -> dict[str, PyTree]:
+    """Turns a nested Flax collection into {'path/of/layer': its variables}."""
+    layers: dict[str, PyTree] = {}
+    for path, value in sorted(flatten_dict(collection).items()):
+        layers.setdefault('/'.join(path[:-1]), {})[path[-1]] = value
+    return layers
+
+
+def _nested(layers: dict[str, PyTree]) -> PyTree:
+    """Undoes `_by_layer`."""
+    return unflatten_dict({tuple(path.split('/')): value for path, value in layers.items()})
 
 
 def _library_draw(module: nn.Module, image_shape: tuple[int, int, int]) -> Draw:

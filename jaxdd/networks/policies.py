@@ -13,6 +13,7 @@ from jaxdd.types import (
     Augment,
     Batch,
     Inputs,
+    Metrics,
     Model,
     Networks,
     PRNGKey,
@@ -218,7 +219,8 @@ def queue(model: Model, recipe: Recipe, *, max_size: int, push_every: int, train
     return Networks(init, sample, update)
 
 
-def _trained(step, network: fit.FitState, num_steps: int, batch: Callable[[Array], Batch]) -> fit.FitState:
+def _trained(step: Callable[[fit.FitState, Batch], tuple[fit.FitState, Metrics]],
+             network: fit.FitState, num_steps: int, batch: Callable[[Array], Batch]) -> fit.FitState:
     """A network after `num_steps` updates, on mini-batches by number."""
     return jax.lax.scan(lambda network, i: (step(network, batch(i))[0], None), network, jnp.arange(num_steps))[0]
 

@@ -15,7 +15,7 @@ from jaxdd.data import Spec, class_members, normalise
 from jaxdd.engine import fit, loop
 from jaxdd.storage import checkpoint, records
 from jaxdd.storage.fingerprint import Store
-from jaxdd.types import Augment, Batch, Feed, Model, PRNGKey, Recipe, Source, Variables
+from jaxdd.types import Array, Augment, Batch, Feed, Model, PRNGKey, Recipe, Source, Variables
 
 NUM_VALIDATED = 1000     # real images that a teacher classifies before it is used
 _ENOUGH = 5      # of a class, to tell whether another class's name would fit its predictions better
@@ -73,15 +73,6 @@ def squeeze(key: PRNGKey, model: Model, feed: Feed[Batch], recipe: Recipe, *, st
 def with_augmentation(feed: Feed[Batch], augment: Augment) -> Feed[Batch]:
     """The mini-batches of a feed with augmented images."""
     return feeds.transform(feed, bind(_augmented, augment), keys=_two_keys)
-
-
-def _augmented(augment: Augment, batch: Batch, key: PRNGKey, step: jax.Array) -> Batch:
-    return batch._replace(images=augment(jax.random.fold_in(key, step), batch.images))
-
-
-def _two_keys(key: PRNGKey) -> tuple[PRNGKey, PRNGKey]:
-    k_batch, k_view = jax.random.split(key)
-    return k_batch, k_view
 
 
 def save(path: str | pathlib.Path, teacher: Teacher) -> None:
@@ -174,13 +165,23 @@ def num_validated(source: Source, spec: Spec) -> int:
     return _validated_on(source, spec).size
 
 
+def _augmented(augment: Augment, batch: Batch, key: PRNGKey, step: Array) -> Batch:
+    return batch._replace(images=augment(jax.random.fold_in(key, step), batch.images))
+
+
+def _two_keys(key: PRNGKey) -> tuple[PRNGKey, PRNGKey]:
+    k_batch, k_view = jax.random.split(key)
+    return k_batch, k_view
+
+
 def _validated_on(source: Source, spec: Spec) -> np.ndarray:
     """Indices `[Y, n]`, the first images of every class alike."""
     members, _ = class_members(source, spec.num_classes, 1)
     return members[:, :min(max(1, NUM_VALIDATED // spec.num_classes), int((members >= 0).sum(1).min()))]
 
 
-def _require_order(teacher: Teacher, predicted, labels, accuracy: float, num_classes: int) -> None:
+def _require_order(teacher: Teacher, predicted: np.ndarray, labels: np.ndarray, accuracy: float,
+                   num_classes: int) -> None:
     table = np.zeros((num_classes, num_classes), int)
     np.add.at(table, (labels, predicted), 1)
     best = table[linear_sum_assignment(table, maximize=True)].sum() / len(labels)
@@ -191,9 +192,9 @@ def _require_order(teacher: Teacher, predicted, labels, accuracy: float, num_cla
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _predicted(model: Model, spec: Spec, variables: Variables, images):
+def _predicted(model: Model, spec: Spec, variables: Variables, images: Array) -> Array:
     return model.apply(variables, normalise(spec, images)).logits.argmax(-1)
 
 
-def _short(values) -> str:
+def _short(values: Sequence[float]) -> str:
     return '(' + ', '.join(f'{value:.4g}' for value in values) + ')'

@@ -71,31 +71,6 @@ def save_grid_png(path: str | os.PathLike, left: Any, right: Any, *, class_names
     write_whole(path, content.getvalue())
 
 
-def _page(halves, titles, names, rows):
-    """Grids side by side under their titles, class names at the left, centred on their rows."""
-    if len(names) != rows:
-        raise ValueError(f'{rows} classes of images but {len(names)} class names')
-    pitch = (halves[0].shape[0] + _GAP) / rows
-    label, shown = written(names, min(max(pitch * 0.36, 12), 22))
-    title, titles = written(titles, min(max(pitch * 0.45, 16), 26))
-    shown = [new if whole else f'{row} {new}'.strip() for row, (new, whole) in enumerate(shown)]
-    indent = _MARGIN + round(max(label.getlength(name) for name in shown)) + 12
-    top = _MARGIN + (round(title.size * 1.6) if titles else 0)
-    widths = [max(half.shape[1], *(round(title.getlength(text)) for text, _ in titles), 1) for half in halves]
-    width = indent + sum(widths) + _BETWEEN * (len(halves) - 1) + _MARGIN
-    page = Image.new('RGB', (width, top + halves[0].shape[0] + _MARGIN), 'white')
-    draw = ImageDraw.Draw(page)
-    for i, half in enumerate(halves):
-        x = indent + sum(widths[:i]) + _BETWEEN * i
-        page.paste(Image.fromarray(half), (x, top))
-        if titles:
-            draw.text((x, _MARGIN), titles[i][0], font=title, fill=_INK)
-    for row, name in enumerate(shown):
-        middle = top + (row + 0.5) * pitch - _GAP / 2
-        draw.text((indent - 12, middle), name, font=label, fill=_INK, anchor='rm')
-    return page
-
-
 def written(texts: Sequence[str], size: float) -> tuple[ImageFont.FreeTypeFont, list[tuple[str, bool]]]:
     """Chooses one font for some texts: Pillow's own where it suffices, else the first that has all their letters.
 
@@ -117,6 +92,33 @@ def written(texts: Sequence[str], size: float) -> tuple[ImageFont.FreeTypeFont, 
     missing = str.maketrans(dict.fromkeys(letters - _letters(file), ''))
     parts = [' '.join(text.translate(missing).split()) for text in texts]
     return ImageFont.truetype(file, size), [(part, part == text) for part, text in zip(parts, texts)]
+
+
+def _page(halves: Sequence[np.ndarray], titles: Sequence[str], names: Sequence[str],
+          rows: int) -> Image.Image:
+    """Grids side by side under their titles, class names at the left, centred on their rows."""
+    if len(names) != rows:
+        raise ValueError(f'{rows} classes of images but {len(names)} class names')
+    pitch = (halves[0].shape[0] + _GAP) / rows
+    label, shown = written(names, min(max(pitch * 0.36, 12), 22))
+    title, headings = written(titles, min(max(pitch * 0.45, 16), 26))
+    shown = [new if whole else f'{row} {new}'.strip() for row, (new, whole) in enumerate(shown)]
+    indent = _MARGIN + round(max(label.getlength(name) for name in shown)) + 12
+    top = _MARGIN + (round(title.size * 1.6) if headings else 0)
+    widths = [max(half.shape[1], *(round(title.getlength(text)) for text, _ in headings), 1)
+              for half in halves]
+    width = indent + sum(widths) + _BETWEEN * (len(halves) - 1) + _MARGIN
+    page = Image.new('RGB', (width, top + halves[0].shape[0] + _MARGIN), 'white')
+    draw = ImageDraw.Draw(page)
+    for i, half in enumerate(halves):
+        x = indent + sum(widths[:i]) + _BETWEEN * i
+        page.paste(Image.fromarray(half), (x, top))
+        if headings:
+            draw.text((x, _MARGIN), headings[i][0], font=title, fill=_INK)
+    for row, name in enumerate(shown):
+        middle = top + (row + 0.5) * pitch - _GAP / 2
+        draw.text((indent - 12, middle), name, font=label, fill=_INK, anchor='rm')
+    return page
 
 
 def _font_files() -> list[str]:

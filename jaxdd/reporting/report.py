@@ -1,10 +1,11 @@
 """What a run found, for people: curves, a table for the terminal, a markdown page."""
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -13,9 +14,10 @@ from jaxdd.storage.atomic import write_whole
 BUDGET = 6    # differences from the published budget that are listed
 COUNTED = ('image bytes', 'label bytes')
 _BLUE, _GREY = '#1f5fa8', '#8a8a8a'
+Results = Mapping[str, Any]
 
 
-def table(results: Mapping[str, Any]) -> str:
+def table(results: Results) -> str:
     """The accuracies as plain text for the terminal, in percent, one line per training set and student."""
     header, rows = _rows(results)
     widths = [max(map(len, column)) for column in zip(header, *rows)]
@@ -24,7 +26,7 @@ def table(results: Mapping[str, Any]) -> str:
     return '\n'.join((text, *_notes(results)))
 
 
-def report(results: Mapping[str, Any]) -> str:
+def report(results: Results) -> str:
     """The run as a markdown page; a part whose results are missing is left out.
 
     Args:
@@ -96,7 +98,8 @@ def curves_png(path: str | os.PathLike, history: Sequence[Mapping[str, float]],
     write_whole(path, content.getvalue())
 
 
-def _loss_panel(axis, name, points, marks):
+def _loss_panel(axis: Axes, name: str, points: Sequence[tuple[float, float]],
+                marks: Mapping[int, str]) -> None:
     steps, values = np.array(points, float).T
     starts = sorted(marks)
     for part in np.split(np.arange(len(steps)), np.searchsorted(steps, starts, side='right')):    # no line between parts
@@ -110,7 +113,8 @@ def _loss_panel(axis, name, points, marks):
     axis.set_title(name.removeprefix('loss/') + ' loss', loc='left', fontsize=10)
 
 
-def _accuracy_panel(axis, accuracies, random):
+def _accuracy_panel(axis: Axes, accuracies: Mapping[int, Mapping[str, Any]],
+                    random: Mapping[str, Any]) -> None:
     students = sorted({student for scores in accuracies.values() for student in scores} | set(random))
     for i, student in enumerate(students):
         color, of = (f'C{i}', f', {student}') if len(students) > 1 else (_BLUE, '')
@@ -131,17 +135,17 @@ def _accuracy_panel(axis, accuracies, random):
     axis.legend(fontsize=8, framealpha=0.9, edgecolor='none')
 
 
-def _name(results):
+def _name(results: Results) -> str:
     return ' + '.join([results.get('method') or 'method', *(results.get('plugins') or [])]).upper()
 
 
-def _title(results):
+def _title(results: Results) -> str:
     dataset, ipc = results.get('dataset'), results.get('ipc')
     count = f', {ipc} image{"" if ipc == 1 else "s"} per class' if ipc is not None else ''
     return _name(results) + (f' on {dataset}' if dataset else '') + count
 
 
-def _notes(results):
+def _notes(results: Results) -> list[str]:
     """What the table cannot say: warnings, rows that are missing, and a budget other than the published one."""
     names = {'random': 'random real images'}
     notes = [f'WARNING: {text}.' for text in results.get('warnings') or []]
@@ -153,7 +157,7 @@ def _notes(results):
     return notes
 
 
-def _rows(results):
+def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
     """Header and cells of the accuracy table: random first, the method last, then what was published."""
     accuracy, protocol = results.get('accuracy') or {}, results.get('protocol') or {}
     order = sorted(accuracy, key=lambda key: (key != 'random', key == 'distilled', key))
@@ -177,13 +181,13 @@ def _rows(results):
     return header, rows
 
 
-def _sizes(key, sizes):
+def _sizes(key: str, sizes: Mapping[str, int]) -> list[str]:
     """The bytes of one training set's images and labels, if any are known."""
     keys = {'distilled': ('images', 'labels'), 'random': ('random images', 'random labels')}.get(key, ('', ''))
     return [f'{sizes[name]:,}' if name in sizes else '-' for name in keys] if sizes else []
 
 
-def _mean_std(score):
+def _mean_std(score: Any) -> tuple[float, float]:
     if isinstance(score, Mapping):
         mean, std = score.get('mean', score.get('value')), score.get('std')
     else:
@@ -191,18 +195,18 @@ def _mean_std(score):
     return float(mean), float(std or 0)
 
 
-def _seeds(score, protocol):
+def _seeds(score: Any, protocol: Mapping[str, Any]) -> Any:
     per_seed = score.get('per_seed') if isinstance(score, Mapping) else score.per_seed
     return len(per_seed) if per_seed else protocol.get('num_seeds', '-')
 
 
-def _percent(score):
+def _percent(score: Any) -> str:
     mean, std = _mean_std(score)
     known = (score.get('std') if isinstance(score, Mapping) else score.std) is not None
     return f'{100 * mean:.2f} ± {100 * std:.2f}' if known else f'{100 * mean:.2f}'
 
 
-def _facts(results):
+def _facts(results: Results) -> str:
     lines = []
     if sizes := results.get('bytes'):
         images, labels = sizes.get('images', 0), sizes.get('labels', 0)
@@ -215,45 +219,45 @@ def _facts(results):
     return '\n'.join(lines)
 
 
-def _weights(results):
+def _weights(results: Results) -> str:
     rows = [[name, _short(entry.get('value')), entry.get('source', '-')]
             for name, entry in (results.get('weights') or {}).items()]
-    return rows and '## Weights\n\n' + _markdown(['plug-in', 'λ', 'source'], rows)
+    return _section('Weights', ['plug-in', 'λ', 'source'], rows)
 
 
-def _pictures(results):
+def _pictures(results: Results) -> str:
     return '\n\n'.join(f'![{text}]({path})' for text, path in (results.get('pictures') or {}).items())
 
 
-def _seconds(results):
+def _seconds(results: Results) -> str:
     rows = [[stage, f'{value:,.1f}'] for stage, value in (results.get('seconds') or {}).items()
             if value is not None]
     if results.get('seconds_per_step') is not None:
         rows.append(['one step', f'{results["seconds_per_step"]:.4g}'])
-    return rows and '## Time\n\n' + _markdown(['stage', 'seconds'], rows)
+    return _section('Time', ['stage', 'seconds'], rows)
 
 
-def _environment(results):
+def _environment(results: Results) -> str:
     rows = [[key, str(results[key])] for key in ('hardware', 'commit') if results.get(key)]
     rows += [[package, str(version)] for package, version in (results.get('versions') or {}).items()]
-    return rows and '## Made with\n\n' + _markdown(['what', 'which'], rows)
+    return _section('Made with', ['what', 'which'], rows)
 
 
-def _again(results):
-    return results.get('command') and f'## How to run it again\n\n    {results["command"]}'
+def _again(results: Results) -> str:
+    return f'## How to run it again\n\n    {results["command"]}' if results.get('command') else ''
 
 
-def _bibtex(results):
+def _bibtex(results: Results) -> str:
     entries = '\n\n'.join(results.get('bibtex', ()))
     return entries and f'## What to cite\n\n```bibtex\n{entries}\n```'
 
 
-def _settings(title, settings):
+def _settings(title: str, settings: Mapping[str, Any] | None) -> str:
     rows = [[f'`{path}`', _short(value)] for path, value in _flat(settings or {})]
-    return rows and f'## {title}\n\n' + _markdown(['setting', 'value'], rows)
+    return _section(title, ['setting', 'value'], rows)
 
 
-def _flat(settings, path=''):
+def _flat(settings: Mapping[str, Any], path: str = '') -> Iterator[tuple[str, Any]]:
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f'{path}{key}.')
@@ -261,13 +265,18 @@ def _flat(settings, path=''):
             yield f'{path}{key}', value
 
 
-def _short(value):
+def _short(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ' '.join(map(_short, value)) or 'none'
     return f'{value:.6g}' if isinstance(value, float) else str(value)
 
 
-def _markdown(header, rows):
+def _section(title: str, header: list[str], rows: list[list[str]]) -> str:
+    """A table under its title; nothing where it has no rows."""
+    return f'## {title}\n\n{_markdown(header, rows)}' if rows else ''
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, *rows]
     text = ['| ' + ' | '.join(str(cell).replace('|', '\\|') for cell in line) + ' |' for line in lines]
     return '\n'.join([text[0], '|' + ' --- |' * len(header), *text[1:]])

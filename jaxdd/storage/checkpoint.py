@@ -11,6 +11,7 @@ import pathlib
 import re
 import shutil
 import sys
+import types
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,54 +25,7 @@ from jaxdd.storage import leaves, records
 from jaxdd.storage.fingerprint import differences as differences
 from jaxdd.storage.fingerprint import fingerprint as fingerprint
 from jaxdd.storage.fingerprint import plain
-from jaxdd.types import PyTree
-
-
-def _not_a_thread_of_orbax(record: logging.LogRecord) -> bool:
-    """What Orbax's threads log about a failing disk: the same failure reaches the caller as one OSError."""
-    return not (record.exc_info and 'orbax' in f'{record.pathname} {record.getMessage()}')
-
-
-def _without_closed_loops(hook: Callable) -> Callable:
-    """What writes that were under way say when another one of the same save has failed: their event loop is gone."""
-    def told(unraisable) -> None:
-        error = unraisable.exc_value
-        if not (isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'):
-            hook(unraisable)
-    return told
-
-
-for name in ('absl', 'asyncio'):
-    logging.getLogger(name).addFilter(_not_a_thread_of_orbax)
-sys.unraisablehook = _without_closed_loops(sys.unraisablehook)
-
-
-def _pack(tree, extra, config=None):
-    """What Orbax is to store: copies of the leaves, and the record that describes them.
-
-    Args:
-        config: fingerprint of the run that they belong to; None = of no run.
-    """
-    arrays, about = leaves.copied(tree)
-    record = {'leaves': about, 'extra': plain(extra, 'extra'), 'config': config}
-    return ocp.args.Composite(arrays=ocp.args.StandardSave(arrays or {'none': jnp.zeros(1)}),
-                              record=ocp.args.JsonSave({**record, records.CHECKSUM: fingerprint(record)}))
-
-
-def _abstract(like):
-    none = jnp.zeros(1)
-    arrays = [(name, leaves.as_array(leaf)) for name, leaf in leaves.named(like) if math.prod(np.shape(leaf))]
-    return {name: jax.ShapeDtypeStruct(
-                leaf.shape, leaf.dtype, sharding=getattr(leaf, 'sharding', None) or none.sharding)
-            for name, leaf in arrays} or {'none': none}
-
-
-def _read(restore, like, config=None):
-    """Restores through `restore(Composite) -> Composite`: the record, then exactly the arrays it names."""
-    record = leaves.believed(restore(ocp.args.Composite(record=ocp.args.JsonRestore())).record, config)
-    leaves.compare(record['leaves'], like)
-    arrays = restore(ocp.args.Composite(arrays=ocp.args.StandardRestore(_abstract(like)))).arrays
-    return leaves.rebuilt(record['leaves'], arrays, like), record['extra']
+from jaxdd.types import Array, PyTree
 
 
 def save_tree(path: str | os.PathLike, tree: PyTree, metadata: Mapping[str, Any]) -> None:
@@ -183,7 +137,8 @@ class Checkpoints:
     def __enter__(self) -> 'Checkpoints':
         return self
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: types.TracebackType | None) -> None:
         try:
             self.wait()
         except OSError as late:
@@ -263,7 +218,7 @@ class Checkpoints:
         """
         self._guard(self._manager.wait_until_finished)
 
-    def _guard(self, action):
+    def _guard(self, action: Callable[[], Any]) -> None:
         try:
             action()
         except Exception as error:
@@ -272,7 +227,8 @@ class Checkpoints:
             raise OSError(f'could not save a checkpoint in {self._directory}: {_reason(error)}; '
                           f'{kept}') from error
 
-    def _set_aside(self, failed, used, warn):
+    def _set_aside(self, failed: Mapping[int, Exception], used: str,
+                   warn: Callable[[str], None]) -> None:
         for step, error in failed.items():
             target = self._directory / f'unreadable-{step}'
             if jax.process_index() == 0:
@@ -283,11 +239,6 @@ class Checkpoints:
         if failed:
             _barrier('set aside')
             self._manager.reload()
-
-
-def _stored_steps(directory):
-    children = directory.iterdir() if directory.is_dir() else ()
-    return [int(child.name) for child in children if child.name.isdigit()]
 
 
 def claim(directory: str | os.PathLike, config: Mapping[str, Any]) -> None:
@@ -315,7 +266,42 @@ def claim(directory: str | os.PathLike, config: Mapping[str, Any]) -> None:
     _barrier('config')
 
 
-def _stored_config(path, config):
+def _pack(tree: PyTree, extra: Mapping[str, Any], config: str | None = None) -> ocp.args.Composite:
+    """What Orbax is to store: copies of the leaves, and the record that describes them.
+
+    Args:
+        config: fingerprint of the run that they belong to; None = of no run.
+    """
+    arrays, about = leaves.copied(tree)
+    record = {'leaves': about, 'extra': plain(extra, 'extra'), 'config': config}
+    return ocp.args.Composite(arrays=ocp.args.StandardSave(arrays or {'none': jnp.zeros(1)}),
+                              record=ocp.args.JsonSave({**record, records.CHECKSUM: fingerprint(record)}))
+
+
+def _abstract(like: PyTree) -> dict[str, jax.ShapeDtypeStruct | Array]:
+    """What Orbax is to give back, as `like` has it; empty leaves were never stored."""
+    none = jnp.zeros(1)
+    arrays = [(name, leaves.as_array(leaf)) for name, leaf in leaves.named(like) if math.prod(np.shape(leaf))]
+    return {name: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=getattr(leaf, 'sharding', None) or none.sharding)
+            for name, leaf in arrays} or {'none': none}
+
+
+def _read(restore: Callable[[ocp.args.Composite], Any], like: PyTree,
+          config: str | None = None) -> tuple[PyTree, dict[str, Any]]:
+    """Restores through `restore(Composite) -> Composite`: the record, then exactly the arrays it names."""
+    record = leaves.believed(restore(ocp.args.Composite(record=ocp.args.JsonRestore())).record, config)
+    leaves.compare(record['leaves'], like)
+    arrays = restore(ocp.args.Composite(arrays=ocp.args.StandardRestore(_abstract(like)))).arrays
+    return leaves.rebuilt(record['leaves'], arrays, like), record['extra']
+
+
+def _stored_steps(directory: pathlib.Path) -> list[int]:
+    children = directory.iterdir() if directory.is_dir() else ()
+    return [int(child.name) for child in children if child.name.isdigit()]
+
+
+def _stored_config(path: pathlib.Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a folder's results are of; where that cannot be read any more, every checkpoint still tells its own."""
     stored = records.recall(path, records.ANYTHING, warn=warnings.warn)
     if stored is None and not path.with_name(f'{path.name}.damaged').exists():
@@ -326,12 +312,31 @@ def _stored_config(path, config):
     return config if stored is None else stored
 
 
-def _barrier(name):
+def _barrier(name: str) -> None:
     if jax.process_count() > 1:
         ocp.multihost.sync_global_processes(f'jaxdd {name}')
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     text = ' '.join(str(error).split())
     cause = re.search(r': ([^:\[]+) \[os_error', text)    # tensorstore says it at the end of a long line
     return f'{type(error).__name__}: {cause.group(1) if cause else text[:200]}'
+
+
+def _not_a_thread_of_orbax(record: logging.LogRecord) -> bool:
+    """What Orbax's threads log about a failing disk: the same failure reaches the caller as one OSError."""
+    return not (record.exc_info and 'orbax' in f'{record.pathname} {record.getMessage()}')
+
+
+def _without_closed_loops(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """What writes that were under way say when another one of the same save has failed: their event loop is gone."""
+    def told(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'):
+            hook(unraisable)
+    return told
+
+
+for name in ('absl', 'asyncio'):
+    logging.getLogger(name).addFilter(_not_a_thread_of_orbax)
+sys.unraisablehook = _without_closed_loops(sys.unraisablehook)

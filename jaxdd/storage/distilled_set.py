@@ -16,8 +16,9 @@ FIELDS = ('images', 'labels', 'images_uint8', 'mean', 'std', 'class_names', 'inf
 ADVICE = 'copy the file again, or make it again with `jaxdd.storage.distilled_set.save_npz` or the command of its run'
 
 
-def save_npz(path: str | os.PathLike, synthetic: SyntheticSet, *, mean: Sequence[float], std: Sequence[float],
-             class_names: Sequence[str], info: Mapping[str, Any], stored: Any = None) -> None:
+def save_npz(path: str | os.PathLike, synthetic: SyntheticSet, *, mean: Sequence[float] | np.ndarray,
+             std: Sequence[float] | np.ndarray, class_names: Sequence[str], info: Mapping[str, Any],
+             stored: Any = None) -> None:
     """Writes a distilled set with all that is needed to use it elsewhere, through a temporary file.
 
     Fields: `images` [K, n, H, W, C] float32 normalised, `labels` [K, n, K] float32, `images_uint8` (the
@@ -40,8 +41,9 @@ def save_npz(path: str | os.PathLike, synthetic: SyntheticSet, *, mean: Sequence
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     _check_images(images)
     _check_normalisation(mean, std, images.shape[-1])
-    fields = {'images': images, 'labels': labels, 'images_uint8': _bytes(images, mean, std), 'mean': mean, 'std': std,
-              'class_names': np.asarray(list(class_names)), 'info': np.asarray(_json(info))}
+    fields: dict[str, Any] = {
+        'images': images, 'labels': labels, 'images_uint8': _bytes(images, mean, std), 'mean': mean, 'std': std,
+        'class_names': np.asarray(list(class_names)), 'info': np.asarray(_json(info))}
     if isinstance(stored, Mapping):
         fields |= {f'stored_{name}': np.asarray(array) for name, array in stored.items()}
     elif stored is not None and np.shape(stored) != images.shape:
@@ -119,8 +121,8 @@ def stored_bytes(synthetic: SyntheticSet) -> dict[str, int]:
     return {'images': 4 * int(np.size(synthetic.images)), 'labels': 0 if hard else 4 * labels.size}
 
 
-def _parts(fields: dict[str, np.ndarray]) -> tuple[SyntheticSet, dict[str, Any]]:
-    """A set and what is known about it, of a file's fields."""
+def _parts(fields: Mapping[str, Any]) -> tuple[SyntheticSet, dict[str, Any]]:
+    """A set, NumPy's arrays in the place of JAX's, and what is known about it, of a file's fields."""
     names = fields['class_names'].tolist()
     about = {'images_uint8': fields['images_uint8'], 'mean': fields['mean'], 'std': fields['std'],
              'class_names': tuple(names) if isinstance(names, list) else names,
@@ -128,7 +130,7 @@ def _parts(fields: dict[str, np.ndarray]) -> tuple[SyntheticSet, dict[str, Any]]
     return SyntheticSet(fields['images'], fields['labels'], fields.get('learning_rate')), about
 
 
-def _stored(fields: dict[str, np.ndarray]) -> dict[str, Any]:
+def _stored(fields: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """{'stored': array or arrays by name}, or nothing."""
     named = {name.removeprefix('stored_'): array for name, array in fields.items() if name.startswith('stored_')}
     if named and 'stored' in fields:
@@ -197,7 +199,9 @@ def _check_stored(stored: Any, shape: tuple[int, ...]) -> None:
         if name in ('stored', 'stored_images') and (array.ndim < 2 or len(array) != shape[0]):
             raise ValueError(f'{name} must be [{shape[0]}, images per class, ...], got {_seen(array)}')
     if {'stored_natural', 'stored_compensators'} & set(arrays):
-        _check_instances(*(arrays.get(f'stored_{name}', np.zeros(0)) for name in ('natural', 'compensators')), shape)
+        natural, added = (arrays.get(name, np.zeros(0))
+                          for name in ('stored_natural', 'stored_compensators'))
+        _check_instances(natural, added, shape)
 
 
 def _check_instances(natural: np.ndarray, added: np.ndarray, shape: tuple[int, ...]) -> None:

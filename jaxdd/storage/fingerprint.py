@@ -74,7 +74,7 @@ def plain(value: Any, where: str) -> Any:
                      'use text, finite numbers, booleans, None, lists and mappings')
 
 
-def _flat(value, path=''):
+def _flat(value: Any, path: str = '') -> dict[str, str]:
     if not isinstance(value, dict) or not value:
         return {path: json.dumps(value, sort_keys=True)}
     return {leaf: entry for key, inner in value.items()

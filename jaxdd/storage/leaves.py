@@ -1,5 +1,6 @@
 """What the record beside stored arrays says of them: describing a tree's leaves, comparing, and checking them."""
 import zlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ class Different(ValueError):
     """Whole arrays, but of another tree or of another run."""
 
 
-def named(tree: PyTree) -> list[tuple[str, object]]:
+def named(tree: PyTree) -> list[tuple[str, Any]]:
     """The leaves with their paths as names.
 
     Raises:
@@ -27,12 +28,12 @@ def named(tree: PyTree) -> list[tuple[str, object]]:
     return pairs
 
 
-def as_array(leaf: object) -> object:
+def as_array(leaf: Any) -> Any:
     """A number as an array; anything else as it is."""
     return jnp.asarray(leaf) if isinstance(leaf, (bool, int, float)) else leaf
 
 
-def described(name: str, leaf: object) -> str:
+def described(name: str, leaf: Any) -> str:
     """Dtype and shape of a leaf in words.
 
     Raises:
@@ -122,11 +123,11 @@ def rebuilt(about: dict[str, dict], arrays: dict[str, Array], like: PyTree) -> P
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _placed(array, leaf):
+def _placed(array: Array, leaf: Any) -> Array:
     """Uncommitted like `leaf`: jit refuses arrays pinned to one device beside arrays spread over a mesh."""
     if getattr(leaf, 'committed', True):
         return array
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        words = np.asarray(jax.random.key_data(array))
+        words = jnp.asarray(np.asarray(jax.random.key_data(array)))
         return jax.random.wrap_key_data(words, impl=jax.random.key_impl(array))
     return jnp.asarray(np.asarray(array))

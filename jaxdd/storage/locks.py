@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 try:
     import fcntl
@@ -103,7 +104,7 @@ def sweep(folder: str | os.PathLike, *, older_than: float = 0.0) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _lock(file, folder: pathlib.Path) -> None:
+def _lock(file: TextIO, folder: pathlib.Path) -> None:
     if fcntl is None:
         return
     try:

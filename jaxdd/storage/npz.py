@@ -1,11 +1,10 @@
 """Reads `.npz` files that anybody may have written: nothing in them is believed before it is checked."""
-import io
 import math
 import os
 import struct
 import zipfile
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 
@@ -36,7 +35,8 @@ def read(path: str | os.PathLike, names: Iterable[str] | None = None, *, advice:
     wanted = None if names is None else set(names)
     with _opened(path, advice) as archive:
         for entry in archive.infolist():
-            _attempt(f'{path}: {_name(entry)} cannot be read', advice, _check_entry, archive, entry)
+            failed = f'{path}: {_name(entry)} cannot be read'
+            _attempt(failed, advice, _check_entry, path, archive, entry)
         return {_name(entry): _attempt(f'{path}: {_name(entry)} cannot be read', advice, _array, archive, entry)
                 for entry in archive.infolist() if wanted is None or _name(entry) in wanted}
 
@@ -82,11 +82,11 @@ def _name(entry: zipfile.ZipInfo) -> str:
     return entry.filename.removesuffix('.npy')
 
 
-def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+def _check_entry(path: str | os.PathLike, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
     """Opens an array without reading it: names in the file and in its directory must agree, sizes must be possible."""
     stored = entry.compress_size
     growth = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE}.get(entry.compress_type, math.inf)
-    if stored > os.path.getsize(archive.filename) or entry.file_size > stored * growth:
+    if stored > os.path.getsize(path) or entry.file_size > stored * growth:
         raise ValueError(f'it claims {entry.file_size:,} bytes, more than are stored')
     archive.open(entry).close()    # Python 3.13 refuses impossible sizes here too, in words of its own
 
@@ -104,7 +104,7 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     return array
 
 
-def _header(stream: io.BufferedIOBase) -> tuple[tuple[int, ...], np.dtype]:
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type that an array claims to have."""
     try:
         shape, _, dtype = HEADERS[np.lib.format.read_magic(stream)](stream)
