@@ -1,7 +1,7 @@
 """Teachers: networks squeezed from the real set, or loaded. Every teacher is validated on real images before use."""
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
