@@ -5,6 +5,7 @@ from jaxdd.models.build import by_name as by_name
 from jaxdd.models.build import default_depth as default_depth
 from jaxdd.models.build import has_depth as has_depth
 from jaxdd.models.convnet import ConvNet as ConvNet
+from jaxdd.models.derivatives import xla_derivatives as xla_derivatives
 from jaxdd.models.efficientnet import EfficientNet as EfficientNet
 from jaxdd.models.lenet import LeNet as LeNet
 from jaxdd.models.microbatch import in_parts as in_parts

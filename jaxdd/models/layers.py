@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import parallel
+from jaxdd.models import derivatives
 from jaxdd.models.cpu import convolution, grouped_convolution
 from jaxdd.types import Array
 
@@ -34,9 +35,10 @@ def conv(x: Array, features: int, *, name: str, size: int = 3, stride: int = 1, 
         `[N, H', W', features]`.
     """
     on_cpu = (convolution if groups == 1 else grouped_convolution).general_dilated
+    own = parallel.on_cpu() and derivatives.own()
     layer = nn.Conv(features, (size, size), (stride, stride), [(padding, padding)] * 2, feature_group_count=groups,
                     use_bias=use_bias, dtype=dtype, name=name,
-                    conv_general_dilated=on_cpu if parallel.on_cpu() else None)
+                    conv_general_dilated=on_cpu if own else None)
     return layer(x)
 
 
@@ -82,7 +84,8 @@ def average_pool(x: Array, window: tuple[int, int]) -> Array:
         `[N, H // window[0], W // window[1], C]`.
     """
     rows, columns = x.shape[1] // window[0], x.shape[2] // window[1]
-    return _averaged(x[:, :rows * window[0], :columns * window[1]], window)
+    averaged = derivatives.chosen(_averaged)
+    return averaged(x[:, :rows * window[0], :columns * window[1]], window)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))

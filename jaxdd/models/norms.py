@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import checks
+from jaxdd.models import derivatives
 from jaxdd.types import Array, Moments, PyTree
 
 NORMS = ('instance', 'batch', 'layer', 'group', 'none')
@@ -40,7 +41,8 @@ class GroupNorm(nn.Module):
                              f'got {channels}')
         # No axis of length 1 for the instance norm: a CPU would not vectorise over it.
         wide = _widened(x).reshape(n, h, w, *((channels,) if groups == channels else (groups, channels // groups)))
-        y = _standardise(wide, (1, 2, 4)[:wide.ndim - 2])[0].reshape(x.shape)
+        standardise = derivatives.chosen(_standardise)
+        y = standardise(wide, (1, 2, 4)[:wide.ndim - 2])[0].reshape(x.shape)
         scale = self.param('scale', nn.initializers.ones, (channels,))
         bias = self.param('bias', nn.initializers.zeros, (channels,))
         return (y * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)).astype(x.dtype)
@@ -56,7 +58,7 @@ class LayerNorm(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Normalises `[N, H, W, C]`; returns the same shape and dtype."""
         wide = _widened(x)
-        y, _ = _standardise(wide, (1, 2, 3))
+        y, _ = derivatives.chosen(_standardise)(wide, (1, 2, 3))
         scale = self.param('scale', nn.initializers.ones, x.shape[1:])
         bias = self.param('bias', nn.initializers.zeros, x.shape[1:])
         return (y * scale[None] + bias[None]).astype(x.dtype)

@@ -32,7 +32,7 @@ def general_dilated(images: Array, kernel: Array, strides: Sequence[int], paddin
         `[N, H', W', O]`.
 
     Note:
-        Reverse mode of any order; forward mode (`jax.jvp`) is not defined.
+        Reverse mode of any order; forward mode (`jax.jvp`) is not defined, see `models.xla_derivatives`.
     """
     plain = (others.get('feature_group_count', 1) == 1
              and all(set(others.get(f'{side}_dilation') or (1,)) == {1} for side in ('lhs', 'rhs')))
