@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-LAYERS = (('types', 'checks', 'bound'),
+LAYERS = (('types', 'checks', 'bound', 'interpolation'),
           ('storage', 'parallel', 'losses', 'augment', 'parametrizations', 'terms', 'optimizers', 'feeds'),
           ('models', 'data'),
           ('labels', 'coresets'),

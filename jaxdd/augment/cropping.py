@@ -9,6 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxdd import interpolation
 from jaxdd.types import Array, PRNGKey
 
 TRIES = 10    # boxes drawn before torchvision's crop falls back to the centre
@@ -52,11 +53,8 @@ def resized_crop(images: Array, box: Array, size: tuple[int, ...]) -> Array:
 
     # Separable, hence two small matrices, as in `geometry.scale`.
     def resample(image: Array, box: Array) -> Array:
-        rows, columns = (_taps(box[axis], box[2 + axis], image.shape[axis], size[axis], image.dtype)
-                         for axis in (0, 1))
-        # Accelerators round the inputs of float32 products unless told otherwise.
-        cropped = jnp.einsum('hi,iwc->hwc', rows, image, precision=jax.lax.Precision.HIGHEST)
-        return jnp.einsum('wj,hjc->hwc', columns, cropped, precision=jax.lax.Precision.HIGHEST)
+        axes = (_taps(box[axis], box[2 + axis], image.shape[axis], size[axis], image.dtype) for axis in (0, 1))
+        return interpolation.resample(image, *axes)
 
     return _each(resample, images, box)
 
@@ -193,8 +191,7 @@ def _taps(start: Array, extent: Array, length: int, size: int, dtype: jnp.dtype)
     halves = (2 * jnp.arange(size) + 1) * extent - size
     source = jnp.clip(halves.astype(precise) / (2 * size), 0, (extent - 1).astype(precise))
     pixel = (jnp.arange(length) - start).astype(precise)
-    distance = jnp.abs(source[:, None] - pixel[None, :])
-    return jnp.maximum(1 - distance, 0).astype(dtype)
+    return interpolation.weights(source[:, None], pixel[None, :]).astype(dtype)
 
 
 def _central(size: tuple[int, ...], ratio: tuple[float, float]) -> tuple[int, int]:

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd import parallel
+from jaxdd import interpolation, parallel
 from jaxdd.augment import cropping
 from jaxdd.data import Spec, class_members, normalise
 from jaxdd.losses import soft_cross_entropy
+from jaxdd.parametrizations import mosaics
 from jaxdd.types import Array, Model, PRNGKey, Source, SyntheticSet, Variables
 
 
@@ -22,7 +23,8 @@ def realistic_subset(key: PRNGKey, source: Source, spec: Spec, model: Model, var
     """Mosaics of the crops of real images that a teacher classifies best: RDED's synthetic set.
 
     Per class: random real images without replacement; square crops of each, area uniform in 8 % to 100 %, resized to
-    H / factor; the best crop of every image (`crop_scores`); the factor^2 ipc best of these (`select`); `mosaic`.
+    H / factor; the best crop of every image (`crop_scores`); the factor^2 ipc best of these (`select`); these as
+    tiles, along the rows (`mosaics.encode_nearest`).
 
     Args:
         key: which images and which crops.
@@ -54,7 +56,7 @@ def realistic_subset(key: PRNGKey, source: Source, spec: Spec, model: Model, var
         crops = _crops(key, normalise(spec, images), num_crops, side // factor)
         scores = crop_scores(model, variables, crops, label, side=side)
         best = select(jnp.where(valid[:, None], scores, jnp.inf), crops, factor ** 2 * ipc)
-        return mosaic(best, factor, side)
+        return mosaics.encode_nearest(best, factor, order='row', size=(side, side))
 
     made = []
     for label, row in enumerate(members):
@@ -120,40 +122,6 @@ def select(scores: Array, crops: Array, count: int) -> Array:
     return crops[order, best[order]]
 
 
-def mosaic(crops: Array, factor: int, side: int) -> Array:
-    """Pastes factor x factor crops into each image, row by row of tiles.
-
-    Position p holds crops p ipc..(p + 1) ipc - 1. Pixel i of a tile of s is pixel floor(i h / s) of its crop; where
-    `factor` does not divide `side`, the first (side mod factor) tiles are one pixel larger.
-
-    Args:
-        crops: `[factor**2 * ipc, h, w, C]`.
-        factor: tiles per side.
-        side: H = W of the images, at least `factor`.
-
-    Returns:
-        `[ipc, H, W, C]`, dtype of `crops`.
-
-    Raises:
-        ValueError: `factor` is not in 1..side, or the number of crops is not a multiple of factor**2.
-    """
-    if not 1 <= factor <= side:
-        raise ValueError(f'factor must be between 1 and the side, {side}, got {factor}')
-    if not len(crops) or len(crops) % factor ** 2:
-        raise ValueError(f'factor {factor} needs {factor ** 2} crops for each image, got {len(crops)} crops')
-    rows, columns = (_nearest(length, factor, side) for length in crops.shape[1:3])
-    grid = crops.reshape(factor, factor, -1, *crops.shape[1:])
-    return jnp.concatenate([
-        jnp.concatenate([grid[r, c][:, rows[r]][:, :, columns[c]] for c in range(factor)], axis=2)
-        for r in range(factor)], axis=1)
-
-
-def _nearest(length: int, factor: int, side: int) -> list[np.ndarray]:
-    """For each tile along a side, the pixels of its crop that it shows."""
-    sizes = [side // factor + (t < side % factor) for t in range(factor)]
-    return [np.arange(size) * length // size for size in sizes]
-
-
 def _crops(key: PRNGKey, images: Array, num_crops: int, size: int) -> Array:
     """`[m, num_crops, size, size, C]` random square crops of square images, resized with antialiasing."""
     num, side = images.shape[:2]
@@ -173,9 +141,9 @@ def _resampling(start: Array, length: Array, side: int, size: int) -> Array:
     start, length = start[..., None, None], length[..., None, None]
     scale = length / size
     pixel, out = jnp.arange(side).reshape(1, 1, 1, -1), jnp.arange(size).reshape(1, 1, -1, 1)
-    distance = jnp.abs(pixel - (start + (out + 0.5) * scale - 0.5))
     inside = (pixel >= start) & (pixel < start + length)
-    weight = jnp.where(inside, jnp.maximum(0, 1 - distance / jnp.maximum(1, scale)), 0)
+    triangle = interpolation.weights(start + (out + 0.5) * scale - 0.5, pixel, jnp.maximum(1, scale))
+    weight = jnp.where(inside, triangle, 0)
     return weight / weight.sum(axis=-1, keepdims=True)
 
 

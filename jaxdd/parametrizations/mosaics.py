@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd import interpolation
 from jaxdd.checks import one_of
 from jaxdd.types import Array
 
@@ -149,16 +150,17 @@ def encode_mean(images: Array, factor: int, *, order: str) -> Array:
     return _mosaic(_by_tile(blocks.mean((-4, -2)), factor, order))
 
 
-def encode_nearest(images: Array, factor: int, *, order: str) -> Array:
-    """Lays images out as the tiles of stored ones, each shrunk by skipping pixels (IDC's 'mix').
+def encode_nearest(images: Array, factor: int, *, order: str, size: tuple[int, int] | None = None) -> Array:
+    """Lays images out as the tiles of stored ones, each resized by skipping pixels (IDC's 'mix', RDED's mosaics).
 
-    Row i of a tile of h rows is row floor(i H / h) of its image: the even ones for factor 2. Where `factor`
-    does not divide a side, the first (H mod factor) rows of tiles are one pixel larger.
+    Row i of a tile of h rows is row floor(i l / h) of its image of l rows: the even ones if l = H and factor is 2.
+    Where `factor` does not divide a side, the first (H mod factor) rows of tiles are one pixel larger.
 
     Args:
-        images: `[K, factor**2 * ipc, H, W, C]` full size, index tile * ipc + stored image.
-        factor: tiles per side, at most the shorter side.
-        order: of the tiles, as in `decode`; IDC: 'row'.
+        images: `[K, factor**2 * ipc, l, w, C]`, index tile * ipc + stored image.
+        factor: tiles per side, at most the shorter side of the stored images.
+        order: of the tiles, as in `decode`; IDC and RDED: 'row'.
+        size: (H, W) of the stored images; None is that of `images`. RDED's crops have the size of a tile.
 
     Returns:
         `[K, ipc, H, W, C]` stored.
@@ -171,10 +173,11 @@ def encode_nearest(images: Array, factor: int, *, order: str) -> Array:
         Where `factor` does not divide a side, IDC's decoder cuts elsewhere (it pads: 7 pixels become tiles of
         4 + 4, here 4 + 3), so that tiles there mix neighbouring images. Kept as in its code.
     """
-    height, width = images.shape[-3:-1]
+    given = images.shape[-3:-1]
+    height, width = size or given
     if not 1 <= factor <= min(height, width):
         raise ValueError(f'factor must be between 1 and {min(height, width)}, the shorter side, got {factor}')
-    rows, columns = _kept(height, factor), _kept(width, factor)
+    rows, columns = _kept(given[0], height, factor), _kept(given[1], width, factor)
     grid = _by_tile(images, factor, order)
     return _mosaic([[cell[..., rows[r], :, :][..., columns[c], :] for c, cell in enumerate(row)]
                     for r, row in enumerate(grid)])
@@ -191,25 +194,24 @@ def _pad(images: Array, height: int, width: int, value: Array | None) -> Array:
 
 
 def _enlarge(images: Array, height: int, width: int) -> Array:
-    """Bilinear up-sampling as one small matrix per axis, exact in full precision on every device."""
+    """Bilinear up-sampling, in full precision on every device."""
     h, w = images.shape[-3:-1]
     if (h, w) == (height, width):
         return images
-    rows, columns = (jnp.asarray(_interpolation(*axis), images.dtype) for axis in ((height, h), (width, w)))
-    tall = jnp.einsum('ip,...pqc->...iqc', rows, images, precision=jax.lax.Precision.HIGHEST)
-    return jnp.einsum('jq,...iqc->...ijc', columns, tall, precision=jax.lax.Precision.HIGHEST)
+    axes = (jnp.asarray(_taps(*axis), images.dtype) for axis in ((height, h), (width, w)))
+    return interpolation.resample(images, *axes)
 
 
-def _interpolation(size: int, tile: int) -> np.ndarray:
+def _taps(size: int, tile: int) -> np.ndarray:
     """`[size, tile]` weights of a tile's pixels in each enlarged one; rows sum to 1."""
     centres = np.clip((np.arange(size) + 0.5) * tile / size - 0.5, 0, tile - 1)
-    return np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(tile)[None, :]))
+    return interpolation.weights(centres[:, None], np.arange(tile)[None, :])
 
 
-def _kept(side: int, factor: int) -> list[np.ndarray]:
-    """For each tile along a side, the indices of the pixels that it keeps of its image."""
+def _kept(length: int, side: int, factor: int) -> list[np.ndarray]:
+    """For each tile along a side, the indices of the pixels that it keeps of an image's `length`."""
     sizes = [side // factor + (t < side % factor) for t in range(factor)]
-    return [np.arange(size) * side // size for size in sizes]
+    return [np.arange(size) * length // size for size in sizes]
 
 
 def _by_tile(images: Array, factor: int, order: str) -> list[list[Array]]:

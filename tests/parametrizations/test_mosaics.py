@@ -89,6 +89,16 @@ def test_skipped_pixels_are_idc_s_mix(reference, suffix, stored):
     np.testing.assert_array_equal(ours.reshape(-1, *ours.shape[2:]), nhwc(ref[stored]).astype(jnp.float32))
 
 
+def test_tiles_of_another_size_become_stored_images_of_the_size_asked_for():
+    tiles = normal(2, 9 * 2, 3, 4, 1)    # 7 rows of 3 + 2 + 2, 8 columns of 3 + 3 + 2
+    stored = mosaics.encode_nearest(tiles, 3, order='row', size=(7, 8))
+    assert stored.shape == (2, 2, 7, 8, 1)
+    np.testing.assert_array_equal(stored[:, :, :3, :3], tiles[:, :2, :, :3])
+    np.testing.assert_array_equal(stored[:, :, 5:, 6:], tiles[:, 16:, (0, 1)][:, :, :, (0, 2)])
+    with pytest.raises(ValueError, match='between 1 and 2, the shorter side, got 3'):
+        mosaics.encode_nearest(tiles, 3, order='row', size=(2, 8))
+
+
 @pytest.mark.parametrize('factor', [2, 3, 4])
 def test_enlarging_is_the_bilinear_resize_of_jax(factor):
     stored = normal(1, 1, 12, 24, 2)
