@@ -17,6 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxdd.types import Array, PyTree
 
 AXIS = 'data'
+_target = jax.make_user_context(None)    # a part of what JAX remembers programs by, so that none is for another platform
 _THREADS_PER_SIMULATED_DEVICE = 32
 _WORTH_CHUNKING = 16 * 32 * 32 * 3    # numbers in a batch of images; less fits the cache anyway
 _WORTH_SHARING = 4    # rows per device of an axis that does not divide; sending fewer takes longer than computing all
@@ -253,8 +254,19 @@ def _joined(x: Array) -> Array:
 
 
 def on_cpu() -> bool:
-    """Whether computations run on CPU devices."""
-    return jax.default_backend() == 'cpu'
+    """Whether computations run on CPU devices, or are lowered as if they did (`lowering_for`)."""
+    return (_target.value or jax.default_backend()) == 'cpu'
+
+
+def lowering_for(platform: str) -> contextlib.AbstractContextManager:
+    """Inside the block, programs are traced as this platform would be given them, to compile and count, not to run.
+
+    What was compiled outside is traced anew inside, and the other way round. The block counts for its own thread.
+
+    Args:
+        platform: 'cpu', or anything else for an accelerator.
+    """
+    return _target(platform)
 
 
 def memory() -> int:

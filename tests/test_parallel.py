@@ -248,3 +248,18 @@ def test_parts_of_any_size_give_the_values_and_gradients_of_the_whole(devices, s
 def test_a_part_of_nothing_is_refused():
     with pytest.raises(ValueError, match='a part must hold at least 1 image per device, got 0'):
         parallel.in_parts(lambda rows: (rows, {}), X, per_device=0)
+
+
+def test_what_is_lowered_for_an_accelerator_is_traced_as_there():
+    traces = []
+
+    @jax.jit
+    def program(x):
+        traces.append(parallel.on_cpu())
+        return x
+    program(1.)
+    with parallel.lowering_for('tpu'):
+        assert not parallel.on_cpu()
+        program.lower(1.)
+    program(1.)
+    assert traces == [True, False] and parallel.on_cpu()

@@ -7,6 +7,7 @@ from experiments.reproduction.tasks import Task
 from experiments.stages import outputs
 from experiments.stages.progress import rows_of
 from jaxdd import parallel
+from jaxdd.reporting import tables
 from jaxdd.storage import records
 
 HEADER = ('cell', 'state', 'published, %', 'ours, %', 'random, %')
@@ -112,11 +113,9 @@ def of_cell(task: Task, results: dict) -> dict:
 
 def table(ledger: Ledger, chosen: list[Task]) -> str:
     """Every chosen cell: its state, the published accuracy and ours, in percent."""
-    rows = [HEADER, *(_row(ledger, task) for task in chosen)]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ['  '.join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    done = sum(row[1] == 'done' for row in rows[1:])
-    return '\n'.join((*lines, f'{done} of {len(chosen)} done, budget: {ledger.budget}'))
+    rows = [_row(ledger, task) for task in chosen]
+    done = sum(row[1] == 'done' for row in rows)
+    return '\n'.join((tables.aligned(HEADER, rows), f'{done} of {len(chosen)} done, budget: {ledger.budget}'))
 
 
 def _row(ledger: Ledger, task: Task) -> tuple[str, ...]:

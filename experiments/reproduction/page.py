@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from experiments.reproduction import ledger, rows, tasks
 from experiments.reproduction.ledger import Ledger
 from experiments.reproduction.tasks import Task
+from jaxdd.reporting import tables
 from jaxdd.storage import records
 from jaxdd.storage.atomic import write_whole
 
@@ -114,8 +115,7 @@ def _run(path: pathlib.Path, checksum: str | None) -> dict:
 def _table(found: Sequence[rows.Row]) -> str:
     """Rows as Markdown; a column in which no row says anything is left out."""
     headers = [header for header in found[0] if any(row[header] for row in found)]
-    lines = [headers, ['---'] * len(headers), *([row[key] for key in headers] for row in found)]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return tables.markdown(headers, ([row[key] for key in headers] for row in found))
 
 
 if __name__ == '__main__':

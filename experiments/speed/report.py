@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
+from jaxdd.reporting import tables
 from jaxdd.storage import records
 from jaxdd.storage.atomic import write_whole
 
@@ -71,16 +72,16 @@ def markdown(result: dict) -> list[str]:
     """A table for a page, where it was measured above it."""
     header = ('workload', 'theirs, s', 'ours, s', 'ratio min/median/max', 'compile, s', 'temp, MB', 'GFLOP',
               'of the ceiling, theirs/ours')
-    lines = [', '.join(where(result)) + '.', '', f'| {" | ".join(header)} |',
-             '|---' + '|---:' * (len(header) - 1) + '|']
+    rows = []
     for name, size, found, ours in _rows(result):
         label = name if size == '1' else f'{name}, {size} steps per call'
         cells = (label, f'{found["theirs"]["seconds per step"]:.3g}', f'{ours["seconds per step"]:.3g}', _ratios(ours),
                  f'{ours["compile seconds"]:.1f}', f'{ours["temporary bytes"] / 1e6:.0f}',
                  f'{found["FLOPs"] / 1e9:.3g}',
                  f'{found["theirs"]["of the ceiling"]:.0%} / {ours["of the ceiling"]:.0%}')
-        lines.append(f'| {" | ".join(cells)} |')
-    return lines
+        rows.append(cells)
+    table = tables.markdown(header, rows, numbers=range(1, len(header)))
+    return [', '.join(where(result)) + '.', '', *table.splitlines()]
 
 
 def figure(path: str, result: dict) -> None:

@@ -3,7 +3,7 @@
     python -m experiments.speed.scaling [--devices 8 16] [--steps dm idc] [--markdown]
 
 compiles, and does not run, the step of each preset (CIFAR-10, 10 images per class) over simulated CPU devices, traced
-as on accelerators: `parallel.on_cpu` says no, so nothing is chunked for a CPU's cache, augmentations are vmapped and
+as on accelerators (`parallel.lowering_for`), so nothing is chunked for a CPU's cache, augmentations are vmapped and
 convolutions are XLA's own. XLA:CPU partitions it as it would elsewhere; other back ends may merge or overlap the
 collectives, which makes this count the dearer one. `collectives` counts, per step, in a dispatch of 50.
 
@@ -21,7 +21,6 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +33,7 @@ from experiments.stages import build, jobs, recovering, students
 from jaxdd import data, parallel
 from jaxdd.engine import distill, evaluate, fit, loop
 from jaxdd.networks import pools
+from jaxdd.reporting import tables
 from jaxdd.terms import regularize
 from jaxdd.types import Inputs, Method, Model, Source, SyntheticSet
 
@@ -111,7 +111,7 @@ def preset(name: str) -> Config:
 
 def measure(name: str, config: Config, count: int) -> Found:
     """Compiles one step over simulated devices, as an accelerator would be given it, and counts."""
-    with mock.patch.object(parallel, 'on_cpu', lambda: False):
+    with parallel.lowering_for('accelerator'):
         return compiled(*(evaluating if name == 'evaluation' else distilling)(config), count)
 
 
@@ -155,12 +155,12 @@ def table(results: Mapping[str, Mapping[int, Found]]) -> list[str]:
     """One markdown row per step, a figure per machine in each cell; `results[name][count]`."""
     machines = [m for m in MACHINES if all(m.count in found for found in results.values())]
     head = ['step', 'GFLOP', 'divided, %', 'collectives', 'MB sent', 'N*', 'speed-up', 'memory', 'divided are']
-    rows = [head, ['---'] * len(head)]
+    rows = []
     for name, found in results.items():
         cells = zip(*(_cells(m, found[m.count]) for m in machines))
         flops = next(iter(found.values())).whole.flops
         rows.append([name, f'{flops / 1e9:,.0f}', *map(' / '.join, cells), DIVIDED[name]])
-    return [f'{", ".join(m.name for m in machines)}:', '', *('| ' + ' | '.join(row) + ' |' for row in rows)]
+    return [f'{", ".join(m.name for m in machines)}:', '', *tables.markdown(head, rows).splitlines()]
 
 
 def _cells(machine: Machine, found: Found) -> list[str]:

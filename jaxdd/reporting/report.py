@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from jaxdd.reporting import tables
 from jaxdd.storage.atomic import write_whole
 
 BUDGET = 6    # differences from the published budget that are listed
@@ -20,10 +21,7 @@ Results = Mapping[str, Any]
 def table(results: Results) -> str:
     """The accuracies as plain text for the terminal, in percent, one line per training set and student."""
     header, rows = _rows(results)
-    widths = [max(map(len, column)) for column in zip(header, *rows)]
-    lines = [header, ['-' * width for width in widths], *rows]
-    text = '\n'.join('  '.join(map(str.ljust, line, widths)).rstrip() for line in lines)
-    return '\n'.join((text, *_notes(results)))
+    return '\n'.join((tables.aligned(header, rows, rule=True), *_notes(results)))
 
 
 def report(results: Results) -> str:
@@ -43,7 +41,7 @@ def report(results: Results) -> str:
             'bibtex' [entries], 'seconds' {stage: s}, 'seconds_per_step', and 'pictures' {title: path relative to the page}.
     """
     header, rows = _rows(results)
-    parts = [f'# {_title(results)}', _markdown(header, rows), '\n\n'.join(_notes(results)), _facts(results), _pictures(results),
+    parts = [f'# {_title(results)}', tables.markdown(header, rows), '\n\n'.join(_notes(results)), _facts(results), _pictures(results),
              _weights(results), _seconds(results), _environment(results), _again(results), _bibtex(results),
              _settings('Protocol', results.get('protocol')),
              _settings('Configuration', results.get('config'))]
@@ -273,10 +271,4 @@ def _short(value: Any) -> str:
 
 def _section(title: str, header: list[str], rows: list[list[str]]) -> str:
     """A table under its title; nothing where it has no rows."""
-    return f'## {title}\n\n{_markdown(header, rows)}' if rows else ''
-
-
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, *rows]
-    text = ['| ' + ' | '.join(str(cell).replace('|', '\\|') for cell in line) + ' |' for line in lines]
-    return '\n'.join([text[0], '|' + ' --- |' * len(header), *text[1:]])
+    return f'## {title}\n\n{tables.markdown(header, rows)}' if rows else ''
