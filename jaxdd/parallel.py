@@ -1,7 +1,7 @@
 """Devices: the only module that knows them.
 
 The library is data-parallel through `jax.jit` over an ambient mesh with one axis, `'data'`. Code marks an
-array axis that may be divided with `split`; XLA inserts the reductions, so losses never see a device.
+array axis that may be divided with `shard`; XLA inserts the reductions, so losses never see a device.
 Without a mesh every function here leaves its argument alone.
 """
 import contextlib
@@ -65,7 +65,7 @@ def use(which: Mesh | None) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext() if which is None else jax.set_mesh(which)
 
 
-def split(x: Array, axis: int = 0) -> Array:
+def shard(x: Array, axis: int = 0) -> Array:
     """Divides one axis of `x` among the devices of the ambient mesh.
 
     A no-op without a mesh and where the axis length is not a multiple of the number of devices (then every
@@ -100,7 +100,7 @@ def host() -> contextlib.AbstractContextManager:
 def own_rows(size: int) -> np.ndarray:
     """Which rows of a divided axis of length `size` this process supplies to `assemble`: those of its own devices.
 
-    All of them without a mesh, in a single process, and where `split` would leave the axis whole.
+    All of them without a mesh, in a single process, and where `shard` would leave the axis whole.
     """
     if _ambient_size() == 1:
         return np.arange(size)
@@ -124,7 +124,7 @@ def process_rows(size: int, owners: Sequence[int], process: int) -> np.ndarray:
 
 
 def assemble(rows: np.ndarray, size: int, axis: int = 0) -> Array:
-    """The array of which every process holds some rows, sent to the devices and divided among them as `split` does.
+    """The array of which every process holds some rows, sent to the devices and divided among them as `shard` does.
 
     Args:
         rows: this process's part, those of `own_rows(size)` along `axis`.
@@ -150,7 +150,7 @@ def each(function: Callable[..., PyTree], *args: PyTree) -> PyTree:
     return jax.vmap(function)(*args)
 
 
-def in_chunks(function: Callable[[Array], PyTree], batch: Array, *, per_device: int = 8, least: int = 4) -> PyTree:
+def chunked(function: Callable[[Array], PyTree], batch: Array, *, per_device: int = 8, least: int = 4) -> PyTree:
     """Applies a function of independent images `[N, ...]`; on CPUs in chunks that stay in the cache.
 
     Several times faster on a CPU, whose caches hold what a few images need; accelerators take the whole batch at once.
@@ -167,7 +167,7 @@ def in_chunks(function: Callable[[Array], PyTree], batch: Array, *, per_device: 
     return jax.tree.map(_joined, jax.lax.map(function, _rows(batch, chunk)))
 
 
-def in_parts(function: Callable[[Array], tuple[PyTree, PyTree]], batch: Array, *, per_device: int
+def microbatched(function: Callable[[Array], tuple[PyTree, PyTree]], batch: Array, *, per_device: int
              ) -> tuple[PyTree, list[PyTree]]:
     """Applies a function to a large batch a part at a time, and again in the backward pass, for memory.
 
@@ -193,13 +193,13 @@ def in_parts(function: Callable[[Array], tuple[PyTree, PyTree]], batch: Array, *
         rows, others = jax.lax.map(again, _rows(batch, per_device))
         return jax.tree.map(_joined, rows), [others]
     if rest == batch.shape[0]:
-        rows, others = by_shares(again, batch, least=0)
+        rows, others = shard_map_uneven(again, batch, least=0)
         return rows, [jax.tree.map(lambda x: jnp.asarray(x)[None], others)]
-    full, last = (in_parts(function, part, per_device=per_device) for part in (batch[:-rest], batch[-rest:]))
+    full, last = (microbatched(function, part, per_device=per_device) for part in (batch[:-rest], batch[-rest:]))
     return jax.tree.map(lambda *rows: jnp.concatenate(rows), full[0], last[0]), full[1] + last[1]
 
 
-def sum_in_chunks(function: Callable[..., PyTree], *batch: Array, whole: Sequence[PyTree] = (), per_device: int = 5,
+def chunked_sum(function: Callable[..., PyTree], *batch: Array, whole: Sequence[PyTree] = (), per_device: int = 5,
                   least: int = 4) -> PyTree:
     """Adds up what a function that sums over independent images gives; on CPUs in chunks that stay in the cache.
 
@@ -210,7 +210,7 @@ def sum_in_chunks(function: Callable[..., PyTree], *batch: Array, whole: Sequenc
         function: (arrays `[m, ...]`, *whole) -> tree of arrays that are sums over the m images.
         batch: arrays `[N, ...]` with one row per image, may be split among the devices; the first holds the images.
         whole: what every chunk needs; what `function` closes over cannot be differentiated.
-        per_device, least: most and fewest images per chunk and device, as for `in_chunks`.
+        per_device, least: most and fewest images per chunk and device, as for `chunked`.
     """
     chunk = _chunk(batch[0].shape[0], per_device, least)
     if chunk is None or batch[0].size < _WORTH_CHUNKING:
@@ -234,8 +234,8 @@ def _chunk(size: int, per_device: int, least: int) -> int | None:
     """Images per chunk and device; None where the batch had better stay whole."""
     devices = _ambient_size()
     share = size // devices
-    chunk = max((c for c in range(1, per_device + 1) if share % c == 0), default=1)
-    return None if not on_cpu() or size % devices or chunk < least or chunk == share else chunk
+    chunk = max((c for c in range(1, per_device + 1) if shard_uneven % c == 0), default=1)
+    return None if not on_cpu() or size % devices or chunk < least or chunk == shard_uneven else chunk
 
 
 def _rows(x: Array, chunk: int) -> Array:
@@ -243,7 +243,7 @@ def _rows(x: Array, chunk: int) -> Array:
     devices = _ambient_size()
     count = x.shape[0] // (devices * chunk)
     rows = x.reshape(devices, count, chunk, *x.shape[1:]).swapaxes(0, 1)
-    return split(rows.reshape(count, devices * chunk, *x.shape[1:]), 1)
+    return shard(rows.reshape(count, devices * chunk, *x.shape[1:]), 1)
 
 
 def _joined(x: Array) -> Array:
@@ -296,10 +296,10 @@ def _ambient_size() -> int:
     return jax.sharding.get_abstract_mesh().shape[AXIS] if _has_axis() else 1
 
 
-def share(x: Array, axis: int = 0, *, least: int = _WORTH_SHARING) -> Array:
+def shard_uneven(x: Array, axis: int = 0, *, least: int = _WORTH_SHARING) -> Array:
     """Divides an axis among the devices inside a compiled program, though its length be no multiple of their number.
 
-    As `split`; elsewhere XLA pads: of 100 images 8 devices compute 13 each, and what pads the last of them enters no
+    As `shard`; elsewhere XLA pads: of 100 images 8 devices compute 13 each, and what pads the last of them enters no
     sum. Fewer than `least` rows per device stay whole, and everything outside a program.
 
     Args:
@@ -309,12 +309,12 @@ def share(x: Array, axis: int = 0, *, least: int = _WORTH_SHARING) -> Array:
     """
     devices = _ambient_size()
     if devices == 1 or not isinstance(x, jax.core.Tracer) or x.shape[axis] < least * devices:
-        return split(x, axis)
+        return shard(x, axis)
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*[None] * axis, AXIS))
 
 
-def by_shares(function: Callable[[Array], PyTree], batch: Array, *, least: int = _WORTH_SHARING) -> PyTree:
-    """Applies a function of independent images `[N, ...]`, divided among the devices as `share` does.
+def shard_map_uneven(function: Callable[[Array], PyTree], batch: Array, *, least: int = _WORTH_SHARING) -> PyTree:
+    """Applies a function of independent images `[N, ...]`, divided among the devices as `shard_uneven` does.
 
     Where N is no multiple of the devices their parts are put together before anything else happens, and so is the
     gradient: no later axis would divide at the same places, and XLA would send more to find a compromise.
@@ -322,14 +322,14 @@ def by_shares(function: Callable[[Array], PyTree], batch: Array, *, least: int =
     Args:
         function: `[N, ...]` -> tree of arrays `[N, ...]`, each row from its own image alone, or reduced over them.
         batch: `[N, ...]`.
-        least: as in `share`.
+        least: as in `shard_uneven`.
     """
     if batch.shape[0] % _ambient_size() == 0:
-        return function(split(batch))
-    return replicate(function(share(replicate(batch), least=least)))
+        return function(shard(batch))
+    return replicate(function(shard_uneven(replicate(batch), least=least)))
 
 
-def by_rows(function: Callable[..., PyTree], rows: PyTree, *whole: PyTree) -> PyTree:
+def shard_map_rows(function: Callable[..., PyTree], rows: PyTree, *whole: PyTree) -> PyTree:
     """Applies a function of independent rows, every device to rows of its own: no device waits for another inside.
 
     Where the rows do not divide, the last one is computed again: 5 rows keep 8 devices busy for as long as 8 rows do.

@@ -20,16 +20,16 @@ def spread(x):
 
 def test_without_a_mesh_nothing_happens():
     tree = {'x': X, 'key': jax.random.key(0)}
-    assert parallel.split(X) is X and parallel.split(X, 1) is X
+    assert parallel.shard(X) is X and parallel.shard(X, 1) is X
     assert parallel.replicate(tree) is tree
-    assert spread(jax.jit(parallel.split)(X)) == (1, (16, 3))
+    assert spread(jax.jit(parallel.shard)(X)) == (1, (16, 3))
     with parallel.use(None):
-        assert parallel.split(X) is X
+        assert parallel.shard(X) is X
 
 
 @pytest.mark.parametrize('compiled', [False, True])
 def test_split_divides_one_axis(compiled):
-    first, second = lambda x: parallel.split(x), lambda x: parallel.split(x, 1)
+    first, second = lambda x: parallel.shard(x), lambda x: parallel.shard(x, 1)
     if compiled:
         first, second = jax.jit(first), jax.jit(second)
     with parallel.use(parallel.mesh(8)):
@@ -41,9 +41,9 @@ def test_split_divides_one_axis(compiled):
 
 def test_an_axis_that_does_not_divide_stays_whole():
     with parallel.use(parallel.mesh(8)):
-        assert parallel.split(X, 1) is X
-        assert parallel.split(X[:12]).shape == (12, 3)
-        assert spread(jax.jit(lambda x: parallel.split(x, 1))(X))[1] == (16, 3)
+        assert parallel.shard(X, 1) is X
+        assert parallel.shard(X[:12]).shape == (12, 3)
+        assert spread(jax.jit(lambda x: parallel.shard(x, 1))(X))[1] == (16, 3)
 
 
 @pytest.mark.parametrize('compiled', [False, True])
@@ -61,12 +61,12 @@ def test_replicate_keeps_everything_everywhere(compiled):
 
 def test_replicate_gathers_what_is_split():
     with parallel.use(parallel.mesh(8)):
-        assert spread(parallel.replicate(parallel.split(X))) == (8, (16, 3))
+        assert spread(parallel.replicate(parallel.shard(X))) == (8, (16, 3))
 
 
 def test_a_reduction_over_a_split_axis_is_global():
     def moments(x):
-        x = parallel.split(x)
+        x = parallel.shard(x)
         return x.mean(0), x.var(0)
     with parallel.use(parallel.mesh(8)):
         mean, var = jax.jit(moments)(X)
@@ -88,14 +88,14 @@ def test_a_mesh_of_other_sizes_is_refused(count):
 
 def test_the_mesh_is_ambient_inside_the_block_only():
     with parallel.use(parallel.mesh(2)):
-        assert spread(parallel.split(X)) == (2, (8, 3))
-    assert parallel.split(X) is X
+        assert spread(parallel.shard(X)) == (2, (8, 3))
+    assert parallel.shard(X) is X
 
 
 def test_inside_a_mapped_function_every_shard_is_left_alone():
     mesh = parallel.mesh(8)
     with parallel.use(mesh):
-        doubled = jax.jit(jax.shard_map(lambda x: 2 * parallel.split(x), in_specs=PartitionSpec('data'),
+        doubled = jax.jit(jax.shard_map(lambda x: 2 * parallel.shard(x), in_specs=PartitionSpec('data'),
                                         out_specs=PartitionSpec('data')))(
             jax.device_put(X, NamedSharding(mesh, PartitionSpec('data'))))
     np.testing.assert_array_equal(doubled, 2 * X)
@@ -135,14 +135,14 @@ def test_sums_in_chunks_are_sums(devices, size):
     def moments(images, weights):
         return {'first': jnp.einsum('nhwc,n->c', images, weights), 'count': jnp.sum(weights)}
     with parallel.use(devices and parallel.mesh(devices)):
-        found = jax.jit(lambda *batch: parallel.sum_in_chunks(moments, *batch))(parallel.split(images), weights)
+        found = jax.jit(lambda *batch: parallel.chunked_sum(moments, *batch))(parallel.shard(images), weights)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-2), found, moments(images, weights))
 
 
 def test_large_batches_are_summed_chunk_by_chunk_on_a_cpu():
     def widest(size, side):
         seen = []
-        parallel.sum_in_chunks(lambda images: seen.append(len(images)) or images.sum(), jnp.ones((size, side, side, 3)))
+        parallel.chunked_sum(lambda images: seen.append(len(images)) or images.sum(), jnp.ones((size, side, side, 3)))
         return max(seen)
     assert widest(64, 32) == 4 and widest(50, 32) == 5
     assert widest(64, 8) == 64 and widest(61, 32) == 61    # fits the cache; has no divisor
@@ -153,7 +153,7 @@ def test_an_axis_is_shared_though_it_does_not_divide(size):
     x, w = jax.random.normal(jax.random.key(0), (size, 5)), jax.random.normal(jax.random.key(1), (5, 7))
 
     def moments(x, w):
-        y = jnp.exp(parallel.share(x) @ w)
+        y = jnp.exp(parallel.shard_uneven(x) @ w)
         return y.mean(0), (1 / y).sum(0)    # what pads must enter neither, though its inverse be infinite
     with parallel.use(parallel.mesh(8)):
         compiled = jax.jit(moments).lower(*map(parallel.replicate, (x, w))).compile()
@@ -164,18 +164,18 @@ def test_an_axis_is_shared_though_it_does_not_divide(size):
 
 def test_few_rows_and_what_no_program_holds_are_not_shared():
     with parallel.use(parallel.mesh(8)):
-        assert parallel.share(jnp.ones((100, 3))).sharding.is_fully_replicated
-        assert spread(parallel.share(X)) == (8, (2, 3))
-        program = jax.jit(lambda x: jnp.sin(parallel.share(x))).lower(parallel.replicate(X[:15])).compile().as_text()
+        assert parallel.shard_uneven(jnp.ones((100, 3))).sharding.is_fully_replicated
+        assert spread(parallel.shard_uneven(X)) == (8, (2, 3))
+        program = jax.jit(lambda x: jnp.sin(parallel.shard_uneven(x))).lower(parallel.replicate(X[:15])).compile().as_text()
     assert 'f32[15,3]' in program and 'f32[2,3]' not in program
-    assert parallel.share(X) is X
+    assert parallel.shard_uneven(X) is X
 
 
 @pytest.mark.parametrize('size, own', [(40, 5), (100, 13), (10, 10)])
 def test_by_shares_gives_the_values_and_gradients_of_the_whole(size, own):
     x, w = jax.random.normal(jax.random.key(0), (size, 4)), jax.random.normal(jax.random.key(1), (4, 7))
 
-    def loss(x, w, apply=parallel.by_shares):
+    def loss(x, w, apply=parallel.shard_map_uneven):
         out = apply(lambda rows: jnp.tanh(rows @ w), x)
         return jnp.sum(out.reshape(-1, 10, 7).mean(0) ** 2)
     expected = jax.grad(loss, (0, 1))(x, w, lambda function, x: function(x))
@@ -194,7 +194,7 @@ def test_every_device_has_rows_of_its_own(count, own):
         seen.append(len(rows['x']))
         return scale * rows['x'] + jax.vmap(jax.random.normal)(rows['key'])[:, None]
     with parallel.use(parallel.mesh(8)):
-        found = jax.jit(lambda rows, scale: parallel.by_rows(function, rows, scale))(rows, 2.0)
+        found = jax.jit(lambda rows, scale: parallel.shard_map_rows(function, rows, scale))(rows, 2.0)
     assert set(seen) == {own}
     np.testing.assert_allclose(found, function(rows, 2.0), rtol=1e-6)
 
@@ -224,7 +224,7 @@ def test_parts_of_any_size_give_the_values_and_gradients_of_the_whole(devices, s
         return y, {'sum': y.sum(0), 'count': len(rows)}
 
     def loss(x, w):
-        rows, groups = parallel.in_parts(lambda rows: function(rows, w), x, per_device=part)
+        rows, groups = parallel.microbatched(lambda rows: function(rows, w), x, per_device=part)
         total = sum(group['sum'].sum(0) for group in groups)
         return jnp.sum(rows[0] * rows[-1]) + jnp.sum(total ** 2), (rows, [group['count'] for group in groups])
 
@@ -247,7 +247,7 @@ def test_parts_of_any_size_give_the_values_and_gradients_of_the_whole(devices, s
 
 def test_a_part_of_nothing_is_refused():
     with pytest.raises(ValueError, match='a part must hold at least 1 image per device, got 0'):
-        parallel.in_parts(lambda rows: (rows, {}), X, per_device=0)
+        parallel.microbatched(lambda rows: (rows, {}), X, per_device=0)
 
 
 def test_what_is_lowered_for_an_accelerator_is_traced_as_there():

@@ -179,7 +179,7 @@ def _owned(leaf: jax.Array) -> jax.Array:
 def _ceiling(device: str) -> dict[str, float]:
     """GFLOP/s of a large float32 matrix product, on either side: the best of five."""
     a = parallel.replicate(jnp.ones((MATRIX, MATRIX)))
-    product = jax.jit(lambda a: parallel.split(a) @ a)
+    product = jax.jit(lambda a: parallel.shard(a) @ a)
     theirs, best = eager('meter').product(MATRIX, device), {}
     for name, once in {'ours': lambda i: jax.block_until_ready(product(a)), 'theirs': lambda i: theirs()}.items():
         best[name] = 2e-9 * MATRIX ** 3 / min(_seconds(once, 1) for _ in range(6))

@@ -79,7 +79,7 @@ def teacher(config: Config, name: str, spec: data.Spec, *, batch_statistics: boo
 def taught_by(config: Recovered, name: str, spec: data.Spec) -> Model:
     """The teacher that images are recovered from, a part of them at a time if so configured."""
     made = teacher(config, name, spec)
-    return models.in_parts(made, config.recover.part) if config.recover.part else made
+    return models.microbatched(made, config.recover.part) if config.recover.part else made
 
 
 def moments(r: Recover) -> dict[str, float]:

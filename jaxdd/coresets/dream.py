@@ -54,8 +54,8 @@ def representative(method: Method, *, num_classes: int, per_class: int, preproce
 
     def sample(state: Chosen, key: PRNGKey, inputs: Inputs) -> tuple[Variables | None, Inputs]:
         _require_candidates(inputs, per_class)
-        found = preprocess(inputs.candidates.images[parallel.split(state.index, 1)])
-        real = parallel.split(jnp.where(state.count == 0, inputs.real, found), 1)
+        found = preprocess(inputs.candidates.images[parallel.shard(state.index, 1)])
+        real = parallel.shard(jnp.where(state.count == 0, inputs.real, found), 1)
         return inner.sample(state.networks, key, inputs._replace(real=real))
 
     def update(state: Chosen, key: PRNGKey, inputs: Inputs, synthetic: SyntheticSet) -> Chosen:
@@ -78,8 +78,8 @@ def _cluster(embed: Model, encoder: Variables, preprocess: Callable[[Array], Arr
     """`[K, B]` indices of the representatives, one class after the other: features of one class in memory."""
     def one(args):
         key, row = args
-        images = parallel.split(inputs.candidates.images[row])    # padding (-1) repeats the last image
-        features = parallel.in_chunks(lambda x: embed.apply(encoder, preprocess(x)).features, images)
+        images = parallel.shard(inputs.candidates.images[row])    # padding (-1) repeats the last image
+        features = parallel.chunked(lambda x: embed.apply(encoder, preprocess(x)).features, images)
         return row[representatives(key, features, row >= 0, num=per_class, iterations=iterations)]
     members = inputs.candidates.members
     return jax.lax.map(one, (jax.random.split(key, len(members)), members))

@@ -98,7 +98,7 @@ def crop_scores(model: Model, variables: Variables, crops: Array, label: Array, 
         return soft_cross_entropy(logits, jnp.zeros_like(logits).at[:, label].set(1))
 
     # One crop of every image at a time: the teacher's maps of all of them may not fit.
-    return jax.lax.map(functools.partial(parallel.in_chunks, score), crops.swapaxes(0, 1)).T
+    return jax.lax.map(functools.partial(parallel.chunked, score), crops.swapaxes(0, 1)).T
 
 
 def select(scores: Array, crops: Array, count: int) -> Array:

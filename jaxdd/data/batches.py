@@ -185,11 +185,11 @@ def _prepared(source: Source, spec: Spec, per_class: int) -> tuple[np.ndarray, n
 
 def _stratified(spec: Spec, per_class: int, images: Array, members: Array, weights: Array | None, key: PRNGKey,
                 step: Array) -> Inputs:
-    return _inputs(spec, images[parallel.split(_draw(per_class, members, weights, key, step), 1)], weights)
+    return _inputs(spec, images[parallel.shard(_draw(per_class, members, weights, key, step), 1)], weights)
 
 
 def _inputs(spec: Spec, images: Array, weights: Array | None) -> Inputs:
-    return Inputs(real=parallel.split(normalise(spec, images), 1), real_weights=weights)
+    return Inputs(real=parallel.shard(normalise(spec, images), 1), real_weights=weights)
 
 
 def _draw(per_class: int, members: Array, weights: Array | None, key: PRNGKey, step: Array) -> Array:
@@ -204,6 +204,6 @@ def _draw(per_class: int, members: Array, weights: Array | None, key: PRNGKey, s
 
 def _epoch_batch(spec: Spec, batch_size: int, images: Array, labels: Array, key: PRNGKey, step: Array) -> Batch:
     index, weights = epoch_indices(key, step, size=images.shape[0], batch_size=batch_size)
-    index = parallel.split(index)
+    index = parallel.shard(index)
     targets = jax.nn.one_hot(labels[index], spec.num_classes)
-    return Batch(parallel.split(normalise(spec, images[index])), targets, weights)
+    return Batch(parallel.shard(normalise(spec, images[index])), targets, weights)

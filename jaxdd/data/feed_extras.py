@@ -94,7 +94,7 @@ def _with_candidates(candidates: Candidates, inputs: Inputs, key: PRNGKey, step:
 def _with_minibatches(spec: Spec, shape: tuple[int, int], images: Array, labels: Array, inputs: Inputs, key: PRNGKey,
                       step: Array) -> Inputs:
     index = _pick(len(labels), shape, key, step)
-    return inputs._replace(mixed=_batch(spec, images[parallel.split(index, 1)], labels[index]))
+    return inputs._replace(mixed=_batch(spec, images[parallel.shard(index, 1)], labels[index]))
 
 
 def _pick(size: int, shape: tuple[int, int], key: PRNGKey, step: Array) -> Array:
@@ -107,5 +107,5 @@ def _pick(size: int, shape: tuple[int, int], key: PRNGKey, step: Array) -> Array
 
 
 def _batch(spec: Spec, images: Array, labels: Array) -> Batch:
-    return Batch(parallel.split(normalise(spec, images), 1), jax.nn.one_hot(labels, spec.num_classes),
+    return Batch(parallel.shard(normalise(spec, images), 1), jax.nn.one_hot(labels, spec.num_classes),
                  jnp.ones(labels.shape))

@@ -165,7 +165,7 @@ def _fill(images: np.ndarray, view: Callable[[int, np.ndarray], np.ndarray], pla
 
 
 def _to_batch(spec: Spec, flip: bool, images: Array, labels: Array, weights: Array, mirrored: Array) -> Batch:
-    images = parallel.split(normalise(spec, images))
+    images = parallel.shard(normalise(spec, images))
     if flip:
         images = jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
     return Batch(images, jax.nn.one_hot(labels, spec.num_classes), weights)

@@ -164,8 +164,8 @@ def observe(method: Method, networks: Mapping[str, Variables], synthetic: Synthe
     images = {}
     for data, view in sorted({(read.data, read.view) for read in reads}):
         _require_images(data, view, sources)
-        raw = parallel.split(sources[data], 1)
-        images[data, view] = raw if view == 'raw' else parallel.split(parallel.each(augment, keys, raw), 1)
+        raw = parallel.shard(sources[data], 1)
+        images[data, view] = raw if view == 'raw' else parallel.shard(parallel.each(augment, keys, raw), 1)
     outputs = {read: _forward(method.models, networks, read, images[read.data, read.view])
                for read in reads if read.role}
     return Observation(outputs, images, synthetic, networks, inputs, step, classes)
@@ -182,8 +182,8 @@ def _forward(models: Mapping[str, Model], networks: Mapping[str, Variables], rea
     batch = images.swapaxes(0, 1).reshape(m * num_classes, *images.shape[2:])
     apply = functools.partial(models[read.role].apply, networks[read.role])
     independent = not jax.tree.leaves(jax.eval_shape(apply, batch).moments)  # batch norm sees the whole batch
-    out = parallel.by_shares(functools.partial(parallel.in_chunks, apply), batch) if independent else apply(
-        parallel.split(batch))
+    out = parallel.shard_map_uneven(functools.partial(parallel.chunked, apply), batch) if independent else apply(
+        parallel.shard(batch))
 
     def unfold(x):
         return x.reshape(m, num_classes, *x.shape[1:]).swapaxes(0, 1)

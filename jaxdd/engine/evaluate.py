@@ -121,7 +121,7 @@ def summary(per_seed: Sequence[float]) -> Accuracy:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _hits(model, preprocess, variables, images, labels):
-    return model.apply(variables, parallel.share(preprocess(images))).logits.argmax(-1) == labels
+    return model.apply(variables, parallel.shard_uneven(preprocess(images))).logits.argmax(-1) == labels
 
 
 def _student_draw(batch_size: int, supervision: Supervision, synthetic: SyntheticSet, key: PRNGKey,

@@ -83,8 +83,8 @@ def _fit_step(model: Model, recipe: Recipe, state: FitState, batch: Batch) -> tu
         return jax.value_and_grad(loss, has_aux=True)(old.params)
 
     # Batch norm sees the whole batch; without it images are independent and their gradients add up.
-    (value, (hits, total, moments)), grads = gradient(parallel.split(batch.images), *batch[1:], old) if (
-        old.batch_stats) else parallel.sum_in_chunks(gradient, *map(parallel.share, batch), whole=[old])
+    (value, (hits, total, moments)), grads = gradient(parallel.shard(batch.images), *batch[1:], old) if (
+        old.batch_stats) else parallel.chunked_sum(gradient, *map(parallel.shard_uneven, batch), whole=[old])
     # Last, so that devices meet once: they add up their images' weights together with the gradients.
     accuracy, grads = hits / total, jax.tree.map(lambda g: (g / total).astype(g.dtype), grads)
     updates, opt_state = recipe.optimizer.update(grads, state.opt_state, old.params)

@@ -70,7 +70,7 @@ def feed_key(state: State) -> PRNGKey:
 
 
 class Stacked(NamedTuple):
-    """Several runs of the same kind as one state, for `together`."""
+    """Several runs of the same kind as one state, for `vmap_step`."""
     step: Array
     key: PRNGKey      # not used by the runs, which have their own
     states: State     # leaves [runs, ...]
@@ -92,8 +92,8 @@ def vmap_step(step: Step) -> Step:
         step: of one run.
 
     Returns:
-        A step on `Stacked` states, whose input is the feed itself (see `whole`); metrics are `[runs]`, of which
-        `advance` reports the mean.
+        A step on `Stacked` states, whose input is the feed itself (see `broadcast_feed`); metrics are `[runs]`, of which
+        `run_steps` reports the mean.
     """
     return bind(_step_of_all, step)
 
@@ -130,7 +130,7 @@ def run_steps(step: Step, size: int, state: State, feed: DeviceFeed, count: Arra
     """Takes `count <= size` steps in one dispatch, sampling included; the state's buffers are donated.
 
     Runs that are stepped together are divided among the devices, which meet at the end of a dispatch alone
-    (`parallel.by_rows`); a single run divides the work of every step.
+    (`parallel.shard_map_rows`); a single run divides the work of every step.
 
     Args:
         step: pure `(state, inputs) -> (state, metrics)`; the same function object compiles once.
@@ -150,7 +150,7 @@ def run_steps(step: Step, size: int, state: State, feed: DeviceFeed, count: Arra
         state, history = _taken(step, size, stack_states(states), feed, count)
         return state.states, jax.tree.map(jnp.transpose, history)    # [runs, size]
 
-    states, history = parallel.by_rows(own, state.states, feed, count)
+    states, history = parallel.shard_map_rows(own, state.states, feed, count)
     state = state._replace(step=states.step[0], states=states)
     return parallel.replicate(state), jax.tree.map(lambda m: m.mean(0), history)
 

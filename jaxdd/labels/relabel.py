@@ -142,7 +142,7 @@ def _mean_logits(models: tuple[Model, ...], variables: tuple[Variables, ...], im
     def each(images: Array) -> Array:
         return sum(m.apply(v, images).logits for m, v in zip(models, variables)) / len(models)
 
-    return parallel.in_chunks(each, parallel.split(images))
+    return parallel.chunked(each, parallel.shard(images))
 
 
 def _teachers(models: Sequence[Model], variables: Sequence[Variables]) -> tuple[tuple, tuple]:

@@ -71,7 +71,7 @@ def _one_class(model: Model, distance: Distance, images: Array, encoder: Variabl
     if weights is not None:
         weights = weights.astype(real_label.dtype)
         batch, size = (*batch, weights / weights.sum()), 1
-    target = parallel.sum_in_chunks(functools.partial(gradient, size), *batch)
+    target = parallel.chunked_sum(functools.partial(gradient, size), *batch)
     return distance(jax.lax.stop_gradient(target), gradient(len(images), images, labels))
 
 

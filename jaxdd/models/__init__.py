@@ -8,7 +8,7 @@ from jaxdd.models.convnet import ConvNet as ConvNet
 from jaxdd.models.derivatives import xla_derivatives as xla_derivatives
 from jaxdd.models.efficientnet import EfficientNet as EfficientNet
 from jaxdd.models.lenet import LeNet as LeNet
-from jaxdd.models.microbatch import in_parts as in_parts
+from jaxdd.models.microbatch import microbatched as microbatched
 from jaxdd.models.mlp import MLP as MLP
 from jaxdd.models.mobilenet import MobileNetV2 as MobileNetV2
 from jaxdd.models.norms import update_batch_stats as update_batch_stats

@@ -8,7 +8,7 @@ from jaxdd import parallel
 from jaxdd.types import Array, Model, Moments, Outputs, Variables
 
 
-def in_parts(model: Model, size: int) -> Model:
+def microbatched(model: Model, size: int) -> Model:
     """The same network in test mode, a part of the batch at a time: INFER's 1,000 images of 224x224 in one step.
 
     Running moments normalise, so images do not interact, and the batch moments of `Outputs` follow from those of the
@@ -28,7 +28,7 @@ def in_parts(model: Model, size: int) -> Model:
             out = model.apply(variables, images)
             return (out.logits, out.features, out.maps), out.moments
 
-        (logits, features, maps), groups = parallel.in_parts(part, images, per_device=size)
+        (logits, features, maps), groups = parallel.microbatched(part, images, per_device=size)
         return Outputs(logits, features, maps, {path: _pooled([group[path] for group in groups]) for path in groups[0]})
 
     return Model(model.init, apply)

@@ -103,7 +103,7 @@ def resetting(model: Model, recipe: Recipe, *, every: int, draw: Draw) -> Networ
     """One network at a time: trained a little after each synthetic-set update, replaced by a new one now and then.
 
     DC and DSA train it on the synthetic set (Zhao, Mopuri & Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929,
-    Algorithm 1; `from_set`), IDC on real data (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959;
+    Algorithm 1; `synthetic_batches`), IDC on real data (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959;
     `real_batches`).
 
     Args:

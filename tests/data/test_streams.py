@@ -193,7 +193,7 @@ def test_rows_are_assembled_as_split_divides(axis):
     with parallel.use(parallel.mesh(8)):
         np.testing.assert_array_equal(parallel.own_rows(16), np.arange(16))
         whole = parallel.assemble(x, 16, axis)
-        assert whole.sharding == parallel.split(jnp.asarray(x), axis).sharding
+        assert whole.sharding == parallel.shard(jnp.asarray(x), axis).sharding
         assert parallel.assemble(x[:, :3][:3], 3, axis).sharding.is_fully_replicated
     np.testing.assert_array_equal(whole, x)
 

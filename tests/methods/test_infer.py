@@ -137,7 +137,7 @@ def test_a_set_in_parts_has_the_loss_and_gradient_of_the_set_at_once():
         method = infer(network, augment=lambda key, images: images)
         state = init_state(jax.random.key(0), method, optax.sgd(1.0), start)
         return jax.jit(make_gradient(method))(state, inputs)
-    (gradient, metrics), (expected, whole) = found(models.in_parts(net, 2)), found(net)
+    (gradient, metrics), (expected, whole) = found(models.microbatched(net, 2)), found(net)
     np.testing.assert_allclose(metrics['loss/total'], whole['loss/total'], rtol=1e-5)
     gradient, expected = gradient['compensators'], expected['compensators']
     np.testing.assert_allclose(gradient, expected, atol=1e-5 * np.abs(expected).max())

@@ -28,7 +28,7 @@ def objective(model, variables, images):
 def test_value_moments_and_gradient_are_those_of_the_whole_batch(size, variables):
     run = lambda model: jax.jit(jax.value_and_grad(lambda x: objective(model, variables, x), has_aux=True))(IMAGES)
     (value, whole), gradient = run(NET)
-    (parted, out), parts = run(models.in_parts(NET, size))
+    (parted, out), parts = run(models.microbatched(NET, size))
     np.testing.assert_allclose(parted, value, rtol=1e-5)
     for one, other in zip(jax.tree.leaves(out), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
@@ -39,7 +39,7 @@ def test_value_moments_and_gradient_are_those_of_the_whole_batch(size, variables
 def test_eight_devices_take_their_own_rows(images, size, variables):
     expected = NET.apply(variables, IMAGES[:images])
     with parallel.use(parallel.mesh(8)):
-        out = jax.jit(models.in_parts(NET, size).apply)(variables, parallel.split(IMAGES[:images]))
+        out = jax.jit(models.microbatched(NET, size).apply)(variables, parallel.shard(IMAGES[:images]))
     np.testing.assert_allclose(out.logits, expected.logits, atol=1e-5)
     for path, moments in expected.moments.items():
         np.testing.assert_allclose(out.moments[path].var, moments.var, rtol=1e-4, atol=1e-6)
@@ -56,7 +56,7 @@ def test_unequal_parts_weigh_by_their_values():
 
 def test_a_part_of_nothing_is_refused(variables):
     with pytest.raises(ValueError, match='a part must hold at least 1 image per device, got 0'):
-        models.in_parts(NET, 0).apply(variables, IMAGES)
+        models.microbatched(NET, 0).apply(variables, IMAGES)
 
 
 def test_the_backward_pass_keeps_one_part():
@@ -66,4 +66,4 @@ def test_the_backward_pass_keeps_one_part():
     def needed(model):
         gradient = jax.grad(lambda x: objective(model, variables, x)[0])
         return jax.jit(gradient).lower(images).compile().memory_analysis().temp_size_in_bytes
-    assert needed(models.in_parts(wide, 8)) < needed(wide) / 2
+    assert needed(models.microbatched(wide, 8)) < needed(wide) / 2

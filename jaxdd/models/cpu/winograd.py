@@ -53,7 +53,7 @@ def conv(padded: Array, kernel: Array) -> Array:
         n, height, width, _ = padded.shape
         products = jax.lax.dot_general(_tiles(padded), u, (((2,), (1,)), ((0,), (0,))))
         return _untiled(products.reshape(4, 4, n, height // 2 - 1, width // 2 - 1, -1))
-    return parallel.in_chunks(chunk, padded, per_device=_images(padded), least=1)
+    return parallel.chunked(chunk, padded, per_device=_images(padded), least=1)
 
 
 def to_kernel(padded: Array, cotangent: Array) -> Array:
@@ -70,7 +70,7 @@ def to_kernel(padded: Array, cotangent: Array) -> Array:
         # Products over the tiles run faster with the tiles innermost on one side; without the barrier XLA undoes that.
         tiles = jax.lax.optimization_barrier(_tiles(padded).swapaxes(1, 2))
         return jax.lax.dot_general(tiles, _spread(cotangent), (((2,), (1,)), ((0,), (0,))))
-    u = parallel.sum_in_chunks(chunk, padded, cotangent, per_device=_images(padded), least=1)
+    u = parallel.chunked_sum(chunk, padded, cotangent, per_device=_images(padded), least=1)
 
     def transformed(u) -> Array:
         half = (u[1] + u[2]) / 2

@@ -15,7 +15,7 @@ def compiled(function, *shapes):
 
 
 def total(x):
-    return parallel.split(x, 0).sum(0)
+    return parallel.shard(x, 0).sum(0)
 
 
 def test_an_all_reduce_has_the_bytes_of_its_array():
@@ -32,7 +32,7 @@ def test_a_loop_passes_its_collectives_as_often_as_it_turns():
 
 
 def test_an_all_gather_has_the_bytes_of_the_whole():
-    _, found = collectives.counted(compiled(lambda x: parallel.replicate(jnp.sin(parallel.split(x, 0))), (16, 3)))
+    _, found = collectives.counted(compiled(lambda x: parallel.replicate(jnp.sin(parallel.shard(x, 0))), (16, 3)))
     assert found == [collectives.Collective('all-gather', 16 * 3 * 4, 1)]
 
 
@@ -45,7 +45,7 @@ def test_a_loop_of_unknown_length_turns_as_often_as_is_said():
 
 
 def product(x, y):
-    return parallel.split(x, 0) @ y
+    return parallel.shard(x, 0) @ y
 
 
 def test_one_device_computes_its_share_of_a_product():

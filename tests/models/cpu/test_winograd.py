@@ -88,7 +88,7 @@ def test_large_batches_go_in_chunks(devices, monkeypatch):
     padded = jnp.pad(images, ((0, 0), *PADDING, (0, 0)))
     with parallel.use(devices and parallel.mesh(devices)):
         compiled = jax.jit(lambda x, k, g: (winograd.conv(x, k), winograd.to_kernel(x, g)))
-        value, slope = compiled(parallel.split(padded), kernel, parallel.split(cotangent))
+        value, slope = compiled(parallel.shard(padded), kernel, parallel.shard(cotangent))
         assert 'while(' in compiled.lower(padded, kernel, cotangent).compile().as_text()
     np.testing.assert_allclose(value, xla(images, kernel), atol=1e-4)
     np.testing.assert_allclose(slope, to_kernel(xla, images, kernel, cotangent), atol=2e-3)
