@@ -234,8 +234,8 @@ def _chunk(size: int, per_device: int, least: int) -> int | None:
     """Images per chunk and device; None where the batch had better stay whole."""
     devices = _ambient_size()
     share = size // devices
-    chunk = max((c for c in range(1, per_device + 1) if shard_uneven % c == 0), default=1)
-    return None if not on_cpu() or size % devices or chunk < least or chunk == shard_uneven else chunk
+    chunk = max((c for c in range(1, per_device + 1) if share % c == 0), default=1)
+    return None if not on_cpu() or size % devices or chunk < least or chunk == share else chunk
 
 
 def _rows(x: Array, chunk: int) -> Array:
