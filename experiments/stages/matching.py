@@ -51,10 +51,7 @@ def distil(job: jobs.Job, prepared: Prepared, workdir: pathlib.Path, stop: Stop)
             state = distill.run(step, state, feed, num_steps=config.num_steps, steps_per_call=job.steps_per_call,
                                 callbacks=callbacks, should_stop=stop)
         saved.save(int(state.step), state, facts())
-    made, stored = _decode(job, state), np.asarray(state.params['images'])
-    return Distilled(made, {'images': stored}, _before(job), made.images, (f'{config.init} initialisation', 'distilled'),
-                     {'stored per class': stored.shape[1], 'trained on per class': made.images.shape[1]}, weights,
-                     *clock.summary(job.steps_per_call), accuracies, history.rows())
+    return _distilled(job, state, weights, clock, accuracies, history)
 
 
 def require_continuable(job: jobs.Job, workdir: pathlib.Path) -> None:
@@ -67,6 +64,16 @@ def require_continuable(job: jobs.Job, workdir: pathlib.Path) -> None:
         if saved.steps and saved.steps[-1] > job.config.num_steps:
             raise ValueError(f'{workdir} holds a run that went to step {saved.steps[-1]}, further than num_steps '
                              f'{job.config.num_steps}; ask for more steps or use another workdir')
+
+
+def _distilled(job: jobs.Job, state: DistillState, weights: dict[str, float], clock: Clock, accuracies: dict,
+               history: History) -> Distilled:
+    """What a finished run leaves."""
+    made, stored = _decode(job, state), np.asarray(state.params['images'])
+    counts = {'stored per class': stored.shape[1], 'trained on per class': made.images.shape[1]}
+    titles = f'{job.config.init} initialisation', 'distilled'
+    return Distilled(made, {'images': stored}, _before(job), made.images, titles, counts, weights,
+                     *clock.summary(job.steps_per_call), accuracies, history.rows())
 
 
 def _history_period(job: jobs.Job) -> int:
