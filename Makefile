@@ -16,6 +16,7 @@ test: $(BIN)/test-ready
 
 lint: $(BIN)/lint-ready
 	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/python -m pyright --pythonpath $(BIN)/python
 
 test-long: $(BIN)/test-ready

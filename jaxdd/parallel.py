@@ -124,7 +124,7 @@ def process_rows(size: int, owners: Sequence[int], process: int) -> np.ndarray:
 
 
 def assemble(rows: np.ndarray, size: int, axis: int = 0) -> Array:
-    """The array of which every process holds some rows, sent to the devices and divided among them as `shard` does.
+    """The array of which every process holds some rows, divided among the devices as by `shard`.
 
     Args:
         rows: this process's part, those of `own_rows(size)` along `axis`.
@@ -259,9 +259,9 @@ def on_cpu() -> bool:
 
 
 def lowering_for(platform: str) -> contextlib.AbstractContextManager:
-    """Inside the block, programs are traced as this platform would be given them, to compile and count, not to run.
+    """Traces the programs of a block as this platform would be given them.
 
-    What was compiled outside is traced anew inside, and the other way round. The block counts for its own thread.
+    They are there to be compiled and counted, not to be run.     What was compiled outside is traced anew inside, and the other way round. The block counts for its own thread.
 
     Args:
         platform: 'cpu', or anything else for an accelerator.
@@ -314,7 +314,7 @@ def shard_uneven(x: Array, axis: int = 0, *, least: int = _WORTH_SHARING) -> Arr
 
 
 def shard_map_uneven(function: Callable[[Array], PyTree], batch: Array, *, least: int = _WORTH_SHARING) -> PyTree:
-    """Applies a function of independent images `[N, ...]`, divided among the devices as `shard_uneven` does.
+    """Applies a function of independent images `[N, ...]`, divided as by `shard_uneven`.
 
     Where N is no multiple of the devices their parts are put together before anything else happens, and so is the
     gradient: no later axis would divide at the same places, and XLA would send more to find a compromise.

@@ -125,7 +125,7 @@ def test_no_script_but_the_table_asks_for_a_methods_name():
 @parametrize
 def test_files_and_functions_stay_short(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 420    # of 100 columns; 350 of 120 hold as much
+    assert len(text.splitlines()) <= 450    # of 100 columns; the formatter makes 1.28 of one of 120
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             first = node.body[ast.get_docstring(node) is not None:][:1]

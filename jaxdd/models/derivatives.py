@@ -36,5 +36,5 @@ def own() -> bool:
 
 
 def chosen(function: Callable[..., T]) -> Callable[..., T]:
-    """A `jax.custom_vjp` function as it is, or inside `xla_derivatives` the function that it was made of."""
+    """A `jax.custom_vjp` function as it is; inside `xla_derivatives`, the function it was made of."""
     return function if own() else inspect.unwrap(function)

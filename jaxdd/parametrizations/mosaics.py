@@ -151,7 +151,7 @@ def encode_mean(images: Array, factor: int, *, order: str) -> Array:
 
 
 def encode_nearest(images: Array, factor: int, *, order: str, size: tuple[int, int] | None = None) -> Array:
-    """Lays images out as the tiles of stored ones, each resized by skipping pixels (IDC's 'mix', RDED's mosaics).
+    """Lays images out as tiles, each resized by skipping pixels (IDC's 'mix', RDED's mosaics).
 
     Row i of a tile of h rows is row floor(i l / h) of its image of l rows: the even ones if l = H and factor is 2.
     Where `factor` does not divide a side, the first (H mod factor) rows of tiles are one pixel larger.
