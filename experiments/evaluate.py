@@ -1,10 +1,13 @@
-"""Scores a distilled set on several architectures, with a recipe for each, and names the largest drop.
+"""Scores a distilled set on several architectures, with a recipe for each,
+and names the largest drop.
 
-    python -m experiments.evaluate runs/dm-iid/distilled.npz --evaluation.networks convnet alexnet vgg11 resnet18
+    python -m experiments.evaluate runs/dm-iid/distilled.npz \\
+        --evaluation.networks convnet alexnet vgg11 resnet18
 
-Prints the table and writes evaluation.json beside the set. Finished architectures are kept there: the same command
-trains only those that are missing.
+Prints the table and writes evaluation.json beside the set. Finished architectures are kept there:
+the same command trains only those that are missing.
 """
+
 import argparse
 import dataclasses
 import functools
@@ -28,16 +31,20 @@ from jaxdd.storage import checkpoint, distilled_set, locks, records
 from jaxdd.storage.atomic import expanded
 from jaxdd.types import Accuracy, SyntheticSet
 
-CROSS = ('convnet', 'alexnet', 'vgg11', 'resnet18')    # IID's cross-architecture test
+CROSS = ('convnet', 'alexnet', 'vgg11', 'resnet18')  # IID's cross-architecture test
 STOPPED = 3
 PROGRAM = 'python -m experiments.evaluate'
-RECORD = {'type': 'object', 'required': ['identity', 'accuracy'], 'properties': {
-    'identity': {'type': 'object'}, 'accuracy': records.mapping(scores.SCORES)}}
+RECORD = {
+    'type': 'object',
+    'required': ['identity', 'accuracy'],
+    'properties': {'identity': {'type': 'object'}, 'accuracy': records.mapping(scores.SCORES)},
+}
 
 
 @base.frozen
 class Options:
     """One evaluation of one distilled set."""
+
     distilled: tyro.conf.Positional[str]
     """A distilled.npz."""
     dataset: str
@@ -47,9 +54,11 @@ class Options:
     image_size: Count | None = None
     """Pixels; resizes an image folder's images. Default: as the set's own were."""
     resize: choice('square', 'stretched', 'margin') = 'square'
-    """Of an image folder: 'square', 'stretched' or 'margin'. Default: as the set's own images were."""
+    """Of an image folder: 'square', 'stretched' or 'margin'.
+    Default: as the set's own images were."""
     evaluation: base.Evaluation = base.Evaluation()
-    """Default: the protocol that the set was scored under, on those of IID's four architectures that fit its images."""
+    """Default: the protocol that the set was scored under, on those of IID's four architectures
+    that fit its images."""
     random: bool = False
     """Also score as many random real images, stored ones counted, under the same protocol."""
     seed: Seed = 0
@@ -63,13 +72,15 @@ class Options:
 
 class Given(NamedTuple):
     """A distilled set as its file holds it."""
+
     synthetic: SyntheticSet
-    about: dict                # the file's other fields
-    made: dict                 # the configuration that made it; {} where nobody says
+    about: dict  # the file's other fields
+    made: dict  # the configuration that made it; {} where nobody says
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one command line; exit code 0 done, 2 wrong input or a student that diverged, 3 stopped."""
+    """Runs one command line; exit code 0 done, 2 wrong input or a student that diverged,
+    3 stopped."""
     try:
         return run(*parse(argv))
     except (ValueError, NonFiniteError, OSError, jax.errors.JaxRuntimeError) as error:
@@ -86,7 +97,12 @@ def parse(argv: Sequence[str]) -> tuple[Options, Given]:
     """
     if not argv or argv[0].startswith('-'):
         if set(argv) & {'-h', '--help'}:
-            tyro.cli(Options, args=['--help'], prog=PROGRAM, default=Options(distilled='PATH', dataset='the set\'s own'))
+            tyro.cli(
+                Options,
+                args=['--help'],
+                prog=PROGRAM,
+                default=Options(distilled='PATH', dataset="the set's own"),
+            )
         raise ValueError(f'the first argument is a distilled set: {PROGRAM} PATH/distilled.npz')
     synthetic, about = distilled_set.load_npz(argv[0])
     made = about['info'].get('config', {})
@@ -94,7 +110,9 @@ def parse(argv: Sequence[str]) -> tuple[Options, Given]:
         default = _defaults(argv, made)
         validation.require_evaluation(default)
     except (AttributeError, TypeError) as error:
-        raise ValueError(f'{argv[0]}: info.config is not the configuration of a run ({error})') from error
+        raise ValueError(
+            f'{argv[0]}: info.config is not the configuration of a run ({error})'
+        ) from error
     options = tyro.cli(Options, args=list(argv), prog=PROGRAM, default=default)
     validation.require_evaluation(options)
     return options, Given(synthetic, about, made)
@@ -106,12 +124,22 @@ def _defaults(argv: Sequence[str], made: dict) -> Options:
     words.add_argument('--evaluation.protocol', dest='protocol')
     protocol = words.parse_known_args(argv[1:])[0].protocol
     known, prepared = made.get('evaluation', {}), made.get('data', {})
-    default = base.Evaluation(**{field.name: known[field.name] for field in dataclasses.fields(base.Evaluation)
-                                 if field.name in known})
+    default = base.Evaluation(
+        **{
+            field.name: known[field.name]
+            for field in dataclasses.fields(base.Evaluation)
+            if field.name in known
+        }
+    )
     default = presets.protocol(protocol, default) if protocol else default
-    return Options(distilled=argv[0], dataset=made.get('dataset', 'cifar10'), data_dir=prepared.get('data_dir'),
-                   image_size=prepared.get('image_size'), resize=prepared.get('resize', 'square'),
-                   evaluation=dataclasses.replace(default, networks=CROSS))
+    return Options(
+        distilled=argv[0],
+        dataset=made.get('dataset', 'cifar10'),
+        data_dir=prepared.get('data_dir'),
+        image_size=prepared.get('image_size'),
+        resize=prepared.get('resize', 'square'),
+        evaluation=dataclasses.replace(default, networks=CROSS),
+    )
 
 
 def run(options: Options, given: Given) -> int:
@@ -119,7 +147,10 @@ def run(options: Options, given: Given) -> int:
     stop = StopSignal()
     parallel.start()
     path = expanded(options.output or pathlib.Path(options.distilled).parent / 'evaluation.json')
-    with parallel.use(parallel.mesh(options.num_devices)), locks.alone(path.parent, name=f'.{path.name}.lock'):
+    with (
+        parallel.use(parallel.mesh(options.num_devices)),
+        locks.alone(path.parent, name=f'.{path.name}.lock'),
+    ):
         dataset = _read(options, given)
         options, missing = _fitting(options, dataset.spec)
         sets = _sets(options, dataset, given)
@@ -127,7 +158,9 @@ def run(options: Options, given: Given) -> int:
         accuracy = _known(path, who)
         results = functools.partial(_results, options, given, who, missing, accuracy)
         for name in options.evaluation.networks:
-            alone = dataclasses.replace(options, evaluation=dataclasses.replace(options.evaluation, networks=(name,)))
+            alone = dataclasses.replace(
+                options, evaluation=dataclasses.replace(options.evaluation, networks=(name,))
+            )
             for kind in [kind for kind in sets if name not in accuracy.get(kind, {})]:
                 scored = scores.score(alone, dataset, sets[kind], stop, title=f'{name} ({kind})')
                 if stop():
@@ -135,7 +168,10 @@ def run(options: Options, given: Given) -> int:
                     return STOPPED
                 accuracy.setdefault(kind, {}).update(scored)
                 records.save(path, results())
-    print(f'\n{report.table(results())}\n\n{drop(accuracy["distilled"], options.evaluation.networks)}\n{path}')
+    print(
+        f'\n{report.table(results())}\n\n'
+        f'{drop(accuracy["distilled"], options.evaluation.networks)}\n{path}'
+    )
     return 0
 
 
@@ -145,12 +181,19 @@ def _read(options: Options, given: Given) -> data.Dataset:
     Raises:
         ValueError: other classes or other images than the set's.
     """
-    dataset = data.load(options.dataset, data_dir=options.data_dir, image_size=options.image_size,
-                        resize=options.resize, lazy=given.made.get('data', {}).get('lazy'))
+    dataset = data.load(
+        options.dataset,
+        data_dir=options.data_dir,
+        image_size=options.image_size,
+        resize=options.resize,
+        lazy=given.made.get('data', {}).get('lazy'),
+    )
     spec, (images, labels, _) = dataset.spec, given.synthetic
     if images.shape[2:] != spec.image_shape or labels.shape[-1] != spec.num_classes:
-        raise ValueError(f'the set holds {labels.shape[-1]} classes of images {images.shape[2:]}, {spec.name} '
-                         f'{spec.num_classes} of {spec.image_shape}; give its own data set with --dataset')
+        raise ValueError(
+            f'the set holds {labels.shape[-1]} classes of images {images.shape[2:]}, {spec.name} '
+            f'{spec.num_classes} of {spec.image_shape}; give its own data set with --dataset'
+        )
     mean, std = (tuple(map(float, given.about[name])) for name in ('mean', 'std'))
     return dataset._replace(spec=spec._replace(mean=mean, std=std))
 
@@ -170,22 +213,35 @@ def class_order(names: Sequence[str], spec: data.Spec) -> list[int]:
     if tuple(map(str, range(len(names)))) in (tuple(names), tuple(own)):
         return list(range(len(names)))
     missing, extra = sorted(set(own) - set(names)), sorted(set(names) - set(own))
-    raise ValueError(f'the set was distilled from other classes than those of {spec.name}: only in the set: '
-                     f'{", ".join(extra) or "none"}; only in {spec.name}: {", ".join(missing) or "none"}. Give its own '
-                     'data set with --dataset, or rename the classes')
+    raise ValueError(
+        f'the set was distilled from other classes than those of {spec.name}: only in the set: '
+        f'{", ".join(extra) or "none"}; only in {spec.name}: {", ".join(missing) or "none"}. Give '
+        'its own data set with --dataset, or rename the classes'
+    )
 
 
 def _sets(options: Options, dataset: data.Dataset, given: Given) -> dict[str, labelling.Labelled]:
-    """What is scored: the distilled set, its classes in the data set's order, and the random images if asked for."""
+    """What is scored: the distilled set, its classes in the data set's order,
+    and the random images if asked for."""
     order = class_order(given.about['class_names'], dataset.spec)
     if order != sorted(order):
-        print(f'{dataset.spec.name} has the set\'s classes in another order: they are matched by name')
+        print(
+            f"{dataset.spec.name} has the set's classes in another order: they are matched by name"
+        )
     labelled = _labelled(options, dataset.spec, given.synthetic)
     images, labels = labelled.synthetic.images[order], labelled.synthetic.labels[order][..., order]
-    sets = {'distilled': labelled._replace(synthetic=labelled.synthetic._replace(images=images, labels=labels))}
+    sets = {
+        'distilled': labelled._replace(
+            synthetic=labelled.synthetic._replace(images=images, labels=labels)
+        )
+    }
     if options.random:
-        subset = data.real_subset(jobs.key(options, jobs.RANDOM), dataset.train, dataset.spec,
-                                  ipc=_images_per_class(given))
+        subset = data.real_subset(
+            jobs.key(options, jobs.RANDOM),
+            dataset.train,
+            dataset.spec,
+            ipc=_images_per_class(given),
+        )
         sets['random'] = _labelled(options, dataset.spec, subset)
     return sets
 
@@ -196,12 +252,21 @@ def _labelled(options: Options, spec: data.Spec, synthetic: SyntheticSet) -> lab
     if evaluation.labels == 'hard':
         return labelling.Labelled(synthetic, students.student_supervision(evaluation, spec), 0)
     path = pathlib.Path(options.distilled).parent / 'labels.npz'
-    logits = labelling.load_static(path, synthetic) if evaluation.labels == 'static' and not options.random else None
+    logits = (
+        labelling.load_static(path, synthetic)
+        if evaluation.labels == 'static' and not options.random
+        else None
+    )
     if logits is None:
-        raise ValueError(f'{evaluation.labels} labels need the teachers'
-                         f'{", for the random images too" if options.random else ""}; let experiments.run evaluate in '
-                         'the set\'s workdir (--evaluation.networks), or use --evaluation.protocol dsa for hard labels')
-    return labelling.Labelled(synthetic._replace(labels=logits), students.student_supervision(evaluation, spec), 0)
+        raise ValueError(
+            f'{evaluation.labels} labels need the teachers'
+            f'{", for the random images too" if options.random else ""}; let experiments.run '
+            "evaluate in the set's workdir (--evaluation.networks), or use "
+            '--evaluation.protocol dsa for hard labels'
+        )
+    return labelling.Labelled(
+        synthetic._replace(labels=logits), students.student_supervision(evaluation, spec), 0
+    )
 
 
 def _fitting(options: Options, spec: data.Spec) -> tuple[Options, dict[str, str]]:
@@ -225,7 +290,7 @@ def _fitting(options: Options, spec: data.Spec) -> tuple[Options, dict[str, str]
 def _images_per_class(given: Given) -> int:
     """How many the set counts as: what its run was asked for, else what is stored."""
     stored = given.about.get('stored', given.synthetic.images)
-    if isinstance(stored, dict):    # INFER's natural images, SRe2L's pixels
+    if isinstance(stored, dict):  # INFER's natural images, SRe2L's pixels
         stored = next(array for name, array in stored.items() if name in ('natural', 'images'))
     return given.made.get('ipc') or stored.shape[1]
 
@@ -237,15 +302,23 @@ def drop(accuracy: dict[str, Accuracy], networks: Sequence[str]) -> str:
         return 'one architecture: no drop to speak of'
     worst = min(others, key=lambda name: accuracy[name].mean)
     gap = 100 * (accuracy[first].mean - accuracy[worst].mean)
-    return f'largest drop from {first}: {gap:.2f} points ({worst}, {100 * accuracy[worst].mean:.2f} %)'
+    return (
+        f'largest drop from {first}: {gap:.2f} points ({worst}, {100 * accuracy[worst].mean:.2f} %)'
+    )
 
 
 def _identity(options: Options, dataset: data.Dataset, given: Given) -> dict:
-    """What the accuracies depend on, the architectures aside; the training half is what random images come from."""
-    of_all = dataclasses.replace(options, evaluation=dataclasses.replace(options.evaluation, networks=()))
+    """What the accuracies depend on, the architectures aside;
+    the training half is what random images come from."""
+    of_all = dataclasses.replace(
+        options, evaluation=dataclasses.replace(options.evaluation, networks=())
+    )
     shown = labelling.Labelled(given.synthetic, None, 0)
-    return {**identity.of_set(of_all, dataset, shown), 'class names': dataset.spec.class_names,
-            'training half': data.checksum(dataset.train)}
+    return {
+        **identity.of_set(of_all, dataset, shown),
+        'class names': dataset.spec.class_names,
+        'training half': data.checksum(dataset.train),
+    }
 
 
 def _known(path: pathlib.Path, who: dict) -> dict[str, dict[str, Accuracy]]:
@@ -254,20 +327,40 @@ def _known(path: pathlib.Path, who: dict) -> dict[str, dict[str, Accuracy]]:
     if stored is None:
         return {}
     if other := checkpoint.differences(stored['identity'], who):
-        raise ValueError('\n  '.join((f'{path} holds another evaluation; give another file with --output, or move it '
-                                      'away:', *other)))
+        raise ValueError(
+            '\n  '.join(
+                (
+                    f'{path} holds another evaluation; give another file with --output, or move it '
+                    'away:',
+                    *other,
+                )
+            )
+        )
     return {kind: scores.restored(rows) for kind, rows in stored['accuracy'].items()}
 
 
-def _results(options: Options, given: Given, who: dict, missing: dict[str, str],
-             accuracy: dict[str, dict[str, Accuracy]]) -> dict:
+def _results(
+    options: Options,
+    given: Given,
+    who: dict,
+    missing: dict[str, str],
+    accuracy: dict[str, dict[str, Accuracy]],
+) -> dict:
     made, e = given.made, options.evaluation
-    return {'method': made.get('method', 'distilled'), 'plugins': made.get('plugins', []), 'dataset': options.dataset,
-            'ipc': made.get('ipc'), 'identity': who, 'hardware': parallel.hardware(),
-            'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
-            'students': students.labels(e, given.synthetic.images.shape[2:]), 'missing': missing,
-            'learning_rates': {name: students.rate(e, name) for name in accuracy['distilled']},
-            'set': given.about['info'], 'accuracy': accuracy}
+    return {
+        'method': made.get('method', 'distilled'),
+        'plugins': made.get('plugins', []),
+        'dataset': options.dataset,
+        'ipc': made.get('ipc'),
+        'identity': who,
+        'hardware': parallel.hardware(),
+        'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
+        'students': students.labels(e, given.synthetic.images.shape[2:]),
+        'missing': missing,
+        'learning_rates': {name: students.rate(e, name) for name in accuracy['distilled']},
+        'set': given.about['info'],
+        'accuracy': accuracy,
+    }
 
 
 if __name__ == '__main__':

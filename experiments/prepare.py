@@ -1,9 +1,10 @@
 """Downloads a data set once, so that every later run reads it without TensorFlow or a network.
 
 Command:   pip install -e '.[prepare]' && python -m experiments.prepare cifar10 --data-dir DIR
-With       --export FOLDER it also writes FOLDER/cifar10.npz, one file for machines that have nothing but this project:
-           there FOLDER is the data_dir.
+With       --export FOLDER it also writes FOLDER/cifar10.npz, one file for machines that have
+           nothing but this project: there FOLDER is the data_dir.
 """
+
 import argparse
 import pathlib
 import sys
@@ -22,11 +23,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 with one line on stderr where it could not be done.
     """
-    parser = argparse.ArgumentParser(prog='python -m experiments.prepare',
-                                     description='Downloads a data set and stores it for later runs.')
+    parser = argparse.ArgumentParser(
+        prog='python -m experiments.prepare',
+        description='Downloads a data set and stores it for later runs.',
+    )
     parser.add_argument('name', help='cifar10, cifar100, mnist, fashion_mnist or svhn_cropped')
-    parser.add_argument('--data-dir', default=DATA_DIR, help='where to put it (default: %(default)s)')
-    parser.add_argument('--export', metavar='FOLDER', help='also write FOLDER/<name>.npz, to be copied elsewhere')
+    parser.add_argument(
+        '--data-dir', default=DATA_DIR, help='where to put it (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--export', metavar='FOLDER', help='also write FOLDER/<name>.npz, to be copied elsewhere'
+    )
     options = parser.parse_args(arguments)
     print(f'Preparing {options.name} in {options.data_dir} ...', flush=True)
     try:

@@ -4,6 +4,7 @@
 
 The same command again continues what is in the workdir; SIGTERM saves and ends cleanly.
 """
+
 import contextlib
 import pathlib
 import sys
@@ -22,7 +23,7 @@ from jaxdd.storage import checkpoint, locks
 from jaxdd.storage.atomic import expanded
 
 STOPPED = 3  # exit code of a run that was asked to end and can be continued
-SHARED = 3600    # seconds after which a half-written file in a shared folder is nobody's any more
+SHARED = 3600  # seconds after which a half-written file in a shared folder is nobody's any more
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,8 +46,8 @@ def run(config: Config, words: Sequence[str], stop: Stop | None = None) -> int:
 
     Args:
         words: the command line that it was parsed from, for the record.
-        stop: becomes true when the run shall save and end, in a process whose devices are set up; None: a process of
-            the run's own, ended by SIGTERM or SIGINT.
+        stop: becomes true when the run shall save and end, in a process whose devices are set up;
+            None: a process of the run's own, ended by SIGTERM or SIGINT.
     """
     if stop is None:
         stop = StopSignal()
@@ -80,15 +81,19 @@ def _stages(config: Config, words: Sequence[str], workdir: pathlib.Path, stop: S
         progress.begin('evaluate', messages.evaluate(job))
         scored = scores.evaluate(job, prepared.teachers, distilled.synthetic, workdir, stop)
         if stop():
-            print(f'stopped during evaluation; the same command trains the missing students. '
-                  f'{workdir / "distilled.npz"} is whole')
+            print(
+                f'stopped during evaluation; the same command trains the missing students. '
+                f'{workdir / "distilled.npz"} is whole'
+            )
             return STOPPED
         progress.begin('report', 'writing the results')
-        results = outputs.results(job, prepared.teachers, distilled, scored, progress.seconds, words)
+        results = outputs.results(
+            job, prepared.teachers, distilled, scored, progress.seconds, words
+        )
         print(outputs.write_outputs(results, job, distilled, scored, workdir))
         return 0
     finally:
-        with contextlib.suppress(OSError):    # the error on its way out is the one to see
+        with contextlib.suppress(OSError):  # the error on its way out is the one to see
             progress.end()
 
 

@@ -3,6 +3,7 @@
 Names that a user calls live in the packages below; the records they exchange are in `jaxdd.types`.
 `jaxdd.reporting`, which draws pictures, is imported by name.
 """
+
 from jaxdd import augment as augment
 from jaxdd import coresets as coresets
 from jaxdd import data as data

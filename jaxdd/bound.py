@@ -1,4 +1,5 @@
 """Functions with some arguments fixed that are equal where their arguments are."""
+
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 class Bound:
     """A function whose first arguments are fixed.
 
-    Two of the same function and equal arguments are equal and hash alike, which neither closures nor
-    `functools.partial` do. A program that takes one as a static argument therefore compiles once.
+    Two of the same function and equal arguments are equal and hash alike, which neither closures
+    nor `functools.partial` do. A program that takes one as a static argument therefore compiles
+    once.
     """
+
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
 

@@ -1,4 +1,6 @@
-"""Feeds: a run's inputs, sampled inside the compiled program or sent by the host, asked for in one way."""
+"""Feeds: a run's inputs, sampled inside the compiled program or sent by the host,
+asked for in one way."""
+
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,16 +30,21 @@ def comes_from_host(feed: Feed) -> bool:
     return isinstance(feed, Stream)
 
 
-def transform(feed: Feed, function: Callable[..., Any], *arrays: Any,
-              keys: Callable[[PRNGKey], tuple[PRNGKey, PRNGKey]] | None = None) -> Feed:
+def transform(
+    feed: Feed,
+    function: Callable[..., Any],
+    *arrays: Any,
+    keys: Callable[[PRNGKey], tuple[PRNGKey, PRNGKey]] | None = None,
+) -> Feed:
     """A feed whose inputs pass through a function, on the devices.
 
     Args:
         feed: of either kind; the result is of the same kind.
-        function: pure `(*arrays, inputs, key, step) -> inputs`. Feeds of equal functions (`bound.bind`) and of arrays
-            of the same shapes share one compiled program.
+        function: pure `(*arrays, inputs, key, step) -> inputs`. Feeds of equal functions
+            (`bound.bind`) and of arrays of the same shapes share one compiled program.
         arrays: pytrees that the function needs; they stay in device memory.
-        keys: the run's key -> the key of the feed and the key of the function; by default both get the run's.
+        keys: the run's key -> the key of the feed and the key of the function; by default both get
+            the run's.
     """
     keys = keys or _same
     if not isinstance(feed, Stream):
@@ -46,7 +53,11 @@ def transform(feed: Feed, function: Callable[..., Any], *arrays: Any,
 
     def begin(key: PRNGKey, step: int) -> Iterator[Any]:
         k_feed, k_function = keys(key)
-        return (apply(*arrays, inputs, k_function, at) for at, inputs in enumerate(feed.start(k_feed, step), step))
+        return (
+            apply(*arrays, inputs, k_function, at)
+            for at, inputs in enumerate(feed.start(k_feed, step), step)
+        )
+
     return Stream(begin)
 
 
@@ -54,6 +65,8 @@ def _same(key: PRNGKey) -> tuple[PRNGKey, PRNGKey]:
     return key, key
 
 
-def _transformed(function, keys, feed: DeviceFeed, arrays: tuple, key: PRNGKey, step: jax.Array) -> Any:
+def _transformed(
+    function, keys, feed: DeviceFeed, arrays: tuple, key: PRNGKey, step: jax.Array
+) -> Any:
     k_feed, k_function = keys(key)
     return function(*arrays, feed(k_feed, step), k_function, step)

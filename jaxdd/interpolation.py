@@ -1,7 +1,9 @@
 """Bilinear interpolation of images on a grid: one small matrix of weights per axis.
 
-Where images are scaled, cropped, cut into tiles or shrunk, only the positions differ that new pixels come from.
+Where images are scaled, cropped, cut into tiles or shrunk, only the positions differ that new
+pixels come from.
 """
+
 import functools
 
 import jax
@@ -9,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def weights(source: jax.Array | np.ndarray, pixel: jax.Array | np.ndarray,
-            reach: jax.Array | None = None) -> jax.Array | np.ndarray:
+def weights(
+    source: jax.Array | np.ndarray, pixel: jax.Array | np.ndarray, reach: jax.Array | None = None
+) -> jax.Array | np.ndarray:
     """How much of a pixel is seen at a position: max(0, 1 - |source - pixel| / reach).
 
     Two neighbours share a position between them; a pixel that lies on the position counts alone.
@@ -18,11 +21,12 @@ def weights(source: jax.Array | np.ndarray, pixel: jax.Array | np.ndarray,
     Args:
         source: positions along an axis, in pixels, e.g. `[to, 1]`.
         pixel: numbers of the pixels there, counted from the same origin, e.g. `[1, from]`.
-        reach: how far a pixel is seen, in pixels; None is 1. More than 1 blurs what shrinks (antialiasing).
+        reach: how far a pixel is seen, in pixels; None is 1. More than 1 blurs what shrinks
+            (antialiasing).
 
     Returns:
-        The arguments' common shape, e.g. `[to, from]`, from 0 to 1; numpy's where `source` is numpy's, which keeps
-        float64.
+        The arguments' common shape, e.g. `[to, from]`, from 0 to 1; numpy's where `source` is
+        numpy's, which keeps float64.
     """
     distance = abs(source - pixel)
     larger = np.maximum if isinstance(source, np.ndarray) else jnp.maximum
@@ -30,7 +34,8 @@ def weights(source: jax.Array | np.ndarray, pixel: jax.Array | np.ndarray,
 
 
 def resample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Images whose pixels are weighted sums: y[i, j] = sum over p, q of rows[i, p] columns[j, q] x[p, q].
+    """Images whose pixels are weighted sums:
+    y[i, j] = sum over p, q of rows[i, p] columns[j, q] x[p, q].
 
     Args:
         images: `[..., h, w, C]`.

@@ -1,9 +1,10 @@
 """Devices: the only module that knows them.
 
-The library is data-parallel through `jax.jit` over an ambient mesh with one axis, `'data'`. Code marks an
-array axis that may be divided with `shard`; XLA inserts the reductions, so losses never see a device.
-Without a mesh every function here leaves its argument alone.
+The library is data-parallel through `jax.jit` over an ambient mesh with one axis, `'data'`. Code
+marks an array axis that may be divided with `shard`; XLA inserts the reductions, so losses never
+see a device. Without a mesh every function here leaves its argument alone.
 """
+
 import contextlib
 import os
 import re
@@ -17,10 +18,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxdd.types import Array, PyTree
 
 AXIS = 'data'
-_target = jax.make_user_context(None)    # a part of what JAX remembers programs by, so that none is for another platform
+# a part of what JAX remembers programs by, so that none is for another platform
+_target = jax.make_user_context(None)
 _THREADS_PER_SIMULATED_DEVICE = 32
-_WORTH_CHUNKING = 16 * 32 * 32 * 3    # numbers in a batch of images; less fits the cache anyway
-_WORTH_SHARING = 4    # rows per device of an axis that does not divide; sending fewer takes longer than computing all
+_WORTH_CHUNKING = 16 * 32 * 32 * 3  # numbers in a batch of images; less fits the cache anyway
+# rows per device of an axis that does not divide; sending fewer takes longer than computing all
+_WORTH_SHARING = 4
 
 
 def start(*, cpu_devices: int | None = None) -> None:
@@ -29,21 +32,28 @@ def start(*, cpu_devices: int | None = None) -> None:
     Call it before the first computation; accelerators are not affected.
 
     Args:
-        cpu_devices: number of devices; by default what the user's environment says (`JAX_NUM_CPU_DEVICES`, or
-            `--xla_force_host_platform_device_count` in `XLA_FLAGS`), else the largest power of two within the usable
-            cores, at most 8.
+        cpu_devices: number of devices; by default what the user's environment says
+            (`JAX_NUM_CPU_DEVICES`, or `--xla_force_host_platform_device_count` in `XLA_FLAGS`),
+            else the largest power of two within the usable cores, at most 8.
     """
-    cores = min(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1, 8)
+    cores = min(
+        len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1, 8
+    )
     devices = cpu_devices or _asked_for() or 2 ** (cores.bit_length() - 1)
     jax.config.update('jax_num_cpu_devices', devices)
-    # XLA cuts every kernel into as many pieces as it has threads: more threads than cores make a step up to twice as
-    # long. Devices that share a core are there for tests and block a thread each while they wait for the others.
-    os.environ.setdefault('PJRT_NPROC', str(devices if devices <= cores else _THREADS_PER_SIMULATED_DEVICE * devices))
+    # XLA cuts every kernel into as many pieces as it has threads: more threads than cores make a
+    # step up to twice as long. Devices that share a core are there for tests and block a thread
+    # each while they wait for the others.
+    os.environ.setdefault(
+        'PJRT_NPROC', str(devices if devices <= cores else _THREADS_PER_SIMULATED_DEVICE * devices)
+    )
 
 
 def _asked_for() -> int | None:
     """CPU devices that the user's environment asks for."""
-    flag = re.search(r'--xla_force_host_platform_device_count[= ](\d+)', os.environ.get('XLA_FLAGS', ''))
+    flag = re.search(
+        r'--xla_force_host_platform_device_count[= ](\d+)', os.environ.get('XLA_FLAGS', '')
+    )
     return int(flag[1]) if flag else int(os.environ.get('JAX_NUM_CPU_DEVICES', '0')) or None
 
 
@@ -55,9 +65,15 @@ def mesh(num_devices: int | None = None) -> Mesh:
     """
     devices = jax.devices()
     if num_devices is not None and not 1 <= num_devices <= len(devices):
-        raise ValueError(f'num_devices must be between 1 and {len(devices)}, the devices here, got {num_devices}')
-    return jax.make_mesh((num_devices or len(devices),), (AXIS,), axis_types=(AxisType.Auto,),
-                         devices=devices[:num_devices])
+        raise ValueError(
+            f'num_devices must be between 1 and {len(devices)}, the devices here, got {num_devices}'
+        )
+    return jax.make_mesh(
+        (num_devices or len(devices),),
+        (AXIS,),
+        axis_types=(AxisType.Auto,),
+        devices=devices[:num_devices],
+    )
 
 
 def use(which: Mesh | None) -> contextlib.AbstractContextManager:
@@ -68,8 +84,8 @@ def use(which: Mesh | None) -> contextlib.AbstractContextManager:
 def shard(x: Array, axis: int = 0) -> Array:
     """Divides one axis of `x` among the devices of the ambient mesh.
 
-    A no-op without a mesh and where the axis length is not a multiple of the number of devices (then every
-    device computes the whole: the same value, no gain). Works inside and outside jit.
+    A no-op without a mesh and where the axis length is not a multiple of the number of devices
+    (then every device computes the whole: the same value, no gain). Works inside and outside jit.
     """
     size = _ambient_size()
     if size == 1 or x.shape[axis] % size:
@@ -81,7 +97,10 @@ def shard(x: Array, axis: int = 0) -> Array:
 
 
 def replicate(tree: PyTree) -> PyTree:
-    """Keeps a whole copy of every array of `tree` on each device of the ambient mesh; works inside and outside jit."""
+    """Keeps a whole copy of every array of `tree` on each device of the ambient mesh.
+
+    It works inside and outside jit.
+    """
     if not _has_axis():
         return tree
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
@@ -90,25 +109,31 @@ def replicate(tree: PyTree) -> PyTree:
 
 
 def host() -> contextlib.AbstractContextManager:
-    """Lets a thread that feeds the devices draw on the host's processor, where no training step is in its way."""
+    """Lets a thread that feeds the devices draw on the host's processor.
+
+    No training step is in its way there.
+    """
     try:
         return jax.default_device(jax.local_devices(backend='cpu')[0])
-    except RuntimeError:    # the user has switched that backend off
+    except RuntimeError:  # the user has switched that backend off
         return contextlib.nullcontext()
 
 
 def own_rows(size: int) -> np.ndarray:
-    """Which rows of a divided axis of length `size` this process supplies to `assemble`: those of its own devices.
+    """Which rows of a divided axis of length `size` this process supplies to `assemble`:
+    those of its own devices.
 
     All of them without a mesh, in a single process, and where `shard` would leave the axis whole.
     """
     if _ambient_size() == 1:
         return np.arange(size)
-    return process_rows(size, [d.process_index for d in jax.sharding.get_mesh().devices.flat], jax.process_index())
+    return process_rows(
+        size, [d.process_index for d in jax.sharding.get_mesh().devices.flat], jax.process_index()
+    )
 
 
 def process_rows(size: int, owners: Sequence[int], process: int) -> np.ndarray:
-    """Which rows of an axis lie on the devices of one process when the axis is divided evenly among all devices.
+    """Which rows of an axis lie on one process's devices when all devices divide it evenly.
 
     Args:
         size: rows.
@@ -135,25 +160,34 @@ def assemble(rows: np.ndarray, size: int, axis: int = 0) -> Array:
     if devices == 1:
         return jnp.asarray(rows)
     where = PartitionSpec() if size % devices else PartitionSpec(*[None] * axis, AXIS)
-    shape = (*rows.shape[:axis], size, *rows.shape[axis + 1:])
-    return jax.make_array_from_process_local_data(NamedSharding(jax.sharding.get_mesh(), where), rows, shape)
+    shape = (*rows.shape[:axis], size, *rows.shape[axis + 1 :])
+    return jax.make_array_from_process_local_data(
+        NamedSharding(jax.sharding.get_mesh(), where), rows, shape
+    )
 
 
 def each(function: Callable[..., PyTree], *args: PyTree) -> PyTree:
-    """Maps over the leading axis: one compiled body after the other on CPUs, all at once on accelerators.
+    """Maps over the leading axis.
 
-    On a CPU `vmap` would compute every branch of a switch and keep all the temporaries; an accelerator wants
-    the width.
+    CPUs run one compiled body after the other, accelerators all at once.
+
+    On a CPU `vmap` would compute every branch of a switch and keep all the temporaries; an
+    accelerator wants the width.
     """
     if on_cpu():
         return jax.lax.map(lambda one: function(*one), args)
     return jax.vmap(function)(*args)
 
 
-def chunked(function: Callable[[Array], PyTree], batch: Array, *, per_device: int = 8, least: int = 4) -> PyTree:
-    """Applies a function of independent images `[N, ...]`; on CPUs in chunks that stay in the cache.
+def chunked(
+    function: Callable[[Array], PyTree], batch: Array, *, per_device: int = 8, least: int = 4
+) -> PyTree:
+    """Applies a function of independent images `[N, ...]`.
 
-    Several times faster on a CPU, whose caches hold what a few images need; accelerators take the whole batch at once.
+    On CPUs it goes in chunks that stay in the cache.
+
+    Several times faster on a CPU, whose caches hold what a few images need; accelerators take the
+    whole batch at once.
 
     Args:
         function: `[m, ...]` -> tree of arrays `[m, ...]`, each row from its own image alone.
@@ -167,21 +201,26 @@ def chunked(function: Callable[[Array], PyTree], batch: Array, *, per_device: in
     return jax.tree.map(_joined, jax.lax.map(function, _rows(batch, chunk)))
 
 
-def microbatched(function: Callable[[Array], tuple[PyTree, PyTree]], batch: Array, *, per_device: int
-             ) -> tuple[PyTree, list[PyTree]]:
-    """Applies a function to a large batch a part at a time, and again in the backward pass, for memory.
+def microbatched(
+    function: Callable[[Array], tuple[PyTree, PyTree]], batch: Array, *, per_device: int
+) -> tuple[PyTree, list[PyTree]]:
+    """Applies a function to a large batch a part at a time, and again in the backward pass.
 
-    Full parts go through one compiled body, what is left of the batch through another. The rest is divided among the
-    devices even where it does not divide: else each device would hold all of it, which may be more than a part.
+    That saves memory.
+
+    Full parts go through one compiled body, what is left of the batch through another. The rest is
+    divided among the devices even where it does not divide: else each device would hold all of it,
+    which may be more than a part.
 
     Args:
-        function: `[m, ...]` -> (tree of arrays `[m, ...]`, each row from its own image alone; another tree).
+        function: `[m, ...]` -> (tree of arrays `[m, ...]`, each row from its own image alone;
+            another tree).
         batch: `[N, ...]`, may be split among the devices.
         per_device: most images per part and device.
 
     Returns:
-        The first tree, rows in the order of the batch; the second once per size of part, full parts first, with the
-        parts of that size stacked in front.
+        The first tree, rows in the order of the batch; the second once per size of part, full parts
+        first, with the parts of that size stacked in front.
 
     Raises:
         ValueError: `per_device` below 1.
@@ -195,20 +234,32 @@ def microbatched(function: Callable[[Array], tuple[PyTree, PyTree]], batch: Arra
     if rest == batch.shape[0]:
         rows, others = shard_map_uneven(again, batch, least=0)
         return rows, [jax.tree.map(lambda x: jnp.asarray(x)[None], others)]
-    full, last = (microbatched(function, part, per_device=per_device) for part in (batch[:-rest], batch[-rest:]))
+    full, last = (
+        microbatched(function, part, per_device=per_device)
+        for part in (batch[:-rest], batch[-rest:])
+    )
     return jax.tree.map(lambda *rows: jnp.concatenate(rows), full[0], last[0]), full[1] + last[1]
 
 
-def chunked_sum(function: Callable[..., PyTree], *batch: Array, whole: Sequence[PyTree] = (), per_device: int = 5,
-                  least: int = 4) -> PyTree:
-    """Adds up what a function that sums over independent images gives; on CPUs in chunks that stay in the cache.
+def chunked_sum(
+    function: Callable[..., PyTree],
+    *batch: Array,
+    whole: Sequence[PyTree] = (),
+    per_device: int = 5,
+    least: int = 4,
+) -> PyTree:
+    """Adds up what a function that sums over independent images gives.
 
-    For gradients of a sum over images: the one of ConvNet-3 to its weights takes 1.4 ms per image on a CPU core, in
-    chunks of 16 images 2.0, in batches of 64 3.6. Accelerators, and small batches, go through at once.
+    On CPUs the chunks stay in the cache.
+
+    For gradients of a sum over images: the one of ConvNet-3 to its weights takes 1.4 ms per image
+    on a CPU core, in chunks of 16 images 2.0, in batches of 64 3.6. Accelerators, and small
+    batches, go through at once.
 
     Args:
         function: (arrays `[m, ...]`, *whole) -> tree of arrays that are sums over the m images.
-        batch: arrays `[N, ...]` with one row per image, may be split among the devices; the first holds the images.
+        batch: arrays `[N, ...]` with one row per image, may be split among the devices; the first
+            holds the images.
         whole: what every chunk needs; what `function` closes over cannot be differentiated.
         per_device, least: most and fewest images per chunk and device, as for `chunked`.
     """
@@ -220,14 +271,23 @@ def chunked_sum(function: Callable[..., PyTree], *batch: Array, whole: Sequence[
         rows = tuple(x.reshape(-1, chunk, *x.shape[1:]) for x in batch)
         shapes = jax.eval_shape(function, *(x[0] for x in rows), *whole)
         start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return jax.lax.scan(lambda total, row: (jax.tree.map(jnp.add, total, function(*row, *whole)), None),
-                            start, rows)[0]
+        return jax.lax.scan(
+            lambda total, row: (jax.tree.map(jnp.add, total, function(*row, *whole)), None),
+            start,
+            rows,
+        )[0]
+
     if _ambient_size() == 1:
         return own(batch, tuple(whole))
-    # Every device adds up its own chunks before they meet, once: left to itself, XLA reduces after every chunk.
+    # Every device adds up its own chunks before they meet, once:
+    # left to itself, XLA reduces after every chunk.
     where = PartitionSpec(AXIS), PartitionSpec()
-    return jax.shard_map(lambda *given: jax.lax.psum(own(*given), AXIS), in_specs=where, out_specs=PartitionSpec(),
-                         check_vma=False)(batch, tuple(whole))
+    return jax.shard_map(
+        lambda *given: jax.lax.psum(own(*given), AXIS),
+        in_specs=where,
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )(batch, tuple(whole))
 
 
 def _chunk(size: int, per_device: int, least: int) -> int | None:
@@ -247,10 +307,15 @@ def _rows(x: Array, chunk: int) -> Array:
 
 
 def _joined(x: Array) -> Array:
-    """Undoes `_rows` on what was computed from it: `[chunks, devices * chunk, ...]` -> `[N, ...]`."""
+    """Undoes `_rows` on what was computed from it:
+    `[chunks, devices * chunk, ...]` -> `[N, ...]`."""
     count, rows = x.shape[:2]
     devices = _ambient_size()
-    return x.reshape(count, devices, rows // devices, *x.shape[2:]).swapaxes(0, 1).reshape(count * rows, *x.shape[2:])
+    return (
+        x.reshape(count, devices, rows // devices, *x.shape[2:])
+        .swapaxes(0, 1)
+        .reshape(count * rows, *x.shape[2:])
+    )
 
 
 def on_cpu() -> bool:
@@ -265,20 +330,24 @@ def lowering_for(platform: str) -> contextlib.AbstractContextManager:
 
     Args:
         platform: 'cpu', or anything else for an accelerator.
-    """
+    """  # noqa: E501
     return _target(platform)
 
 
 def memory() -> int:
     """Bytes of memory that all devices have together; on a CPU those of the host."""
-    stats = [device.memory_stats() or {} for device in jax.local_devices()]    # another host's do not tell
+    # another host's do not tell
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
     if on_cpu() or not all('bytes_limit' in one for one in stats):
         return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     return sum(one['bytes_limit'] for one in stats) * jax.process_count()
 
 
 def first_process() -> bool:
-    """Whether this is the first of the processes that compute together, which writes for all of them."""
+    """Whether this is the first of the processes that compute together.
+
+    It writes for all of them.
+    """
     return jax.process_index() == 0
 
 
@@ -297,10 +366,13 @@ def _ambient_size() -> int:
 
 
 def shard_uneven(x: Array, axis: int = 0, *, least: int = _WORTH_SHARING) -> Array:
-    """Divides an axis among the devices inside a compiled program, though its length be no multiple of their number.
+    """Divides an axis among the devices inside a compiled program.
 
-    As `shard`; elsewhere XLA pads: of 100 images 8 devices compute 13 each, and what pads the last of them enters no
-    sum. Fewer than `least` rows per device stay whole, and everything outside a program.
+    Its length may be no multiple of their number.
+
+    As `shard`; elsewhere XLA pads: of 100 images 8 devices compute 13 each, and what pads the last
+    of them enters no sum. Fewer than `least` rows per device stay whole, and everything outside a
+    program.
 
     Args:
         x: any array.
@@ -313,14 +385,18 @@ def shard_uneven(x: Array, axis: int = 0, *, least: int = _WORTH_SHARING) -> Arr
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*[None] * axis, AXIS))
 
 
-def shard_map_uneven(function: Callable[[Array], PyTree], batch: Array, *, least: int = _WORTH_SHARING) -> PyTree:
+def shard_map_uneven(
+    function: Callable[[Array], PyTree], batch: Array, *, least: int = _WORTH_SHARING
+) -> PyTree:
     """Applies a function of independent images `[N, ...]`, divided as by `shard_uneven`.
 
-    Where N is no multiple of the devices their parts are put together before anything else happens, and so is the
-    gradient: no later axis would divide at the same places, and XLA would send more to find a compromise.
+    Where N is no multiple of the devices their parts are put together before anything else happens,
+    and so is the gradient: no later axis would divide at the same places, and XLA would send more
+    to find a compromise.
 
     Args:
-        function: `[N, ...]` -> tree of arrays `[N, ...]`, each row from its own image alone, or reduced over them.
+        function: `[N, ...]` -> tree of arrays `[N, ...]`, each row from its own image alone, or
+            reduced over them.
         batch: `[N, ...]`.
         least: as in `shard_uneven`.
     """
@@ -330,13 +406,15 @@ def shard_map_uneven(function: Callable[[Array], PyTree], batch: Array, *, least
 
 
 def shard_map_rows(function: Callable[..., PyTree], rows: PyTree, *whole: PyTree) -> PyTree:
-    """Applies a function of independent rows, every device to rows of its own: no device waits for another inside.
+    """Applies a function of independent rows, every device to rows of its own:
+    no device waits for another inside.
 
-    Where the rows do not divide, the last one is computed again: 5 rows keep 8 devices busy for as long as 8 rows do.
-    A single row is left to what divides inside the function.
+    Where the rows do not divide, the last one is computed again: 5 rows keep 8 devices busy for as
+    long as 8 rows do. A single row is left to what divides inside the function.
 
     Args:
-        function: (arrays `[m, ...]`, *whole) -> tree of arrays `[m, ...]`, each row from its own row alone.
+        function: (arrays `[m, ...]`, *whole) -> tree of arrays `[m, ...]`, each row from its own
+            row alone.
         rows: arrays `[N, ...]`.
         whole: what every device needs.
     """
@@ -346,5 +424,6 @@ def shard_map_rows(function: Callable[..., PyTree], rows: PyTree, *whole: PyTree
     index = jnp.minimum(jnp.arange(-(-count // devices) * devices), count - 1)
     where = PartitionSpec(AXIS), *[PartitionSpec()] * len(whole)
     found = jax.shard_map(function, in_specs=where, out_specs=PartitionSpec(AXIS), check_vma=False)(
-        jax.tree.map(lambda x: x[index], rows), *whole)
+        jax.tree.map(lambda x: x[index], rows), *whole
+    )
     return jax.tree.map(lambda x: x[:count], found)

@@ -1,7 +1,9 @@
 """Terms: summands of the loss, and the algebra that adds them.
 
-L = L_DD + sum_i lambda_i R_i: the base objective and every regularizer are values of one type, `Term`.
+L = L_DD + sum_i lambda_i R_i: the base objective and every regularizer are values of one type,
+`Term`.
 """
+
 from collections.abc import Mapping
 
 import jax
@@ -12,9 +14,11 @@ from jaxdd.types import Method, Metrics, Model, Observation, PRNGKey, Term, Weig
 
 def named(name: str, term: Term) -> Term:
     """The same term, which also reports its value as the metric `loss/<name>`."""
+
     def loss(observation: Observation, key: PRNGKey):
         value, metrics = term.loss(observation, key)
         return value, {**metrics, f'loss/{name}': value}
+
     return Term(term.reads, loss)
 
 
@@ -30,15 +34,18 @@ def read_as(term: Term, role: str, other: str) -> Term:
     def loss(observation: Observation, key: PRNGKey):
         outputs = {read: observation.outputs[given] for read, given in renamed.items()}
         return term.loss(observation._replace(outputs={**observation.outputs, **outputs}), key)
-    return Term(frozenset(renamed.get(read, read) for read in term.reads), loss) if renamed else term
+
+    return (
+        Term(frozenset(renamed.get(read, read) for read in term.reads), loss) if renamed else term
+    )
 
 
 def weighted_sum(terms: Mapping[str, tuple[Weight, Term]]) -> Term:
     """Sum of weighted terms, itself a term: sum_i w_i(step) * term_i.
 
     Args:
-        terms: name -> (weight, term). A weight is a number or an optax schedule of the step. A weight of
-            exactly 0 removes its term, so that 0 * NaN cannot leak.
+        terms: name -> (weight, term). A weight is a number or an optax schedule of the step. A
+            weight of exactly 0 removes its term, so that 0 * NaN cannot leak.
 
     Returns:
         A term that reads what its summands read and reports each value unweighted as `loss/<name>`.
@@ -46,9 +53,13 @@ def weighted_sum(terms: Mapping[str, tuple[Weight, Term]]) -> Term:
     Raises:
         ValueError: no term is left.
     """
-    active = {name: (w, named(name, term)) for name, (w, term) in terms.items() if callable(w) or w != 0}
+    active = {
+        name: (w, named(name, term)) for name, (w, term) in terms.items() if callable(w) or w != 0
+    }
     if not active:
-        raise ValueError(f'weighted_sum needs at least one term with a non-zero weight, got {sorted(terms)}')
+        raise ValueError(
+            f'weighted_sum needs at least one term with a non-zero weight, got {sorted(terms)}'
+        )
 
     def loss(observation: Observation, key: PRNGKey):
         total, metrics = jnp.zeros(()), {}
@@ -61,17 +72,22 @@ def weighted_sum(terms: Mapping[str, tuple[Weight, Term]]) -> Term:
     return Term(frozenset().union(*(term.reads for _, term in active.values())), loss)
 
 
-def regularize(method: Method, regularizers: Mapping[str, tuple[Weight, Term]], *,
-               models: Mapping[str, Model] | None = None) -> Method:
+def regularize(
+    method: Method,
+    regularizers: Mapping[str, tuple[Weight, Term]],
+    *,
+    models: Mapping[str, Model] | None = None,
+) -> Method:
     """A method with regularizers added to its objective: L_DD + sum_i lambda_i R_i.
 
-    Nothing inside the method knows that this happened. The objective's own draws do not depend on the
-    regularizers, so runs with and without them see the same networks, batches and augmentations; with every
-    weight 0 the method comes back unchanged.
+    Nothing inside the method knows that this happened. The objective's own draws do not depend on
+    the regularizers, so runs with and without them see the same networks, batches and
+    augmentations; with every weight 0 the method comes back unchanged.
 
     Args:
         method: any method.
-        regularizers: name -> (lambda, term); lambda multiplies the term as it is reduced by its own file.
+        regularizers: name -> (lambda, term); lambda multiplies the term as it is reduced by its own
+            file.
         models: architectures of the roles that the regularizers add, e.g. {'proxy': resnet18}.
 
     Returns:
@@ -93,4 +109,6 @@ def regularize(method: Method, regularizers: Mapping[str, tuple[Weight, Term]], 
         penalty, extras = extra.loss(observation, jax.random.fold_in(key, 1))
         return value + penalty, {**metrics, **extras}
 
-    return method._replace(objective=Term(base.reads | extra.reads, loss), models={**method.models, **(models or {})})
+    return method._replace(
+        objective=Term(base.reads | extra.reads, loss), models={**method.models, **(models or {})}
+    )

@@ -1,4 +1,5 @@
 """A configuration's fields by dotted name."""
+
 import dataclasses
 import typing
 
@@ -18,4 +19,6 @@ def leaves(record, path=''):
 def replaced(record, path, value):
     """The configuration with another value of one field."""
     first, _, rest = path.partition('.')
-    return dataclasses.replace(record, **{first: replaced(getattr(record, first), rest, value) if rest else value})
+    return dataclasses.replace(
+        record, **{first: replaced(getattr(record, first), rest, value) if rest else value}
+    )

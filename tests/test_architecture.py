@@ -1,22 +1,48 @@
 """The rules of the tree: who may import whom, who may name what, and how long anything may be."""
+
 import ast
 import pathlib
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-LAYERS = (('types', 'checks', 'bound', 'interpolation'),
-          ('storage', 'parallel', 'losses', 'augment', 'parametrizations', 'terms', 'optimizers', 'feeds'),
-          ('models', 'data'),
-          ('labels', 'coresets'),
-          ('engine',),
-          ('networks',),
-          ('methods', 'regularizers'),
-          ('reporting',))
-FLOORS = (('configs',), ('stages',), ('methods',), ('examples', 'reproduction', 'speed', 'run', 'evaluate', 'prepare'), ('reproduce',))
+LAYERS = (
+    ('types', 'checks', 'bound', 'interpolation'),
+    (
+        'storage',
+        'parallel',
+        'losses',
+        'augment',
+        'parametrizations',
+        'terms',
+        'optimizers',
+        'feeds',
+    ),
+    ('models', 'data'),
+    ('labels', 'coresets'),
+    ('engine',),
+    ('networks',),
+    ('methods', 'regularizers'),
+    ('reporting',),
+)
+FLOORS = (
+    ('configs',),
+    ('stages',),
+    ('methods',),
+    ('examples', 'reproduction', 'speed', 'run', 'evaluate', 'prepare'),
+    ('reproduce',),
+)
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
-DEVICES = {'devices', 'local_devices', 'device_count', 'local_device_count', 'Mesh', 'make_mesh', 'set_mesh'}
+DEVICES = {
+    'devices',
+    'local_devices',
+    'device_count',
+    'local_device_count',
+    'Mesh',
+    'make_mesh',
+    'set_mesh',
+}
 FILES = sorted((ROOT / 'jaxdd').rglob('*.py'))
 SCRIPTS = sorted((ROOT / 'experiments').rglob('*.py'))
 parametrize = pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -29,7 +55,7 @@ def imports(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = package[:len(package) - node.level + 1] if node.level else ()
+            base = package[: len(package) - node.level + 1] if node.level else ()
             stem = '.'.join((*base, *([node.module] if node.module else [])))
             yield from (f'{stem}.{alias.name}' for alias in node.names)
 
@@ -80,25 +106,37 @@ def test_scripts_import_downward(path):
 
 def test_the_folders_are_those_of_the_map():
     for root, known in ((ROOT / 'jaxdd', LEVEL), (ROOT / 'experiments', FLOOR)):
-        found = {path.stem for path in root.iterdir() if path.suffix == '.py' or (path / '__init__.py').exists()}
+        found = {
+            path.stem
+            for path in root.iterdir()
+            if path.suffix == '.py' or (path / '__init__.py').exists()
+        }
         assert found - {'__init__'} == set(known)
 
 
 def test_no_modules_import_each_other():
-    modules = {'.'.join(path.relative_to(ROOT).with_suffix('').parts): path for path in FILES + SCRIPTS
-               if path.name != '__init__.py'}
+    modules = {
+        '.'.join(path.relative_to(ROOT).with_suffix('').parts): path
+        for path in FILES + SCRIPTS
+        if path.name != '__init__.py'
+    }
     found = {name: set(imports(path)) for name, path in modules.items()}
-    known = {name: names | {name.rpartition('.')[0] for name in names} for name, names in found.items()}
+    known = {
+        name: names | {name.rpartition('.')[0] for name in names} for name, names in found.items()
+    }
     arrows = {name: names & set(modules) for name, names in known.items()}
     while ends := [name for name, targets in arrows.items() if not targets]:
         arrows = {name: targets - set(ends) for name, targets in arrows.items() if targets}
     assert not arrows, f'a circle among {sorted(arrows)}'
 
 
-@pytest.mark.parametrize('module, home', [('tensorflow', 'data'), ('tensorflow_datasets', 'data'),
-                                          ('orbax', 'storage')])
+@pytest.mark.parametrize(
+    'module, home', [('tensorflow', 'data'), ('tensorflow_datasets', 'data'), ('orbax', 'storage')]
+)
 def test_one_home_for_each_heavy_dependency(module, home):
-    owners = {path for path in FILES + SCRIPTS if module in {name.split('.')[0] for name in imports(path)}}
+    owners = {
+        path for path in FILES + SCRIPTS if module in {name.split('.')[0] for name in imports(path)}
+    }
     assert {path for path in owners if path in SCRIPTS or top(path) != home} == set()
 
 
@@ -119,31 +157,47 @@ def test_no_script_but_the_table_asks_for_a_methods_name():
                 sides = [node.left, *node.comparators]
                 asked = {getattr(side, 'attr', getattr(side, 'id', None)) for side in sides}
                 # 'own' is what the entry itself is called: a check, not a question
-                assert 'method' not in asked or 'own' in asked, f'{path}:{node.lineno} asks for a method\'s name'
+                assert 'method' not in asked or 'own' in asked, (
+                    f"{path}:{node.lineno} asks for a method's name"
+                )
 
 
 @parametrize
 def test_files_and_functions_stay_short(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 450    # of 100 columns; the formatter makes 1.28 of one of 120
+    assert len(text.splitlines()) <= 450  # of 100 columns; the formatter makes 1.28 of one of 120
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
-            first = node.body[ast.get_docstring(node) is not None:][:1]
+            first = node.body[ast.get_docstring(node) is not None :][:1]
             length = node.end_lineno - first[0].lineno + 1 if first else 0
             assert length <= 60, f'{node.name} has {length} lines'
 
 
 # Hyper-parameters of a paper, an architecture or a stream each have a name of their own.
-MANY = {'idm', 'idc', 'by_name', 'conv', 'realistic_subset', 'record', 'epochs_stream', 'host_batches'}
+MANY = {
+    'idm',
+    'idc',
+    'by_name',
+    'conv',
+    'realistic_subset',
+    'record',
+    'epochs_stream',
+    'host_batches',
+}
 
 
-@pytest.mark.parametrize('path', FILES + [path for path in SCRIPTS if 'eager' not in path.parts],
-                         ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    'path',
+    FILES + [path for path in SCRIPTS if 'eager' not in path.parts],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
 def test_functions_have_few_parameters(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef) and node.name not in MANY:
             count = len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs)
-            assert count <= 7, f'{node.name} has {count} parameters; join those that belong together in a record'
+            assert count <= 7, (
+                f'{node.name} has {count} parameters; join those that belong together in a record'
+            )
 
 
 @parametrize
@@ -159,5 +213,7 @@ def test_packages_only_re_export():
     for path in FILES:
         if path.name == '__init__.py':
             for node in ast.parse(path.read_text()).body:
-                assert isinstance(node, ast.ImportFrom) or ast.get_docstring(ast.Module([node], [])), path
+                assert isinstance(node, ast.ImportFrom) or ast.get_docstring(
+                    ast.Module([node], [])
+                ), path
                 assert all(alias.asname for alias in getattr(node, 'names', ())), path

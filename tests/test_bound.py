@@ -1,4 +1,5 @@
 """Bound functions: equal where their arguments are, so that they compile once."""
+
 import jax
 import jax.numpy as jnp
 
@@ -25,5 +26,6 @@ def test_equal_functions_compile_once():
     def apply(function):
         traces.append(1)
         return function(jnp.float32(2))
+
     values = [float(apply(jax.tree_util.Partial(bind(scaled, factor)))) for factor in (3, 3, 4)]
     assert values == [6, 6, 8] and len(traces) == 2

@@ -1,4 +1,5 @@
 """The checks of public edges: what they let through and what they say."""
+
 import numpy as np
 import pytest
 
@@ -26,17 +27,24 @@ def test_labelled_images_lets_a_labelled_set_through(dtype):
     labelled_images(IMAGES[..., :1], LABELS, 3, where='here')
 
 
-@pytest.mark.parametrize('images, labels, message', [
-    (IMAGES[0], LABELS, r'images must be \[N, height, width, 1 or 3\], got shape \(8, 8, 3\)'),
-    (IMAGES[..., :2], LABELS, r'got shape \(4, 8, 8, 2\)'),
-    (IMAGES.astype(np.float32), LABELS, 'images must be uint8 in 0..255, got float32; convert with'),
-    (IMAGES, LABELS[:3], r'\[4\], got shape \(3,\)'),
-    (IMAGES, LABELS[:, None], r'got shape \(4, 1\)'),
-    (IMAGES, LABELS.astype(float), 'labels must be integers, got float64'),
-    (IMAGES, LABELS + 1, r'labels must lie in 0..2, got 1..3'),
-    (IMAGES, LABELS - 1, r'labels must lie in 0..2, got -1..1'),
-    (IMAGES, np.array([0, 2, 2, 0]), 'class 1 has no images'),
-])
+@pytest.mark.parametrize(
+    'images, labels, message',
+    [
+        (IMAGES[0], LABELS, r'images must be \[N, height, width, 1 or 3\], got shape \(8, 8, 3\)'),
+        (IMAGES[..., :2], LABELS, r'got shape \(4, 8, 8, 2\)'),
+        (
+            IMAGES.astype(np.float32),
+            LABELS,
+            'images must be uint8 in 0..255, got float32; convert with',
+        ),
+        (IMAGES, LABELS[:3], r'\[4\], got shape \(3,\)'),
+        (IMAGES, LABELS[:, None], r'got shape \(4, 1\)'),
+        (IMAGES, LABELS.astype(float), 'labels must be integers, got float64'),
+        (IMAGES, LABELS + 1, r'labels must lie in 0..2, got 1..3'),
+        (IMAGES, LABELS - 1, r'labels must lie in 0..2, got -1..1'),
+        (IMAGES, np.array([0, 2, 2, 0]), 'class 1 has no images'),
+    ],
+)
 def test_labelled_images_says_where_and_what(images, labels, message):
     with pytest.raises(ValueError, match=f'^here: .*{message}'):
         labelled_images(images, labels, 3, where='here')

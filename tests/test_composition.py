@@ -1,7 +1,9 @@
-"""Every method with every combination of plug-ins: they compile once, compose linearly, and run anywhere alike.
+"""Every method with every combination of plug-ins:
+they compile once, compose linearly, and run anywhere alike.
 
 A new method or plug-in adds its row to METHODS or PLUGINS and is under test.
 """
+
 import functools
 import hashlib
 import os
@@ -37,38 +39,74 @@ SIAMESE, EACH = augment.shared('flip_scale'), augment.independent('flip_scale')
 TWICE = Recipe(fit.sgd(0.01, momentum=0.9, weight_decay=5e-4), 2, 4, losses.soft_cross_entropy)
 METHODS = {
     'dm': lambda: dm(NET, augment=SIAMESE),
-    'dc': lambda: dc(NET, TWICE, augment=augment.identity(), supervision=relabel.hard(augment.identity()), every=3),
+    'dc': lambda: dc(
+        NET,
+        TWICE,
+        augment=augment.identity(),
+        supervision=relabel.hard(augment.identity()),
+        every=3,
+    ),
     'dsa': lambda: dc(NET, TWICE, augment=SIAMESE, supervision=relabel.hard(EACH), every=2),
     'idm': lambda: idm(NET, TWICE, augment=SIAMESE, ce_weight=0.5, max_size=4, push_every=2),
-    'idc': lambda: idc(NET, TWICE, augment=SIAMESE, box=(DATASET.spec.mean, DATASET.spec.std), every=2,
-                       train_augment=EACH, mix=augment.cutmix, max_synthetic=5),
-    'sre2l': lambda: sre2l(TEACHER, augment=augment.recovery(jitter=1, crop=True),
-                           box=(DATASET.spec.mean, DATASET.spec.std)),
-    'infer': lambda: infer(TEACHER, augment=augment.recovery(jitter=1), bn_weight=0.01),    # else nothing else is seen
+    'idc': lambda: idc(
+        NET,
+        TWICE,
+        augment=SIAMESE,
+        box=(DATASET.spec.mean, DATASET.spec.std),
+        every=2,
+        train_augment=EACH,
+        mix=augment.cutmix,
+        max_synthetic=5,
+    ),
+    'sre2l': lambda: sre2l(
+        TEACHER,
+        augment=augment.recovery(jitter=1, crop=True),
+        box=(DATASET.spec.mean, DATASET.spec.std),
+    ),
+    # else nothing else is seen
+    'infer': lambda: infer(TEACHER, augment=augment.recovery(jitter=1), bn_weight=0.01),
 }
-STORED = {'idm': 4, 'idc': 4, 'sre2l': 4, 'infer': 4}    # real images that fill one stored image; or enough to divide
-TERM = {'dsa': 'dc'}                                # the objective's name in the metrics, if not the method's
-EXTRA = {'idm': {'loss/cross_entropy'}, 'sre2l': {'loss/ce', 'loss/bn'},    # what it reports beside
-         'infer': {'loss/ce', 'loss/bn'}}
+# real images that fill one stored image; or enough to divide
+STORED = {'idm': 4, 'idc': 4, 'sre2l': 4, 'infer': 4}
+TERM = {'dsa': 'dc'}  # the objective's name in the metrics, if not the method's
+# what it reports beside
+EXTRA = {
+    'idm': {'loss/cross_entropy'},
+    'sre2l': {'loss/ce', 'loss/bn'},
+    'infer': {'loss/ce', 'loss/bn'},
+}
 PLUGINS = [(), ('cc',), ('cm',), ('cmi',), ('cc', 'cm'), ('cc', 'cm', 'cmi')]
 
 
 def pairs(of, *, rarely=('dc',)):
-    """Every method with every one of these combinations; by default DM alone and with each; others with all.
+    """Every method with every one of these combinations; by default DM alone and with each;
+    others with all.
 
     Args:
         rarely: methods that are left to `make test-long`.
     """
+
     def marks(name, plugins):
         usual = name == 'dm' and len(plugins) < 2 or name not in rarely and plugins == PLUGINS[-1]
         return () if usual else pytest.mark.long
-    return pytest.mark.parametrize('name, plugins', [
-        pytest.param(name, plugins, id=f'{name}-{"+".join(plugins) or "alone"}', marks=marks(name, plugins))
-        for name in METHODS for plugins in of])
+
+    return pytest.mark.parametrize(
+        'name, plugins',
+        [
+            pytest.param(
+                name,
+                plugins,
+                id=f'{name}-{"+".join(plugins) or "alone"}',
+                marks=marks(name, plugins),
+            )
+            for name in METHODS
+            for plugins in of
+        ],
+    )
 
 
 every_pair, every_plugged_pair = pairs(PLUGINS), pairs(PLUGINS[1:])
-every_pair_on_devices = pairs(PLUGINS, rarely=('dc', 'dsa', 'idc'))    # these two take 20 s
+every_pair_on_devices = pairs(PLUGINS, rarely=('dc', 'dsa', 'idc'))  # these two take 20 s
 
 
 class Run(NamedTuple):
@@ -78,11 +116,17 @@ class Run(NamedTuple):
 
 
 def plugged(name, plugins, scale=1.0):
-    """A method with its plug-ins at `scale` times their usual weights; a function of the step stays one."""
+    """A method with its plug-ins at `scale` times their usual weights;
+    a function of the step stays one."""
+
     def scaled(weight):
         return (lambda step: scale(step) * weight) if callable(scale) else scale * weight
-    return regularize(METHODS[name](), {plugin: (scaled(REGULARIZERS[plugin][0]), REGULARIZERS[plugin][1])
-                                        for plugin in plugins}, models={'proxy': NET})
+
+    return regularize(
+        METHODS[name](),
+        {plugin: (scaled(REGULARIZERS[plugin][0]), REGULARIZERS[plugin][1]) for plugin in plugins},
+        models={'proxy': NET},
+    )
 
 
 @functools.cache
@@ -94,22 +138,26 @@ def prepared(name, plugins):
     def counted(state, inputs):
         traces.append(1)
         return step(state, inputs)
+
     return Run(method, counted, traces)
 
 
 def make_feed():
     real = data.stratified(DATASET.train, DATASET.spec, per_class=8)
     real = data.with_minibatches(real, DATASET.train, DATASET.spec, num_batches=4, batch_size=4)
-    real = pools.attach(real, 'encoder', [TEACHER.init(jax.random.key(7))])    # others bring their own
+    # others bring their own
+    real = pools.attach(real, 'encoder', [TEACHER.init(jax.random.key(7))])
     return pools.attach(real, 'proxy', [NET.init(jax.random.key(seed)) for seed in (5, 6)])
 
 
-feed = functools.cache(make_feed)    # on one device; a feed built again compiles again
+feed = functools.cache(make_feed)  # on one device; a feed built again compiles again
 
 
 def start(name, method=None):
     method = method or METHODS[name]()
-    initial = data.real_subset(jax.random.key(0), DATASET.train, DATASET.spec, ipc=2 * STORED.get(name, 1))
+    initial = data.real_subset(
+        jax.random.key(0), DATASET.train, DATASET.spec, ipc=2 * STORED.get(name, 1)
+    )
     return init_state(jax.random.key(1), method, OPTIMIZER, initial)
 
 
@@ -119,12 +167,12 @@ def run(step, state, num_steps, callbacks=()):
 
 def stored(params):
     """What the optimiser moves: images, or compensators."""
-    leaf, = jax.tree.leaves(params)
+    (leaf,) = jax.tree.leaves(params)
     return leaf
 
 
 def gradient_of_first_step(state):
-    return stored(state.opt_state[0].trace)    # momentum begins as the gradient
+    return stored(state.opt_state[0].trace)  # momentum begins as the gradient
 
 
 def plain(state):
@@ -153,13 +201,24 @@ def test_steps_are_finite_report_every_term_and_move_every_image(name, plugins):
     history = []
     method, step, _ = prepared(name, plugins)
     before = np.asarray(stored(start(name, method).params))
-    after = run(step, start(name, method), 2, [loop.Callback(1, lambda state, done, metrics: history.append(metrics))])
+    after = run(
+        step,
+        start(name, method),
+        2,
+        [loop.Callback(1, lambda state, done, metrics: history.append(metrics))],
+    )
     assert [set(metrics) for metrics in history] == 2 * [
-        {'images/max_abs', *EXTRA.get(name, ()),
-         *(f'loss/{term}' for term in (TERM.get(name, name), 'total', *plugins))}]
+        {
+            'images/max_abs',
+            *EXTRA.get(name, ()),
+            *(f'loss/{term}' for term in (TERM.get(name, name), 'total', *plugins)),
+        }
+    ]
     for metrics in history:
         weighted = sum(REGULARIZERS[plugin][0] * metrics[f'loss/{plugin}'] for plugin in plugins)
-        np.testing.assert_allclose(metrics['loss/total'], metrics[f'loss/{TERM.get(name, name)}'] + weighted, rtol=1e-5)
+        np.testing.assert_allclose(
+            metrics['loss/total'], metrics[f'loss/{TERM.get(name, name)}'] + weighted, rtol=1e-5
+        )
     assert np.isfinite(stored(after.params)).all()
     assert np.abs(stored(after.params) - before).max(axis=(-3, -2, -1)).min() > 1e-6
 
@@ -186,8 +245,19 @@ def test_the_base_sees_the_same_draws_with_and_without(name, plugins):
     losses = []
     for pair in ((), plugins):
         method, step, _ = prepared(name, pair)
-        run(step, start(name, method), 1,
-            [loop.Callback(1, lambda state, done, metrics: losses.append(metrics[f'loss/{TERM.get(name, name)}']))])
+        run(
+            step,
+            start(name, method),
+            1,
+            [
+                loop.Callback(
+                    1,
+                    lambda state, done, metrics: losses.append(
+                        metrics[f'loss/{TERM.get(name, name)}']
+                    ),
+                )
+            ],
+        )
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
@@ -197,8 +267,9 @@ def test_the_gradient_is_linear_in_the_weights(name, plugins):
     def gradient(base, scale, state, feed):
         method = METHODS[name]() if base else plugged(name, plugins, scale=lambda step: scale)
         return stored(make_gradient(method)(state, feed(loop.feed_key(state), state.step), None)[0])
-    alone = gradient(True, 0., start(name), feed())
-    none, one, three = (gradient(False, scale, start(name), feed()) for scale in (0., 4., 12.))
+
+    alone = gradient(True, 0.0, start(name), feed())
+    none, one, three = (gradient(False, scale, start(name), feed()) for scale in (0.0, 4.0, 12.0))
     close(none, alone, 1e-5)
     assert np.abs(one - none).max() > 1e-3 * np.abs(none).max()
     close((three - none) / 3, one - none, 1e-4)
@@ -210,7 +281,9 @@ def test_eight_devices_are_one(name, plugins):
     expected = run(step, start(name, method), 1)
     with parallel.use(parallel.mesh(8)):
         state, inputs = parallel.replicate(start(name, method)), make_feed()
-        program = loop.run_steps.lower(make_step(method, OPTIMIZER), 1, state, inputs, jnp.int32(1)).compile()
+        program = loop.run_steps.lower(
+            make_step(method, OPTIMIZER), 1, state, inputs, jnp.int32(1)
+        ).compile()
         actual, _ = program(state, inputs, jnp.int32(1))
         assert 'all-reduce' in program.as_text()
         assert stored(actual.params).sharding.is_fully_replicated
@@ -242,14 +315,25 @@ def program_hash(name, plugins):
 @pytest.mark.long
 def test_the_program_does_not_depend_on_pythons_hash_seed():
     root = pathlib.Path(__file__).parents[1]
-    script = ('from test_composition import METHODS, PLUGINS, program_hash\n'
-              'for name in METHODS: print(program_hash(name, PLUGINS[-1]))')
+    script = (
+        'from test_composition import METHODS, PLUGINS, program_hash\n'
+        'for name in METHODS: print(program_hash(name, PLUGINS[-1]))'
+    )
 
     def process(seed):
-        environment = {**os.environ, 'PYTHONHASHSEED': str(seed), 'JAX_PLATFORMS': 'cpu',
-                       'PYTHONPATH': os.pathsep.join(map(str, (root, root / 'tests')))}
-        return subprocess.Popen([sys.executable, '-c', script], env=environment, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        environment = {
+            **os.environ,
+            'PYTHONHASHSEED': str(seed),
+            'JAX_PLATFORMS': 'cpu',
+            'PYTHONPATH': os.pathsep.join(map(str, (root, root / 'tests'))),
+        }
+        return subprocess.Popen(
+            [sys.executable, '-c', script],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     (first, error), (second, _) = [one.communicate() for one in [process(seed) for seed in (1, 2)]]
     assert len(first.split()) == len(METHODS), error

@@ -1,4 +1,5 @@
 """Feeds: both kinds give the same inputs, are changed by the same functions, and compile once."""
+
 import itertools
 
 import jax
@@ -32,7 +33,9 @@ def halves(key):
 
 
 def first(feed, count=3, step=0):
-    return [np.asarray(inputs) for inputs in itertools.islice(feeds.iterate(feed, KEY, step), count)]
+    return [
+        np.asarray(inputs) for inputs in itertools.islice(feeds.iterate(feed, KEY, step), count)
+    ]
 
 
 @both
@@ -52,7 +55,9 @@ def test_a_function_sees_arrays_inputs_key_and_step(feed):
 def test_feed_and_function_may_have_keys_of_their_own(feed):
     changed = feeds.transform(feed, bind(shifted, 0.0), jnp.float32(1), keys=halves)
     k_feed, k_function = halves(KEY)
-    np.testing.assert_allclose(first(changed, 1)[0], shifted(0.0, 1, sampled(k_feed, 0), k_function, 0), rtol=1e-6)
+    np.testing.assert_allclose(
+        first(changed, 1)[0], shifted(0.0, 1, sampled(k_feed, 0), k_function, 0), rtol=1e-6
+    )
 
 
 def test_feeds_of_equal_functions_share_one_program():
@@ -62,6 +67,7 @@ def test_feeds_of_equal_functions_share_one_program():
     def draw(feed):
         traces.append(1)
         return feed(KEY, jnp.int32(0))
+
     for scale in (1, 2):
         draw(feeds.transform(DEVICE, bind(shifted, 1.0), jnp.float32(scale)))
     assert len(traces) == 1

@@ -1,4 +1,5 @@
 """AdamW and cosine learning rates, against torch's own and the papers' lists."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +26,9 @@ def test_the_papers_learning_rates(reference):
 def test_the_rate_changes_once_per_epoch_and_stays_at_its_end():
     schedule = jax.jit(cosine(0.2, 6, 3))
     found = np.asarray([schedule(count) for count in range(24)])
-    np.testing.assert_allclose(found[:18], 0.1 * (1 + np.cos(np.pi * np.repeat(np.arange(6), 3) / 6)), rtol=1e-5)
+    np.testing.assert_allclose(
+        found[:18], 0.1 * (1 + np.cos(np.pi * np.repeat(np.arange(6), 3) / 6)), rtol=1e-5
+    )
     np.testing.assert_allclose(found[18:], 0, atol=1e-9)
     np.testing.assert_allclose(cosine(0.2, 6, 3, half=True)(100), 0.1, rtol=1e-6)
 
@@ -33,14 +36,22 @@ def test_the_rate_changes_once_per_epoch_and_stays_at_its_end():
 def test_a_warm_up_precedes_the_cosine():
     found = rates(cosine(0.2, 50, 7, warmup_epochs=5), 50, per_epoch=7)
     epochs = np.arange(50)
-    expected = np.where(epochs < 5, 0.01 + 0.99 * epochs / 5, 0.5 * (1 + np.cos(np.pi * (epochs - 5) / 45)))
+    expected = np.where(
+        epochs < 5, 0.01 + 0.99 * epochs / 5, 0.5 * (1 + np.cos(np.pi * (epochs - 5) / 45))
+    )
     np.testing.assert_allclose(found, 0.2 * expected, rtol=1e-4, atol=1e-9)
     assert found[0] == np.float32(0.002) and found[5] == np.float32(0.2)
 
 
-@pytest.mark.parametrize('num_epochs, per_epoch, warmup, message', [
-    (0, 1, 0, 'num_epochs must be at least 1, got 0'), (3, 0, 0, 'steps_per_epoch must be at least 1, got 0'),
-    (5, 1, 5, 'warmup_epochs must be between 0 and 4.*got 5.*more epochs'), (5, 1, -1, 'got -1')])
+@pytest.mark.parametrize(
+    'num_epochs, per_epoch, warmup, message',
+    [
+        (0, 1, 0, 'num_epochs must be at least 1, got 0'),
+        (3, 0, 0, 'steps_per_epoch must be at least 1, got 0'),
+        (5, 1, 5, 'warmup_epochs must be between 0 and 4.*got 5.*more epochs'),
+        (5, 1, -1, 'got -1'),
+    ],
+)
 def test_impossible_schedules_are_refused(num_epochs, per_epoch, warmup, message):
     with pytest.raises(ValueError, match=message):
         cosine(0.1, num_epochs, per_epoch, warmup_epochs=warmup)
@@ -76,9 +87,13 @@ def test_updates_are_torchs(x64, kind):
         ours = fit.sgd(rate, momentum=0.9, weight_decay=0.1)
     else:
         decays = (0.3, 0.3 if kind == 'adamw' else 0.0)
-        theirs = torch.optim.AdamW([{'params': [t], 'weight_decay': d} for t, d in zip(tensors, decays)], 0.05)
+        theirs = torch.optim.AdamW(
+            [{'params': [t], 'weight_decay': d} for t, d in zip(tensors, decays)], 0.05
+        )
         ours = adamw(rate, weight_decay=0.3, decay_all=kind == 'adamw')
-    expected = torch_run(theirs, torch.optim.lr_scheduler.CosineAnnealingLR(theirs, 4), tensors, gradients, 3)
+    expected = torch_run(
+        theirs, torch.optim.lr_scheduler.CosineAnnealingLR(theirs, 4), tensors, gradients, 3
+    )
     found = our_run(ours, [jnp.asarray(p) for p in params], gradients)
     for one, other in zip(found, expected):
         np.testing.assert_allclose(one, other, rtol=1e-6)

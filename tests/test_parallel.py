@@ -1,4 +1,5 @@
 """Devices: no mesh, a mesh, and the same numbers with either."""
+
 import os
 import re
 
@@ -50,6 +51,7 @@ def test_an_axis_that_does_not_divide_stays_whole():
 def test_replicate_keeps_everything_everywhere(compiled):
     def both(tree):
         return parallel.replicate(tree)
+
     tree = {'x': X, 'key': jax.random.key(0), 'count': jnp.int32(2)}
     with parallel.use(parallel.mesh(4)):
         out = (jax.jit(both) if compiled else both)(tree)
@@ -68,6 +70,7 @@ def test_a_reduction_over_a_split_axis_is_global():
     def moments(x):
         x = parallel.shard(x)
         return x.mean(0), x.var(0)
+
     with parallel.use(parallel.mesh(8)):
         mean, var = jax.jit(moments)(X)
     np.testing.assert_allclose(mean, np.mean(X, 0), rtol=1e-6)
@@ -95,9 +98,13 @@ def test_the_mesh_is_ambient_inside_the_block_only():
 def test_inside_a_mapped_function_every_shard_is_left_alone():
     mesh = parallel.mesh(8)
     with parallel.use(mesh):
-        doubled = jax.jit(jax.shard_map(lambda x: 2 * parallel.shard(x), in_specs=PartitionSpec('data'),
-                                        out_specs=PartitionSpec('data')))(
-            jax.device_put(X, NamedSharding(mesh, PartitionSpec('data'))))
+        doubled = jax.jit(
+            jax.shard_map(
+                lambda x: 2 * parallel.shard(x),
+                in_specs=PartitionSpec('data'),
+                out_specs=PartitionSpec('data'),
+            )
+        )(jax.device_put(X, NamedSharding(mesh, PartitionSpec('data'))))
     np.testing.assert_array_equal(doubled, 2 * X)
 
 
@@ -114,10 +121,12 @@ def test_start_gives_a_host_a_power_of_two_of_devices(monkeypatch):
     monkeypatch.setattr('os.environ', os.environ.copy())
     monkeypatch.setattr(jax.config, 'update', lambda name, value: asked.update({name: value}))
     for cores, expected in ((1, 1), (2, 2), (3, 2), (7, 4), (8, 8), (96, 8)):
-        monkeypatch.setattr('os.sched_getaffinity', lambda pid, cores=cores: set(range(cores)), raising=False)
+        monkeypatch.setattr(
+            'os.sched_getaffinity', lambda pid, cores=cores: set(range(cores)), raising=False
+        )
         parallel.start()
         assert asked == {'jax_num_cpu_devices': expected}
-        assert os.environ.pop('PJRT_NPROC') == str(expected)    # a thread per device, and per core
+        assert os.environ.pop('PJRT_NPROC') == str(expected)  # a thread per device, and per core
     parallel.start(cpu_devices=5)
     assert asked == {'jax_num_cpu_devices': 5}
     monkeypatch.setattr('os.sched_getaffinity', lambda pid: {0, 1})
@@ -134,31 +143,49 @@ def test_sums_in_chunks_are_sums(devices, size):
 
     def moments(images, weights):
         return {'first': jnp.einsum('nhwc,n->c', images, weights), 'count': jnp.sum(weights)}
+
     with parallel.use(devices and parallel.mesh(devices)):
-        found = jax.jit(lambda *batch: parallel.chunked_sum(moments, *batch))(parallel.shard(images), weights)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-2), found, moments(images, weights))
+        found = jax.jit(lambda *batch: parallel.chunked_sum(moments, *batch))(
+            parallel.shard(images), weights
+        )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-2),
+        found,
+        moments(images, weights),
+    )
 
 
 def test_large_batches_are_summed_chunk_by_chunk_on_a_cpu():
     def widest(size, side):
         seen = []
-        parallel.chunked_sum(lambda images: seen.append(len(images)) or images.sum(), jnp.ones((size, side, side, 3)))
+        parallel.chunked_sum(
+            lambda images: seen.append(len(images)) or images.sum(), jnp.ones((size, side, side, 3))
+        )
         return max(seen)
+
     assert widest(64, 32) == 4 and widest(50, 32) == 5
-    assert widest(64, 8) == 64 and widest(61, 32) == 61    # fits the cache; has no divisor
+    assert widest(64, 8) == 64 and widest(61, 32) == 61  # fits the cache; has no divisor
 
 
 @pytest.mark.parametrize('size', [32, 100])
 def test_an_axis_is_shared_though_it_does_not_divide(size):
-    x, w = jax.random.normal(jax.random.key(0), (size, 5)), jax.random.normal(jax.random.key(1), (5, 7))
+    x, w = (
+        jax.random.normal(jax.random.key(0), (size, 5)),
+        jax.random.normal(jax.random.key(1), (5, 7)),
+    )
 
     def moments(x, w):
         y = jnp.exp(parallel.shard_uneven(x) @ w)
-        return y.mean(0), (1 / y).sum(0)    # what pads must enter neither, though its inverse be infinite
+        # what pads must enter neither, though its inverse be infinite
+        return y.mean(0), (1 / y).sum(0)
+
     with parallel.use(parallel.mesh(8)):
         compiled = jax.jit(moments).lower(*map(parallel.replicate, (x, w))).compile()
         found = compiled(*map(parallel.replicate, (x, w)))
-    assert f'f32[{-(-size // 8)},7]' in compiled.as_text() and f'f32[{size},7]' not in compiled.as_text()
+    assert (
+        f'f32[{-(-size // 8)},7]' in compiled.as_text()
+        and f'f32[{size},7]' not in compiled.as_text()
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, moments(x, w))
 
 
@@ -166,23 +193,34 @@ def test_few_rows_and_what_no_program_holds_are_not_shared():
     with parallel.use(parallel.mesh(8)):
         assert parallel.shard_uneven(jnp.ones((100, 3))).sharding.is_fully_replicated
         assert spread(parallel.shard_uneven(X)) == (8, (2, 3))
-        program = jax.jit(lambda x: jnp.sin(parallel.shard_uneven(x))).lower(parallel.replicate(X[:15])).compile().as_text()
+        program = (
+            jax.jit(lambda x: jnp.sin(parallel.shard_uneven(x)))
+            .lower(parallel.replicate(X[:15]))
+            .compile()
+            .as_text()
+        )
     assert 'f32[15,3]' in program and 'f32[2,3]' not in program
     assert parallel.shard_uneven(X) is X
 
 
 @pytest.mark.parametrize('size, own', [(40, 5), (100, 13), (10, 10)])
 def test_by_shares_gives_the_values_and_gradients_of_the_whole(size, own):
-    x, w = jax.random.normal(jax.random.key(0), (size, 4)), jax.random.normal(jax.random.key(1), (4, 7))
+    x, w = (
+        jax.random.normal(jax.random.key(0), (size, 4)),
+        jax.random.normal(jax.random.key(1), (4, 7)),
+    )
 
     def loss(x, w, apply=parallel.shard_map_uneven):
         out = apply(lambda rows: jnp.tanh(rows @ w), x)
         return jnp.sum(out.reshape(-1, 10, 7).mean(0) ** 2)
+
     expected = jax.grad(loss, (0, 1))(x, w, lambda function, x: function(x))
     with parallel.use(parallel.mesh(8)):
         compiled = jax.jit(jax.grad(loss, (0, 1))).lower(*map(parallel.replicate, (x, w))).compile()
         found = compiled(*map(parallel.replicate, (x, w)))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected
+    )
     assert f'f32[{own},7]' in compiled.as_text()
 
 
@@ -193,21 +231,35 @@ def test_every_device_has_rows_of_its_own(count, own):
     def function(rows, scale):
         seen.append(len(rows['x']))
         return scale * rows['x'] + jax.vmap(jax.random.normal)(rows['key'])[:, None]
+
     with parallel.use(parallel.mesh(8)):
-        found = jax.jit(lambda rows, scale: parallel.shard_map_rows(function, rows, scale))(rows, 2.0)
+        found = jax.jit(lambda rows, scale: parallel.shard_map_rows(function, rows, scale))(
+            rows, 2.0
+        )
     assert set(seen) == {own}
     np.testing.assert_allclose(found, function(rows, 2.0), rtol=1e-6)
 
 
-@pytest.mark.parametrize('flags, variable, devices', [
-    ('--xla_force_host_platform_device_count=3', '', 3), ('--x --xla_force_host_platform_device_count 5', '', 5),
-    ('', '6', 6), ('--xla_force_host_platform_device_count=3', '6', 3), ('', '', None)])
-def test_the_number_of_cpu_devices_that_the_user_asks_for_is_kept(flags, variable, devices, monkeypatch):
+@pytest.mark.parametrize(
+    'flags, variable, devices',
+    [
+        ('--xla_force_host_platform_device_count=3', '', 3),
+        ('--x --xla_force_host_platform_device_count 5', '', 5),
+        ('', '6', 6),
+        ('--xla_force_host_platform_device_count=3', '6', 3),
+        ('', '', None),
+    ],
+)
+def test_the_number_of_cpu_devices_that_the_user_asks_for_is_kept(
+    flags, variable, devices, monkeypatch
+):
     chosen = {}
     monkeypatch.setattr(jax.config, 'update', chosen.__setitem__)
     monkeypatch.setenv('XLA_FLAGS', flags)
     monkeypatch.setenv('PJRT_NPROC', '1')
-    monkeypatch.setenv('JAX_NUM_CPU_DEVICES', variable) if variable else monkeypatch.delenv('JAX_NUM_CPU_DEVICES', False)
+    monkeypatch.setenv('JAX_NUM_CPU_DEVICES', variable) if variable else monkeypatch.delenv(
+        'JAX_NUM_CPU_DEVICES', False
+    )
     parallel.start()
     cores = min(len(os.sched_getaffinity(0)), 8)
     assert chosen == {'jax_num_cpu_devices': devices or 2 ** (cores.bit_length() - 1)}
@@ -217,7 +269,10 @@ def test_the_number_of_cpu_devices_that_the_user_asks_for_is_kept(flags, variabl
 @pytest.mark.parametrize('size, part', [(10, 3), (2, 125), (7, 7), (5, 1), (26, 2)])
 def test_parts_of_any_size_give_the_values_and_gradients_of_the_whole(devices, size, part, x64):
     """In float64: the value is a small difference of large sums, whose order is XLA's."""
-    x, w = jax.random.normal(jax.random.key(0), (size, 4)), jax.random.normal(jax.random.key(1), (4, 6))
+    x, w = (
+        jax.random.normal(jax.random.key(0), (size, 4)),
+        jax.random.normal(jax.random.key(1), (4, 6)),
+    )
 
     def function(rows, w):
         y = jnp.tanh(rows @ w) @ w.T
@@ -226,11 +281,15 @@ def test_parts_of_any_size_give_the_values_and_gradients_of_the_whole(devices, s
     def loss(x, w):
         rows, groups = parallel.microbatched(lambda rows: function(rows, w), x, per_device=part)
         total = sum(group['sum'].sum(0) for group in groups)
-        return jnp.sum(rows[0] * rows[-1]) + jnp.sum(total ** 2), (rows, [group['count'] for group in groups])
+        return jnp.sum(rows[0] * rows[-1]) + jnp.sum(total**2), (
+            rows,
+            [group['count'] for group in groups],
+        )
 
     def at_once(x, w):
         rows, others = function(x, w)
         return jnp.sum(rows[0] * rows[-1]) + jnp.sum(others['sum'] ** 2), rows
+
     (value, rows), expected = jax.value_and_grad(at_once, (0, 1), has_aux=True)(x, w)
     with parallel.use(devices and parallel.mesh(devices)):
         given = tuple(map(parallel.replicate, (x, w)))
@@ -238,11 +297,15 @@ def test_parts_of_any_size_give_the_values_and_gradients_of_the_whole(devices, s
         (found, (ours, counts)), gradient = compiled(*given)
     np.testing.assert_allclose(found, value, rtol=1e-12)
     np.testing.assert_allclose(ours, rows, rtol=1e-12)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), gradient, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), gradient, expected
+    )
     full, rest = divmod(size, part * (devices or 1))
-    assert [n for group in counts for n in group.tolist()] == [part * (devices or 1)] * full + [rest] * (rest > 0)
+    assert [n for group in counts for n in group.tolist()] == [part * (devices or 1)] * full + [
+        rest
+    ] * (rest > 0)
     held = [int(n or 1) for n in re.findall(r'f64\[(?:(\d+),)?6\]\S* tanh\(', compiled.as_text())]
-    assert held and max(held) <= part    # images, on every device
+    assert held and max(held) <= part  # images, on every device
 
 
 def test_a_part_of_nothing_is_refused():
@@ -257,9 +320,10 @@ def test_what_is_lowered_for_an_accelerator_is_traced_as_there():
     def program(x):
         traces.append(parallel.on_cpu())
         return x
-    program(1.)
+
+    program(1.0)
     with parallel.lowering_for('tpu'):
         assert not parallel.on_cpu()
-        program.lower(1.)
-    program(1.)
+        program.lower(1.0)
+    program(1.0)
     assert traces == [True, False] and parallel.on_cpu()

@@ -1,4 +1,5 @@
 """The code of the pages runs as it stands, and their commands name what exists."""
+
 import pathlib
 import re
 
@@ -14,10 +15,17 @@ from jaxdd.engine import distill
 from jaxdd.storage import distilled_set
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')), ROOT / 'experiments' / 'README.md',
-         ROOT / 'experiments' / 'speed' / 'README.md']
+PAGES = [
+    ROOT / 'README.md',
+    *sorted((ROOT / 'docs').glob('*.md')),
+    ROOT / 'experiments' / 'README.md',
+    ROOT / 'experiments' / 'speed' / 'README.md',
+]
 API, PMAP, TORCH, METHOD, OWN_NETWORK = [
-    block for page in PAGES for block in re.findall(r'```python\n(.*?)```', page.read_text(), re.DOTALL)]
+    block
+    for page in PAGES
+    for block in re.findall(r'```python\n(.*?)```', page.read_text(), re.DOTALL)
+]
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +59,12 @@ def test_an_own_network_is_an_encoder_and_a_student():
     step = distill.make_step(method, optimizer)
     feed = data.stratified(digits.train, digits.spec, per_class=4)
     state = distill.init_state(jax.random.key(1), method, optimizer, names['images'])
-    assert np.abs(distill.run(step, state, feed, num_steps=1).params['images'] - names['images'].images).max() > 0
+    assert (
+        np.abs(
+            distill.run(step, state, feed, num_steps=1).params['images'] - names['images'].images
+        ).max()
+        > 0
+    )
 
 
 @pytest.fixture
@@ -66,17 +79,23 @@ def one_torch_thread():
 def test_a_distilled_set_trains_a_network_in_torch(tmp_path, monkeypatch, one_torch_thread):
     torch.manual_seed(0)
     digits = data.load('digits')
-    spec, chosen = digits.spec, data.real_subset(jax.random.key(0), digits.train, digits.spec, ipc=20)
+    spec, chosen = (
+        digits.spec,
+        data.real_subset(jax.random.key(0), digits.train, digits.spec, ipc=20),
+    )
     monkeypatch.chdir(tmp_path)
-    distilled_set.save_npz('distilled.npz', chosen, mean=spec.mean, std=spec.std, class_names=spec.class_names, info={})
+    distilled_set.save_npz(
+        'distilled.npz', chosen, mean=spec.mean, std=spec.std, class_names=spec.class_names, info={}
+    )
     predicted = run(TORCH)['predict'](digits.test.images).numpy()
     assert (predicted == digits.test.labels).mean() > 0.8
 
 
 def test_the_method_in_one_file_moves_the_images():
     spec_set = data.fake()
-    method = run(METHOD)['logit_matching'](models.by_name('convnet', (8, 8, 3), 3, width=4),
-                                              augment=augment.identity())
+    method = run(METHOD)['logit_matching'](
+        models.by_name('convnet', (8, 8, 3), 3, width=4), augment=augment.identity()
+    )
     initial = data.real_subset(jax.random.key(0), spec_set.train, spec_set.spec, ipc=2)
     optimizer = optax.sgd(1.0)
     state = distill.init_state(jax.random.key(1), method, optimizer, initial)
@@ -89,7 +108,7 @@ def commands():
     """Every command with the shared words (`C="..."`) that stand above it."""
     for text in (page.read_text() for page in PAGES):
         for match in re.finditer(r'-m experiments\.run (\w+ [^`\n]*)', text):
-            shared = re.findall(r'C="(.*)"', text[:match.start()])
+            shared = re.findall(r'C="(.*)"', text[: match.start()])
             yield match[1].replace('$C', shared[-1] if shared else '')
 
 
@@ -108,7 +127,9 @@ def links():
                 yield page, target
 
 
-@pytest.mark.parametrize('page, target', list(links()), ids=lambda value: str(getattr(value, 'name', value)))
+@pytest.mark.parametrize(
+    'page, target', list(links()), ids=lambda value: str(getattr(value, 'name', value))
+)
 def test_every_link_leads_somewhere(page, target):
     assert (page.parent / target).exists()
 

@@ -1,4 +1,5 @@
 """The algebra of terms: values, gradients, weights."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,25 +15,36 @@ A, B = Read('encoder', 'real'), Read('proxy', 'synthetic', 'raw')
 
 
 def seen(images, step=0):
-    return Observation({}, {}, SyntheticSet(images, jnp.zeros((1, 1, 1))), {}, Inputs(), jnp.int32(step))
+    return Observation(
+        {}, {}, SyntheticSet(images, jnp.zeros((1, 1, 1))), {}, Inputs(), jnp.int32(step)
+    )
 
 
 def term(function, *reads):
-    return Term(frozenset(reads), lambda observation, key: (function(observation.synthetic.images), {}))
+    return Term(
+        frozenset(reads), lambda observation, key: (function(observation.synthetic.images), {})
+    )
 
 
 def noise(observation, key):
     return jax.random.normal(key), {'noise': jnp.zeros(())}
 
 
-SQUARES, SUM, CUBES = term(lambda x: (x ** 2).sum(), A), term(jnp.sum, B), term(lambda x: (x ** 3).sum())
+SQUARES, SUM, CUBES = (
+    term(lambda x: (x**2).sum(), A),
+    term(jnp.sum, B),
+    term(lambda x: (x**3).sum()),
+)
 BROKEN = term(lambda x: jnp.log(-jnp.square(x)).sum(), Read('proxy', 'real'))
 IMAGES = jnp.linspace(-1.0, 2.0, 6).reshape(1, 2, 1, 3, 1)
 
 
 def method(objective):
-    networks = Networks(lambda key: (), lambda state, key, inputs: (None, inputs),
-                        lambda state, key, inputs, synthetic: state)
+    networks = Networks(
+        lambda key: (),
+        lambda state, key, inputs: (None, inputs),
+        lambda state, key, inputs, synthetic: state,
+    )
     return Method(pixels(), objective, networks, {'encoder': 'model'}, lambda key, images: images)
 
 
@@ -41,7 +53,10 @@ def gradient(loss):
 
 
 def test_named_reports_its_value_beside_other_metrics():
-    wrapped = named('dm', Term(frozenset({A}), lambda observation, key: (jnp.float32(4), {'extra': jnp.float32(1)})))
+    wrapped = named(
+        'dm',
+        Term(frozenset({A}), lambda observation, key: (jnp.float32(4), {'extra': jnp.float32(1)})),
+    )
     value, metrics = wrapped.loss(seen(IMAGES), KEY)
     assert wrapped.reads == {A}
     assert (value, metrics) == (4, {'loss/dm': 4, 'extra': 1})
@@ -51,9 +66,9 @@ def test_weighted_sum_adds_values_and_reports_them_unweighted():
     total = weighted_sum({'squares': (2.0, SQUARES), 'sum': (0.5, SUM)})
     value, metrics = total.loss(seen(IMAGES), KEY)
     x = np.asarray(IMAGES, np.float64)
-    np.testing.assert_allclose(value, 2 * (x ** 2).sum() + 0.5 * x.sum(), rtol=1e-6)
+    np.testing.assert_allclose(value, 2 * (x**2).sum() + 0.5 * x.sum(), rtol=1e-6)
     assert metrics.keys() == {'loss/squares', 'loss/sum'}
-    np.testing.assert_allclose(metrics['loss/squares'], (x ** 2).sum(), rtol=1e-6)
+    np.testing.assert_allclose(metrics['loss/squares'], (x**2).sum(), rtol=1e-6)
     np.testing.assert_allclose(metrics['loss/sum'], x.sum(), rtol=1e-6)
     assert total.reads == {A, B}
 
@@ -61,7 +76,7 @@ def test_weighted_sum_adds_values_and_reports_them_unweighted():
 def test_weighted_sums_nest():
     inner = weighted_sum({'squares': (2.0, SQUARES), 'sum': (1.0, SUM)})
     value, metrics = weighted_sum({'both': (3.0, inner)}).loss(seen(IMAGES), KEY)
-    np.testing.assert_allclose(value, 6 * (IMAGES ** 2).sum() + 3 * IMAGES.sum(), rtol=1e-6)
+    np.testing.assert_allclose(value, 6 * (IMAGES**2).sum() + 3 * IMAGES.sum(), rtol=1e-6)
     assert metrics.keys() == {'loss/squares', 'loss/sum', 'loss/both'}
 
 
@@ -69,7 +84,10 @@ def test_weighted_sums_nest():
 def test_the_gradient_is_linear_in_the_weight(weight):
     def of(w):
         return gradient(regularize(method(SQUARES), {'cubes': (w, CUBES)}).objective.loss)
-    np.testing.assert_allclose(of(weight), gradient(SQUARES.loss) + weight * gradient(CUBES.loss), rtol=1e-5)
+
+    np.testing.assert_allclose(
+        of(weight), gradient(SQUARES.loss) + weight * gradient(CUBES.loss), rtol=1e-5
+    )
 
 
 def test_a_schedule_is_read_at_the_step():
@@ -84,19 +102,23 @@ def test_weight_zero_removes_a_term_that_is_not_a_number():
     assert not np.isfinite(BROKEN.loss(seen(IMAGES), KEY)[0])
     total = weighted_sum({'squares': (1.0, SQUARES), 'broken': (0.0, BROKEN)})
     value, metrics = total.loss(seen(IMAGES), KEY)
-    np.testing.assert_allclose(value, (IMAGES ** 2).sum(), rtol=1e-6)
+    np.testing.assert_allclose(value, (IMAGES**2).sum(), rtol=1e-6)
     assert np.isfinite(gradient(total.loss)).all()
     assert metrics.keys() == {'loss/squares'} and total.reads == {A}
 
 
-@pytest.mark.parametrize('terms', [{}, {'sum': (0.0, SUM)}, {'sum': (0, SUM), 'broken': (0.0, BROKEN)}])
+@pytest.mark.parametrize(
+    'terms', [{}, {'sum': (0.0, SUM)}, {'sum': (0, SUM), 'broken': (0.0, BROKEN)}]
+)
 def test_a_sum_without_terms_is_refused(terms):
     with pytest.raises(ValueError, match='at least one term with a non-zero weight'):
         weighted_sum(terms)
 
 
 def test_terms_draw_independently():
-    both = weighted_sum({'a': (1.0, Term(frozenset(), noise)), 'b': (1.0, Term(frozenset(), noise))})
+    both = weighted_sum(
+        {'a': (1.0, Term(frozenset(), noise)), 'b': (1.0, Term(frozenset(), noise))}
+    )
     _, metrics = both.loss(seen(IMAGES), KEY)
     assert metrics['loss/a'] != metrics['loss/b']
 
@@ -115,9 +137,11 @@ def test_regularizing_by_nothing_is_the_same_method(regularizers):
 
 def test_regularize_changes_objective_and_models_alone():
     base = method(named('base', SQUARES))
-    full = regularize(base, {'sum': (0.5, SUM), 'broken': (0.0, BROKEN)}, models={'proxy': 'resnet'})
+    full = regularize(
+        base, {'sum': (0.5, SUM), 'broken': (0.0, BROKEN)}, models={'proxy': 'resnet'}
+    )
     value, metrics = full.objective.loss(seen(IMAGES), KEY)
-    np.testing.assert_allclose(value, (IMAGES ** 2).sum() + 0.5 * IMAGES.sum(), rtol=1e-6)
+    np.testing.assert_allclose(value, (IMAGES**2).sum() + 0.5 * IMAGES.sum(), rtol=1e-6)
     assert metrics.keys() == {'loss/base', 'loss/sum'}
     assert full.objective.reads == {A, B}
     assert full.models == {'encoder': 'model', 'proxy': 'resnet'}
@@ -134,7 +158,9 @@ def test_the_objective_draws_as_if_alone():
 
 def test_a_term_read_as_another_roles_is_given_that_roles_passes():
     proxy, image = Read('proxy', 'synthetic', 'raw'), Read('', 'real')
-    judge = Term(frozenset({proxy, image}), lambda observation, key: (observation.outputs[proxy], {}))
+    judge = Term(
+        frozenset({proxy, image}), lambda observation, key: (observation.outputs[proxy], {})
+    )
     other = read_as(judge, 'proxy', 'encoder')
     assert other.reads == {Read('encoder', 'synthetic', 'raw'), image}
     outputs = {Read('encoder', 'synthetic', 'raw'): 3.0}

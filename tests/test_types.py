@@ -1,4 +1,5 @@
 """The records: which are pytrees of arrays, what may be left out, what may serve as a key."""
+
 import jax
 import jax.numpy as jnp
 
@@ -8,9 +9,14 @@ ONE = jnp.ones(())
 
 
 def test_records_of_arrays_pass_through_compiled_functions():
-    records = (Batch(ONE, ONE, ONE), Outputs(ONE, ONE, ONE, {}), Variables({'w': ONE}, {}, ONE, ONE),
-               SyntheticSet(ONE, ONE), Inputs(real=ONE, pretrained={'proxy': Variables({'w': ONE}, {}, ONE, ONE)}),
-               DistillState(ONE, jax.random.key(0), {'images': ONE}, {}, (), ()))
+    records = (
+        Batch(ONE, ONE, ONE),
+        Outputs(ONE, ONE, ONE, {}),
+        Variables({'w': ONE}, {}, ONE, ONE),
+        SyntheticSet(ONE, ONE),
+        Inputs(real=ONE, pretrained={'proxy': Variables({'w': ONE}, {}, ONE, ONE)}),
+        DistillState(ONE, jax.random.key(0), {'images': ONE}, {}, (), ()),
+    )
     back = jax.jit(lambda *trees: trees)(*records)
     assert [type(tree) for tree in back] == [type(tree) for tree in records]
     assert jax.tree.structure(back) == jax.tree.structure(records)

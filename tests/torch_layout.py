@@ -1,8 +1,10 @@
 """Reproducible numbers and weights of the references, and torch's layout against ours.
 
-Torch: images NCHW, convolutions OIHW, linear (out, in) after flattening C, H, W. Ours: NHWC, HWIO, (in, out)
-after flattening H, W, C. Everything here is numpy in float64 unless the input is of another type.
+Torch: images NCHW, convolutions OIHW, linear (out, in) after flattening C, H, W. Ours: NHWC, HWIO,
+(in, out) after flattening H, W, C. Everything here is numpy in float64 unless the input is of
+another type.
 """
+
 import ast
 import math
 
@@ -14,14 +16,15 @@ from jaxdd.types import Variables
 
 
 def hash_u(t, size):
-    """SplitMix64 of the flat index: `size` numbers in [0, 1), another sequence for each tensor index t."""
+    """SplitMix64 of the flat index: `size` numbers in [0, 1), another sequence for each tensor
+    index t."""
     with np.errstate(over='ignore'):
         z = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z = z + np.uint64(t) * np.uint64(0xD1B54A32D192ED03)
         z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
         z = z ^ z >> np.uint64(31)
-    return (z >> np.uint64(11)) * 2.0 ** -53
+    return (z >> np.uint64(11)) * 2.0**-53
 
 
 def data(t, shape):
@@ -33,7 +36,8 @@ def hash_weights(names, shapes):
     """Weights of a reference network: {torch name: array in torch layout}.
 
     Args:
-        names, shapes: parameters and buffers in torch's state order; shapes as tuples or their text.
+        names, shapes: parameters and buffers in torch's state order; shapes as tuples or their
+            text.
     """
     shapes = [ast.literal_eval(s) if isinstance(s, str) else tuple(s) for s in shapes]
     table = dict(zip(map(str, names), shapes))
@@ -70,11 +74,14 @@ def flat_hwc(x, channels):
 
 
 def sequential(weights, blocks=None):
-    """{torch name: array} of a chain of layers -> `Variables` of ours; gradients convert the same way.
+    """{torch name: array} of a chain of layers -> `Variables` of ours;
+    gradients convert the same way.
 
     Args:
-        weights: convolutions, each with its norm if any, then linear layers, all hidden but the last.
-        blocks: names of convolutions and norms, e.g. ['stage0_{}0']; None = 'conv0', 'norm0', 'conv1'...
+        weights: convolutions, each with its norm if any, then linear layers, all hidden but the
+            last.
+        blocks: names of convolutions and norms, e.g. ['stage0_{}0']; None = 'conv0', 'norm0',
+            'conv1'...
     """
     names = list(dict.fromkeys(name.rsplit('.', 1)[0] for name in weights))
     linear = [name for name in names if weights[name + '.weight'].ndim == 2]
@@ -92,8 +99,14 @@ convnet = sequential
 
 def vgg11(weights):
     """{torch name: array} of a VGG-11 -> `Variables` of ours."""
-    return sequential(weights, [f'stage{stage}_{{}}{i}' for stage, size in enumerate((1, 1, 2, 2, 2))
-                                for i in range(size)])
+    return sequential(
+        weights,
+        [
+            f'stage{stage}_{{}}{i}'
+            for stage, size in enumerate((1, 1, 2, 2, 2))
+            for i in range(size)
+        ],
+    )
 
 
 def resnet(weights):
@@ -109,13 +122,21 @@ def _resnet_layer(layer):
     if not layer.startswith('layer'):
         return 'classifier'
     stage, block, *inner = layer.split('.')
-    names = {'conv1': 'layer0_conv', 'bn1': 'layer0_norm', 'conv2': 'layer1_conv', 'bn2': 'layer1_norm',
-             'shortcut.0': 'shortcut_conv', 'shortcut.1': 'shortcut_norm', 'shortcut.2': 'shortcut_norm'}
+    names = {
+        'conv1': 'layer0_conv',
+        'bn1': 'layer0_norm',
+        'conv2': 'layer1_conv',
+        'bn2': 'layer1_norm',
+        'shortcut.0': 'shortcut_conv',
+        'shortcut.1': 'shortcut_norm',
+        'shortcut.2': 'shortcut_norm',
+    }
     return f'stage{int(stage[5:]) - 1}_block{block}/{names[".".join(inner)]}'
 
 
 def _variables(weights, layers):
-    # The first linear layer reads flattened maps, or flattened RGB images where nothing is convolved.
+    # The first linear layer reads flattened maps, or flattened RGB images where nothing is
+    # convolved.
     channels = [len(value) for value in weights.values() if value.ndim == 4] or [3]
     first = next(name for name, value in weights.items() if value.ndim == 2)
     params, batch_stats = {}, {}
@@ -123,13 +144,17 @@ def _variables(weights, layers):
         layer, kind = name.rsplit('.', 1)
         path = layers[layer]
         if kind.startswith('running'):
-            batch_stats.setdefault(path, {})[kind[len('running_'):]] = jnp.asarray(value)
+            batch_stats.setdefault(path, {})[kind[len('running_') :]] = jnp.asarray(value)
         else:
             leaf = _leaf(kind, weights[layer + '.weight'])
             value = flat_hwc(value, channels[-1]) if name == first else value
             params[*path.split('/'), leaf] = _flax_array(value)
-    return Variables(unflatten_dict(params), batch_stats,
-                     age=jnp.zeros((), jnp.int32), accuracy=jnp.zeros((), jnp.float32))
+    return Variables(
+        unflatten_dict(params),
+        batch_stats,
+        age=jnp.zeros((), jnp.int32),
+        accuracy=jnp.zeros((), jnp.float32),
+    )
 
 
 def _leaf(kind, weight):

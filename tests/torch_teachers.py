@@ -1,4 +1,6 @@
-"""Teachers under torch's names: UFC's references from their recipe, and torchvision's layers run by torch itself."""
+"""Teachers under torch's names: UFC's references from their recipe,
+and torchvision's layers run by torch itself."""
+
 import math
 
 import jax
@@ -10,12 +12,16 @@ from torch.nn import functional
 from jaxdd.models.torch_weights import convert
 
 SEEDS = {'resnet18': 1000, 'mobilenetv2': 2000, 'efficientnetb0': 3000, 'shufflenetg2': 4000}
-MEAN, STD = (np.array(values, np.float32) for values in ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)))
+MEAN, STD = (
+    np.array(values, np.float32) for values in ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+)
 
 
 def shapes(module):
     """{torch name: torch shape} of the parameters of a module of ours."""
-    params = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))['params']
+    params = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))[
+        'params'
+    ]
     named = {}
     for path, leaf in flatten_dict(params).items():
         kind = 'bias' if path[-1] == 'bias' else 'weight'
@@ -25,11 +31,16 @@ def shapes(module):
 
 
 def reference_state(reference, network, module, unused=None):
-    """The state dict of a network of 'infer_ufc'; `unused` holds the shapes of tensors that ours does not have."""
+    """The state dict of a network of 'infer_ufc';
+    `unused` holds the shapes of tensors that ours does not have."""
     known = {**shapes(module), **(unused or {})}
     names = [str(name) for name in reference[f'{network}_param_names']]
     state = {name: _drawn(name, known[name], SEEDS[network] + j) for j, name in enumerate(names)}
-    norms = [name.removesuffix('.weight') for name in names if name.endswith('.weight') and state[name].ndim == 1]
+    norms = [
+        name.removesuffix('.weight')
+        for name in names
+        if name.endswith('.weight') and state[name].ndim == 1
+    ]
     ends = np.cumsum(reference[f'{network}_bn_sizes'])[:-1]
     for kind in ('mean', 'var'):
         parts = np.split(reference[f'{network}_bn_{kind}'], ends)
@@ -47,26 +58,34 @@ def _drawn(name, shape, seed):
 
 
 def check_reference(reference, network, module, net, unused=None):
-    """Asserts the logits and batch-norm distances of a reference; call it in float64, `net` being module's model."""
+    """Asserts the logits and batch-norm distances of a reference;
+    call it in float64, `net` being module's model."""
     variables = convert(reference_state(reference, network, module, unused), module, (32, 32, 3))
     variables = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables)
-    natural = ((reference['natural_u8'][0].astype(np.float32) / np.float32(255) - MEAN) / STD).astype(np.float64)
+    natural = (
+        (reference['natural_u8'][0].astype(np.float32) / np.float32(255) - MEAN) / STD
+    ).astype(np.float64)
     shifted = natural + np.transpose(reference['u_test'], (0, 2, 3, 1))
     # u0 and ur are both rolled, u0 with an offset of zero
     rolled = [np.roll(x, tuple(reference['u_roll_hw']), (1, 2)) for x in (natural, shifted)]
     outputs = jax.jit(jax.vmap(net.apply, (None, 0)))(variables, np.stack([natural, *rolled]))
     for i, name in ((0, 'logits_nat0'), (2, 'ur_logits')):
         expected = reference[f'{network}_{name}']
-        np.testing.assert_allclose(outputs.logits[i], expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(
+            outputs.logits[i], expected, rtol=0, atol=2e-5 * np.abs(expected).max()
+        )
     for i, tag in ((1, 'u0'), (2, 'ur')):
-        distances = [np.linalg.norm(outputs.moments[path].var[i] - running['var'])
-                     + np.linalg.norm(outputs.moments[path].mean[i] - running['mean'])
-                     for path, running in sorted(variables.batch_stats.items())]
+        distances = [
+            np.linalg.norm(outputs.moments[path].var[i] - running['var'])
+            + np.linalg.norm(outputs.moments[path].mean[i] - running['mean'])
+            for path, running in sorted(variables.batch_stats.items())
+        ]
         np.testing.assert_allclose(distances, reference[f'{network}_{tag}_bn_feats'], rtol=1e-8)
 
 
 class Torch:
-    """Layers of torch on a state dict of random numbers; `used` collects the names that were read."""
+    """Layers of torch on a state dict of random numbers;
+    `used` collects the names that were read."""
 
     def __init__(self, module, seed=0):
         rng = np.random.default_rng(seed)
@@ -77,7 +96,9 @@ class Torch:
             self.state[name] = (norm + scale * rng.normal(size=shape)).astype(np.float32)
             if norm:
                 layer = name.removesuffix('.weight')
-                self.state[f'{layer}.running_mean'] = rng.normal(size=shape).astype(np.float32) * np.float32(0.2)
+                self.state[f'{layer}.running_mean'] = rng.normal(size=shape).astype(
+                    np.float32
+                ) * np.float32(0.2)
                 self.state[f'{layer}.running_var'] = rng.uniform(0.5, 2, shape).astype(np.float32)
 
     def _read(self, name):
@@ -86,12 +107,21 @@ class Torch:
 
     def conv(self, x, name, stride=1, groups=1, bias=False):
         weight = self._read(f'{name}.weight')
-        return functional.conv2d(x, weight, self._read(f'{name}.bias') if bias else None, stride,
-                                 weight.shape[-1] // 2, 1, groups)
+        return functional.conv2d(
+            x,
+            weight,
+            self._read(f'{name}.bias') if bias else None,
+            stride,
+            weight.shape[-1] // 2,
+            1,
+            groups,
+        )
 
     def norm(self, x, name):
-        mean, var, weight, bias = (self._read(f'{name}.{kind}')
-                                   for kind in ('running_mean', 'running_var', 'weight', 'bias'))
+        mean, var, weight, bias = (
+            self._read(f'{name}.{kind}')
+            for kind in ('running_mean', 'running_var', 'weight', 'bias')
+        )
         return functional.batch_norm(x, mean, var, weight, bias)
 
     def linear(self, x, name):

@@ -1,4 +1,8 @@
-"""The configuration's records: every field, its default, its unit, its range. Values of the papers live in the methods."""
+"""The configuration's records: every field, its default, its unit, its range.
+
+Values of the papers live in the methods.
+"""
+
 import dataclasses
 from typing import Annotated, Any, ClassVar
 
@@ -24,38 +28,56 @@ from jaxdd.models import NAMES
 
 frozen = dataclasses.dataclass(frozen=True, kw_only=True)
 Architecture = name_of(NAMES)
-# Normalisation is of pixels in [0, 1]: a deviation below a quarter of a grey level or above 1 is a mistake.
-Mean = Annotated[float, Rule('numbers from 0 to 1, one per channel, of pixels in [0, 1]', lambda value: 0 <= value <= 1)]
-Deviation = Annotated[float, Rule('numbers from 0.001 to 1, one per channel, of pixels in [0, 1]',
-                                  lambda value: 1e-3 <= value <= 1)]
+# Normalisation is of pixels in [0, 1]: a deviation below a quarter of a grey level or above 1 is a
+# mistake.
+Mean = Annotated[
+    float,
+    Rule(
+        'numbers from 0 to 1, one per channel, of pixels in [0, 1]', lambda value: 0 <= value <= 1
+    ),
+]
+Deviation = Annotated[
+    float,
+    Rule(
+        'numbers from 0.001 to 1, one per channel, of pixels in [0, 1]',
+        lambda value: 1e-3 <= value <= 1,
+    ),
+]
 
 
 @frozen
 class Data:
     """The training set, and how much of it a step sees."""
+
     data_dir: str | None = None
     """Folder of the prepared data sets; default: TensorFlow Datasets' own."""
     image_size: Count | None = None
     """Pixels; resizes an image folder's images, shorter side then centre crop."""
     lazy: bool | None = None
-    """Leave an image folder on disk and decode what a step needs; default: where it takes more than 4 GiB decoded."""
+    """Leave an image folder on disk and decode what a step needs;
+    default: where it takes more than 4 GiB decoded."""
     resize: choice('square', 'stretched', 'margin') = 'square'
-    """Of an image folder: 'square', the shorter side and a centre crop; 'stretched', both sides; 'margin', 256/224."""
+    """Of an image folder: 'square', the shorter side and a centre crop; 'stretched', both sides;
+    'margin', 256/224."""
     mean: tuple[Mean, ...] | None = None
-    """Normalisation per channel, of pixels in [0, 1]; default: the data set's own. To use a teacher's."""
+    """Normalisation per channel, of pixels in [0, 1]; default: the data set's own.
+    To use a teacher's."""
     std: tuple[Deviation, ...] | None = None
     """As `mean`."""
     per_class: Count = 256
     """Real images per class per step; of a class with fewer, all that it has."""
     feed: choice('device', 'stream') = 'device'
-    """'device': the whole set lies on the devices. 'stream': batches come from the host, for sets that do not fit."""
+    """'device': the whole set lies on the devices.
+    'stream': batches come from the host, for sets that do not fit."""
 
 
 @frozen
 class MatchedData(Data):
     """The training set of a method that matches real batches."""
+
     sampling: choice('random', 'representative') = 'random'
-    """'random', or 'representative': k-means on the encoder's features chooses each class's batch (DREAM)."""
+    """'random', or 'representative': k-means on the encoder's features chooses each class's batch
+    (DREAM)."""
     cluster_every: Count = 10
     """Synthetic-set updates between choices of representatives."""
 
@@ -63,6 +85,7 @@ class MatchedData(Data):
 @frozen
 class Network:
     """An architecture."""
+
     name: Architecture = 'convnet'
     """One of the names of jaxdd.models."""
     width: Count | None = None
@@ -74,6 +97,7 @@ class Network:
 @frozen
 class Optimizer:
     """What moves the synthetic set."""
+
     name: choice('sgd', 'adam') = 'sgd'
     """'sgd', or 'adam' (eps 1e-8)."""
     learning_rate: Positive = 1.0
@@ -88,15 +112,19 @@ class Optimizer:
 @frozen
 class Augmentation:
     """One transform for the real and synthetic images of a class (DSA)."""
+
     strategy: Text = 'default'
-    """Operations joined by '_', 'none', or 'default': all six, without flip where a mirror image changes the class."""
+    """Operations joined by '_', 'none', or 'default': all six,
+    without flip where a mirror image changes the class."""
     mode: choice('S', 'M', 'IDC') = 'S'
-    """'S': one operation per draw. 'M': all of them in order. 'IDC': flip, color and cutout always, one of the rest."""
+    """'S': one operation per draw. 'M': all of them in order.
+    'IDC': flip, color and cutout always, one of the rest."""
 
 
 @frozen
 class Training:
     """How the encoder is trained after each synthetic-set update."""
+
     batch_size: Count
     """Images; a smaller set is one batch."""
     learning_rate: Positive
@@ -107,6 +135,7 @@ class Training:
 @frozen
 class Recover:
     """How images are recovered from a teacher, in independent chunks."""
+
     bn_weight: Amount
     """Of the batch-norm moments; INFER's alpha."""
     first_bn_weight: Amount
@@ -120,22 +149,27 @@ class Recover:
     both_signs: bool
     """Roll in both directions (SRe2L on Tiny-ImageNet)."""
     crop: choice('none', 'resized', 'curriculum')
-    """'none', 'resized': a random-resized crop and flip of the batch, or 'curriculum': from global to local (CDA)."""
+    """'none', 'resized': a random-resized crop and flip of the batch,
+    or 'curriculum': from global to local (CDA)."""
     images_per_chunk: Count
-    """Images per class that are recovered together; CC and CMI compare these, so they need 2 or more."""
+    """Images per class that are recovered together;
+    CC and CMI compare these, so they need 2 or more."""
     part: Count | None = None
-    """Most images of a chunk that are in memory at a time, per device: exact, slower; default: all. The last part may
-    be smaller."""
+    """Most images of a chunk that are in memory at a time, per device: exact, slower; default: all.
+    The last part may be smaller."""
     together: Count | None = None
-    """Chunks as one program; default: 8 on accelerators, 1 on CPUs and for images above 64 pixels."""
+    """Chunks as one program; default: 8 on accelerators, 1 on CPUs and for images above 64
+    pixels."""
     storage: choice('exact', 'uint8', 'jpeg')
-    """'exact', 'uint8' (rounded down, as the authors'), or 'jpeg' (quality 75, as the authors' files). Of INFER
-    'exact' keeps natural images as uint8 and compensators as float16; the others are the authors' copies of all."""
+    """'exact', 'uint8' (rounded down, as the authors'), or 'jpeg' (quality 75, as the authors'
+    files). Of INFER 'exact' keeps natural images as uint8 and compensators as float16; the others
+    are the authors' copies of all."""
 
 
 @frozen
 class Teachers:
     """Networks that are squeezed from the real set, recovered from, and label (SRe2L, INFER)."""
+
     networks: tuple[Architecture, ...] = ()
     """Names of jaxdd.models with batch norm; SRe2L takes one."""
     width: Count | None = None
@@ -154,7 +188,8 @@ class Teachers:
     strategy: choice('none', 'padded-crop-flip', 'resized-crop-flip') = 'padded-crop-flip'
     """Augmentation: 'padded-crop-flip' or 'resized-crop-flip'."""
     weights: tuple[str, ...] = ()
-    """One file (.pth, .safetensors; torchvision's names) or teacher folder per network, instead of squeezing."""
+    """One file (.pth, .safetensors; torchvision's names) or teacher folder per network,
+    instead of squeezing."""
     checkpoint_every: Count = 1000
     """Steps between checkpoints of a squeeze."""
     seed: Seed = 0
@@ -164,6 +199,7 @@ class Teachers:
 @frozen
 class Proxies:
     """The pool of networks trained on real data that CC and CMI read."""
+
     network: Network = Network(name='resnet18')
     count: Count = 20
     """Networks; the papers use 1000, their comments allow 200."""
@@ -181,25 +217,28 @@ class Proxies:
 @frozen
 class Evaluation:
     """Students trained from scratch on the distilled set."""
+
     protocol: name_of(tuple(protocols.PROTOCOLS)) = 'dsa'
-    """Sets the fields below: 'dsa' (DSA, DM, IDM, IID), 'dc' (300 epochs, no augmentation), 'idc', 'quick', or one of
-    the soft-label protocols: sre2l, sre2l-tiny, sre2l-imagenet, infer, infer-tiny, infer-imagenet; the last three
-    also with -dynamic."""
+    """Sets the fields below: 'dsa' (DSA, DM, IDM, IID), 'dc' (300 epochs, no augmentation), 'idc',
+    'quick', or one of the soft-label protocols: sre2l, sre2l-tiny, sre2l-imagenet, infer,
+    infer-tiny, infer-imagenet; the last three also with -dynamic."""
     networks: tuple[Architecture, ...] = ('convnet',)
     """Architectures of the students."""
     width: Count | None = None
     """Channels of the students' first block; default: the architecture's own."""
     depth: Count | None = None
-    """Blocks of students that are ConvNets; default: those of the encoder (SRe2L, INFER: of the teachers)."""
+    """Blocks of students that are ConvNets;
+    default: those of the encoder (SRe2L, INFER: of the teachers)."""
     num_seeds: Count = 5
     """Students per architecture."""
     epochs: Number = 1000
-    """E, the last epoch index: E + 1 epochs in all, as in the papers' code (schedules 'idc' and 'cosine': E)."""
+    """E, the last epoch index: E + 1 epochs in all, as in the papers' code (schedules 'idc' and
+    'cosine': E)."""
     batch_size: Count = 256
     """Images; a smaller set is one batch."""
     labels: choice('hard', 'static', 'dynamic', 'replayed') = 'hard'
-    """'hard'; 'static': teachers' logits on the clean images; 'dynamic': on every mixed batch; 'replayed': dynamic ones
-    that were recorded once, with their key (FKD)."""
+    """'hard'; 'static': teachers' logits on the clean images; 'dynamic': on every mixed batch;
+    'replayed': dynamic ones that were recorded once, with their key (FKD)."""
     temperature: Positive | None = None
     """Of the teachers' and the students' softmax; soft labels need it."""
     squared_temperature: bool = False
@@ -213,8 +252,8 @@ class Evaluation:
     learning_rate: Positive | None = None
     """Default: 0.01, or what the architecture learns with (experiments/stages/students.py)."""
     schedule: choice('dsa', 'idc', 'cosine') = 'dsa'
-    """'dsa': x 0.1 with a new optimiser after epoch E // 2 + 1. 'idc': E epochs in all, x 0.2 at 2/3 and at 5/6.
-    'cosine': E epochs in all, to 0, stepped per epoch."""
+    """'dsa': x 0.1 with a new optimiser after epoch E // 2 + 1. 'idc': E epochs in all, x 0.2 at
+    2/3 and at 5/6. 'cosine': E epochs in all, to 0, stepped per epoch."""
     warmup_epochs: Number = 0
     """Of 'cosine'."""
     momentum: Momentum = 0.9
@@ -222,8 +261,8 @@ class Evaluation:
     decay_all: bool = True
     """Of 'adamw': decay biases and norms too."""
     strategy: Text = 'default'
-    """Augmentation of the students' batches, parameters per image: operations, 'none', the data set's 'default',
-    'padded-crop-flip' or 'resized-crop-flip'."""
+    """Augmentation of the students' batches, parameters per image: operations, 'none',
+    the data set's 'default', 'padded-crop-flip' or 'resized-crop-flip'."""
     mode: choice('S', 'M', 'IDC') = 'S'
     """As in `augmentation.mode`."""
     cutmix: Probability = 0.0
@@ -237,6 +276,7 @@ class Evaluation:
 @frozen
 class Config:
     """One run: prepare, distil, evaluate, report."""
+
     method: tyro.conf.Positional[Text]
     """The method."""
     dataset: Text = 'cifar10'
@@ -253,7 +293,8 @@ class Config:
     """Trained proxies and the random baseline's accuracies, shared between runs."""
     seed: Seed = 0
     num_steps: Count = 20_000
-    """Synthetic-set updates; an update is one optimiser step, or one per class where classes go one by one."""
+    """Synthetic-set updates; an update is one optimiser step,
+    or one per class where classes go one by one."""
     optimizer: Optimizer = Optimizer()
     data: Data = Data()
     teachers: Teachers = Teachers()
@@ -269,13 +310,15 @@ class Config:
     num_devices: Count | None = None
     """Devices to use; default: all, one per core on a CPU host."""
 
-    entry: ClassVar[Any]       # `entry.Entry`: what the method is, beside its options
-    recovers: ClassVar[bool]   # images are recovered from teachers, in chunks, not matched with real batches
+    entry: ClassVar[Any]  # `entry.Entry`: what the method is, beside its options
+    # images are recovered from teachers, in chunks, not matched with real batches
+    recovers: ClassVar[bool]
 
 
 @frozen
 class Matched(Config):
     """A run that matches real batches, step by step."""
+
     init: choice('real', 'noise') = 'real'
     """The first synthetic images: 'real' ones at random, or 'noise'."""
     data: MatchedData = MatchedData()
@@ -293,8 +336,10 @@ class Matched(Config):
 @frozen
 class Recovered(Config):
     """A run that recovers images from teachers, in independent chunks."""
+
     init: choice('real', 'noise', 'rded') = 'noise'
-    """The first synthetic images: 'noise', 'real' ones at random, or 'rded': its mosaics of realistic crops."""
+    """The first synthetic images: 'noise', 'real' ones at random,
+    or 'rded': its mosaics of realistic crops."""
     recover: Recover
 
     recovers = True

@@ -1,4 +1,5 @@
 """The command line: a preset chosen by a few words, every field of it open to change."""
+
 import argparse
 import dataclasses
 import sys
@@ -17,21 +18,25 @@ from jaxdd.checks import one_of
 def parse(argv: Sequence[str], methods: Mapping[str, Entry]) -> Config:
     """Turns a command line into a configuration.
 
-    The method, `--dataset`, `--ipc`, `--plugins`, `--evaluation.protocol` and `--smoke` choose the preset; every
-    other option overrides one of its fields (`--optimizer.learning-rate 0.5`). `--help` shows the fields with
-    the preset's values.
+    The method, `--dataset`, `--ipc`, `--plugins`, `--evaluation.protocol` and `--smoke` choose the
+    preset; every other option overrides one of its fields (`--optimizer.learning-rate 0.5`).
+    `--help` shows the fields with the preset's values.
 
     Args:
         methods: the table of what `argv` may name, `experiments.methods.METHODS`.
 
     Raises:
         ValueError: no or an unknown method, plug-in or network, or a value out of range.
-        SystemExit: an unknown or malformed option (code 2, naming the nearest valid ones), or `--help` (0).
+        SystemExit: an unknown or malformed option (code 2, naming the nearest valid ones), or
+            `--help` (0).
     """
     if not argv or argv[0].startswith('-'):
         if set(argv) & {'-h', '--help'}:
-            print('usage: python -m experiments.run METHOD [--dataset NAME] [--ipc N] [--plugins ...] [options]\n'
-                  f'methods: {", ".join(methods)}\nmore:  python -m experiments.run METHOD --help')
+            print(
+                'usage: python -m experiments.run METHOD [--dataset NAME] [--ipc N] [--plugins '
+                '...] [options]\n'
+                f'methods: {", ".join(methods)}\nmore:  python -m experiments.run METHOD --help'
+            )
             sys.exit(0)
         raise ValueError(f'the first argument is the method; valid: {", ".join(methods)}')
     one_of('method', argv[0], methods)
@@ -39,10 +44,14 @@ def parse(argv: Sequence[str], methods: Mapping[str, Entry]) -> Config:
     chosen = _preset_words(argv[1:])
     default = entry.published(chosen.dataset, chosen.ipc, tuple(chosen.plugins))
     if chosen.protocol:
-        default = dataclasses.replace(default, evaluation=protocol(chosen.protocol, default.evaluation))
+        default = dataclasses.replace(
+            default, evaluation=protocol(chosen.protocol, default.evaluation)
+        )
     if chosen.smoke:
         default = smoke(default)
-    config = tyro.cli(entry.config, args=list(argv), default=default, prog='python -m experiments.run')
+    config = tyro.cli(
+        entry.config, args=list(argv), default=default, prog='python -m experiments.run'
+    )
     validation.require(config)
     _check_regularizers(config, default)
     return _own_depth(_own_weights(config, default))
@@ -53,7 +62,9 @@ def _own_depth(config: Config) -> Config:
     depth = config.made_with.depth
     if config.evaluation.depth is not None or depth is None:
         return config
-    return dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, depth=depth))
+    return dataclasses.replace(
+        config, evaluation=dataclasses.replace(config.evaluation, depth=depth)
+    )
 
 
 def _own_weights(config: Config, default: Config) -> Config:
@@ -63,7 +74,9 @@ def _own_weights(config: Config, default: Config) -> Config:
         given, was = getattr(config.regularizers, name), getattr(default.regularizers, name)
         if given.weight != was.weight and given.source == was.source:
             changed[name] = dataclasses.replace(given, source=USERS)
-    return dataclasses.replace(config, regularizers=dataclasses.replace(config.regularizers, **changed))
+    return dataclasses.replace(
+        config, regularizers=dataclasses.replace(config.regularizers, **changed)
+    )
 
 
 def _check_regularizers(config: Config, default: Config) -> None:
@@ -72,8 +85,10 @@ def _check_regularizers(config: Config, default: Config) -> None:
         given, was = getattr(config.regularizers, field), getattr(default.regularizers, field)
         if given != was and name not in config.plugins:
             option = f'--regularizers.{field.replace("_", "-")}'
-            raise ValueError(f'{option} was changed, but {name} is not among the plug-ins; '
-                             f'add it: --plugins {" ".join((*config.plugins, name))}')
+            raise ValueError(
+                f'{option} was changed, but {name} is not among the plug-ins; '
+                f'add it: --plugins {" ".join((*config.plugins, name))}'
+            )
 
 
 def _preset_words(argv: Sequence[str]) -> argparse.Namespace:

@@ -1,4 +1,5 @@
 """What a method is to the commands: one entry in the table `experiments.methods.METHODS`."""
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ from jaxdd.types import Method
 
 class Stage(NamedTuple):
     """How a kind of method distils."""
-    distil: Callable[..., Any]                # (job, prepared, workdir, stop) -> Distilled, None when stopped
+
+    distil: Callable[..., Any]  # (job, prepared, workdir, stop) -> Distilled, None when stopped
     require_continuable: Callable[..., None]  # (job, workdir) refuses what another run left
 
 
@@ -25,14 +27,17 @@ def _ipc(config: Config) -> int:
 
 class Entry(NamedTuple):
     """A method with its options, presets, stages and published numbers."""
-    config: type[Config]                                                # its options
-    published: Callable[[str, int, tuple[str, ...]], Config]            # (data set, ipc, plug-ins) -> the authors'
-    build: Callable[[Any, data.Dataset], tuple[Method, ...]]            # base methods: one, or one per teacher
+
+    config: type[Config]  # its options
+    # (data set, ipc, plug-ins) -> the authors'
+    published: Callable[[str, int, tuple[str, ...]], Config]
+    # base methods: one, or one per teacher
+    build: Callable[[Any, data.Dataset], tuple[Method, ...]]
     stage: Stage
-    feed: Callable[[Any, data.Dataset], Any]                            # where a step's real images come from
-    cells: tuple[Cell, ...] = ()                                        # the papers' numbers
-    reduced: Callable[[str], str] = lambda dataset: ''                  # data set -> options of a small budget
-    require: Callable[[Any], None] = _nothing                           # refuses what no field's range shows
-    real_per_class: Callable[[Any], int] = _ipc                         # that the initial set is made of
-    natural: Callable[[Any, data.Spec], int] | None = None              # kept per class beside what is learned
+    feed: Callable[[Any, data.Dataset], Any]  # where a step's real images come from
+    cells: tuple[Cell, ...] = ()  # the papers' numbers
+    reduced: Callable[[str], str] = lambda dataset: ''  # data set -> options of a small budget
+    require: Callable[[Any], None] = _nothing  # refuses what no field's range shows
+    real_per_class: Callable[[Any], int] = _ipc  # that the initial set is made of
+    natural: Callable[[Any, data.Spec], int] | None = None  # kept per class beside what is learned
     papers: tuple[Paper, ...] = ()

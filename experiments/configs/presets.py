@@ -1,4 +1,6 @@
-"""What a few words set: the evaluation protocol, the smoke run, and the embedded digits' small budget."""
+"""What a few words set: the evaluation protocol, the smoke run,
+and the embedded digits' small budget."""
+
 import dataclasses
 from typing import Any
 
@@ -7,18 +9,33 @@ from experiments.configs.protocols import PROTOCOLS
 from jaxdd.checks import one_of
 
 # What a run that only shows that everything works makes smaller, where the method has it.
-SMOKE = {'encoder': {'width': 8}, 'training': {'epochs': 1, 'num_batches': 2, 'batch_size': 8, 'queue_size': 4},
-         'recover': {'classes_per_chunk': 4},
-         'teachers': {'width': 8, 'epochs': 0.02, 'batch_size': 32, 'learning_rate': 0.01, 'warmup_epochs': 0},
-         'data': {'per_class': 4}, 'proxies': {'count': 1, 'epochs': 0.02, 'batch_size': 16}}
+SMOKE = {
+    'encoder': {'width': 8},
+    'training': {'epochs': 1, 'num_batches': 2, 'batch_size': 8, 'queue_size': 4},
+    'recover': {'classes_per_chunk': 4},
+    'teachers': {
+        'width': 8,
+        'epochs': 0.02,
+        'batch_size': 32,
+        'learning_rate': 0.01,
+        'warmup_epochs': 0,
+    },
+    'data': {'per_class': 4},
+    'proxies': {'count': 1, 'epochs': 0.02, 'batch_size': 16},
+}
 
-# What two CPU cores do in a few minutes per cell: options beside a method's own. Learning rates are above the published
-# ones because the steps are so few. Numbers compare with each other and with the random images beside them.
+# What two CPU cores do in a few minutes per cell: options beside a method's own. Learning rates are
+# above the published ones because the steps are so few. Numbers compare with each other and with
+# the random images beside them.
 _STUDENTS = '--evaluation.epochs 60 --evaluation.num-seeds 2'
-_PROXIES = '--proxies.count 2 --proxies.network.width 16 --proxies.epochs 0.5 --proxies.batch-size 64'
+_PROXIES = (
+    '--proxies.count 2 --proxies.network.width 16 --proxies.epochs 0.5 --proxies.batch-size 64'
+)
 REDUCED_MATCHING = f'{_STUDENTS} {_PROXIES} --checkpoint-every 20'
-REDUCED_RECOVERING = ('--num-steps 100 --teachers.width 16 --teachers.epochs 1 --evaluation.width 16 '
-                      '--evaluation.epochs 20 --evaluation.num-seeds 2')
+REDUCED_RECOVERING = (
+    '--num-steps 100 --teachers.width 16 --teachers.epochs 1 --evaluation.width 16 '
+    '--evaluation.epochs 20 --evaluation.num-seeds 2'
+)
 
 
 def protocol(name: str, evaluation: Evaluation = Evaluation()) -> Evaluation:
@@ -33,10 +50,16 @@ def protocol(name: str, evaluation: Evaluation = Evaluation()) -> Evaluation:
 
 def smoke(config: Config) -> Config:
     """The same run, as small as it can be: it shows that everything works, not that it learns."""
-    records = {name: _shrunk(getattr(config, name), values) for name, values in SMOKE.items() if hasattr(config, name)}
+    records = {
+        name: _shrunk(getattr(config, name), values)
+        for name, values in SMOKE.items()
+        if hasattr(config, name)
+    }
     network = dataclasses.replace(config.proxies.network, width=8)
     records['proxies'] = dataclasses.replace(records['proxies'], network=network)
-    return dataclasses.replace(config, smoke=True, num_steps=2, evaluation=_smoke_evaluation(config), **records)
+    return dataclasses.replace(
+        config, smoke=True, num_steps=2, evaluation=_smoke_evaluation(config), **records
+    )
 
 
 def _smoke_evaluation(config: Config) -> Evaluation:
@@ -48,12 +71,22 @@ def _smoke_evaluation(config: Config) -> Evaluation:
 
 def _shrunk(record: Any, values: dict[str, Any]) -> Any:
     """A record with smaller values where it has the fields."""
-    return dataclasses.replace(record, **{name: value for name, value in values.items() if hasattr(record, name)})
+    return dataclasses.replace(
+        record, **{name: value for name, value in values.items() if hasattr(record, name)}
+    )
 
 
 def digits(config: Config) -> Config:
-    """The embedded 8x8 digits within a minute on two CPU cores: narrow networks, few steps, few proxies."""
+    """The embedded 8x8 digits within a minute on two CPU cores:
+    narrow networks, few steps, few proxies."""
     return dataclasses.replace(
-        config, num_steps=300, data=MatchedData(per_class=64), encoder=Network(name='convnet', width=64),
-        proxies=Proxies(network=Network(name='convnet', width=32), count=3, epochs=15, batch_size=64),
-        evaluation=protocol('quick', Evaluation(width=64)), checkpoint_every=100)
+        config,
+        num_steps=300,
+        data=MatchedData(per_class=64),
+        encoder=Network(name='convnet', width=64),
+        proxies=Proxies(
+            network=Network(name='convnet', width=32), count=3, epochs=15, batch_size=64
+        ),
+        evaluation=protocol('quick', Evaluation(width=64)),
+        checkpoint_every=100,
+    )

@@ -1,31 +1,94 @@
 """Evaluation protocols by name."""
 
-# What a protocol's name sets; a name is printed with its epochs, so that a changed budget is seen. 'quick' is for smoke
-# runs and first looks: its numbers compare with nothing published.
-_DSA = {'epochs': 1000, 'num_seeds': 5, 'batch_size': 256, 'schedule': 'dsa', 'strategy': 'default', 'mode': 'S',
-        'cutmix': 0.0, 'mixup': 0.0, 'labels': 'hard', 'temperature': None, 'squared_temperature': False,
-        'optimizer': 'sgd', 'learning_rate': None, 'warmup_epochs': 0, 'momentum': 0.9, 'weight_decay': 5e-4,
-        'decay_all': True}
-_SRE2L = {**_DSA, 'epochs': 400, 'num_seeds': 3, 'batch_size': 128, 'schedule': 'cosine', 'mixup': 0.8,
-          'strategy': 'padded-crop-flip', 'labels': 'dynamic', 'temperature': 30.0, 'optimizer': 'adamw',
-          'learning_rate': 1e-3, 'weight_decay': 0.01}
-_SRE2L_TINY = {**_SRE2L, 'epochs': 100, 'batch_size': 256, 'mixup': 0.0, 'strategy': 'resized-crop-flip',
-               'temperature': 20.0, 'squared_temperature': True, 'optimizer': 'sgd', 'learning_rate': 0.2,
-               'weight_decay': 1e-4, 'warmup_epochs': 5}
-_SRE2L_IMAGENET = {**_SRE2L, 'epochs': 300, 'batch_size': 1024, 'mixup': 0.0, 'cutmix': 1.0, 'temperature': 20.0,
-                   'strategy': 'resized-crop-flip', 'decay_all': False}
+# What a protocol's name sets; a name is printed with its epochs, so that a changed budget is seen.
+# 'quick' is for smoke runs and first looks: its numbers compare with nothing published.
+_DSA = {
+    'epochs': 1000,
+    'num_seeds': 5,
+    'batch_size': 256,
+    'schedule': 'dsa',
+    'strategy': 'default',
+    'mode': 'S',
+    'cutmix': 0.0,
+    'mixup': 0.0,
+    'labels': 'hard',
+    'temperature': None,
+    'squared_temperature': False,
+    'optimizer': 'sgd',
+    'learning_rate': None,
+    'warmup_epochs': 0,
+    'momentum': 0.9,
+    'weight_decay': 5e-4,
+    'decay_all': True,
+}
+_SRE2L = {
+    **_DSA,
+    'epochs': 400,
+    'num_seeds': 3,
+    'batch_size': 128,
+    'schedule': 'cosine',
+    'mixup': 0.8,
+    'strategy': 'padded-crop-flip',
+    'labels': 'dynamic',
+    'temperature': 30.0,
+    'optimizer': 'adamw',
+    'learning_rate': 1e-3,
+    'weight_decay': 0.01,
+}
+_SRE2L_TINY = {
+    **_SRE2L,
+    'epochs': 100,
+    'batch_size': 256,
+    'mixup': 0.0,
+    'strategy': 'resized-crop-flip',
+    'temperature': 20.0,
+    'squared_temperature': True,
+    'optimizer': 'sgd',
+    'learning_rate': 0.2,
+    'weight_decay': 1e-4,
+    'warmup_epochs': 5,
+}
+_SRE2L_IMAGENET = {
+    **_SRE2L,
+    'epochs': 300,
+    'batch_size': 1024,
+    'mixup': 0.0,
+    'cutmix': 1.0,
+    'temperature': 20.0,
+    'strategy': 'resized-crop-flip',
+    'decay_all': False,
+}
 _INFER = {**_SRE2L, 'batch_size': 64, 'labels': 'static'}
-# Neither INFER's Tiny-ImageNet nor its ImageNet recipe is published: these two are ours, after DWA and SRe2L.
+# Neither INFER's Tiny-ImageNet nor its ImageNet recipe is published:
+# these two are ours, after DWA and SRe2L.
 _INFER_TINY = {**_SRE2L_TINY, 'epochs': 200, 'batch_size': 64, 'mixup': 0.8, 'labels': 'static'}
-_INFER_IMAGENET = {**_SRE2L_IMAGENET, 'batch_size': 256, 'mixup': 0.8, 'cutmix': 0.0, 'labels': 'static'}
-PROTOCOLS = {'dsa': _DSA,
-             'dc': {**_DSA, 'epochs': 300, 'strategy': 'none'},
-             'idc': {**_DSA, 'batch_size': 64, 'schedule': 'idc', 'strategy': 'flip_color_crop_scale_rotate',
-                     'mode': 'IDC', 'cutmix': 0.5},
-             'quick': {**_DSA, 'epochs': 100, 'num_seeds': 3},
-             'sre2l': _SRE2L, 'sre2l-tiny': _SRE2L_TINY, 'sre2l-imagenet': _SRE2L_IMAGENET,
-             'infer': _INFER, 'infer-tiny': _INFER_TINY, 'infer-imagenet': _INFER_IMAGENET,
-             # Epochs are divided by the M + 1 instances per natural image: 4 teachers, on ImageNet 3.
-             'infer-dynamic': {**_INFER, 'labels': 'dynamic', 'epochs': 80},
-             'infer-tiny-dynamic': {**_INFER_TINY, 'labels': 'dynamic', 'epochs': 40},
-             'infer-imagenet-dynamic': {**_INFER_IMAGENET, 'labels': 'dynamic', 'epochs': 75}}
+_INFER_IMAGENET = {
+    **_SRE2L_IMAGENET,
+    'batch_size': 256,
+    'mixup': 0.8,
+    'cutmix': 0.0,
+    'labels': 'static',
+}
+PROTOCOLS = {
+    'dsa': _DSA,
+    'dc': {**_DSA, 'epochs': 300, 'strategy': 'none'},
+    'idc': {
+        **_DSA,
+        'batch_size': 64,
+        'schedule': 'idc',
+        'strategy': 'flip_color_crop_scale_rotate',
+        'mode': 'IDC',
+        'cutmix': 0.5,
+    },
+    'quick': {**_DSA, 'epochs': 100, 'num_seeds': 3},
+    'sre2l': _SRE2L,
+    'sre2l-tiny': _SRE2L_TINY,
+    'sre2l-imagenet': _SRE2L_IMAGENET,
+    'infer': _INFER,
+    'infer-tiny': _INFER_TINY,
+    'infer-imagenet': _INFER_IMAGENET,
+    # Epochs are divided by the M + 1 instances per natural image: 4 teachers, on ImageNet 3.
+    'infer-dynamic': {**_INFER, 'labels': 'dynamic', 'epochs': 80},
+    'infer-tiny-dynamic': {**_INFER_TINY, 'labels': 'dynamic', 'epochs': 40},
+    'infer-imagenet-dynamic': {**_INFER_IMAGENET, 'labels': 'dynamic', 'epochs': 75},
+}

@@ -1,4 +1,5 @@
 """What a field's value must be, written on the field: `ipc: Annotated[int, AtLeast(1)]`."""
+
 import dataclasses
 import functools
 import math
@@ -12,17 +13,19 @@ import tyro
 from jaxdd.checks import one_of
 
 TINIEST, GREATEST = (float(edge) for edge in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
-LARGEST = 2 ** 31 - 1    # what is counted in int32
+LARGEST = 2**31 - 1  # what is counted in int32
 
 
 class Rule(NamedTuple):
     """What every value of a field must fulfil."""
-    valid: str                          # in words, after 'must be'
+
+    valid: str  # in words, after 'must be'
     holds: Callable[[Any], bool]
 
 
 class OneOf(NamedTuple):
     """The names that a field may have."""
+
     valid: tuple[str, ...]
 
 
@@ -35,10 +38,14 @@ ABOVE_ZERO = Rule('above 0', lambda value: 0 < value < math.inf)
 BELOW_ONE = Rule('at least 0 and below 1', lambda value: 0 <= value < 1)
 PROBABILITY = Rule('at least 0 and at most 1', lambda value: 0 <= value <= 1)
 GIVEN = Rule('given', lambda value: bool(value.strip()))
-SEED = Rule('at least 0 and below 2**32', lambda value: 0 <= value < 2 ** 32)
-STORABLE = {int: Rule(f'at most {LARGEST}', lambda value: value <= LARGEST),
-            float: Rule('a number that float32 can hold',
-                        lambda value: value == 0 or TINIEST <= abs(value) <= GREATEST)}
+SEED = Rule('at least 0 and below 2**32', lambda value: 0 <= value < 2**32)
+STORABLE = {
+    int: Rule(f'at most {LARGEST}', lambda value: value <= LARGEST),
+    float: Rule(
+        'a number that float32 can hold',
+        lambda value: value == 0 or TINIEST <= abs(value) <= GREATEST,
+    ),
+}
 
 Count = Annotated[int, at_least(1), STORABLE[int]]
 Number = Annotated[int, at_least(0), STORABLE[int]]
@@ -57,7 +64,9 @@ def choice(*valid: str) -> Any:
 
 def choices(*valid: str) -> Any:
     """The type of a field that holds any of a few names."""
-    return Annotated[tuple[name_of(valid), ...], tyro.conf.arg(metavar='[{' + ','.join(valid) + '} ...]')]
+    return Annotated[
+        tuple[name_of(valid), ...], tyro.conf.arg(metavar='[{' + ','.join(valid) + '} ...]')
+    ]
 
 
 def name_of(valid: Iterable[str]) -> Any:
@@ -96,7 +105,9 @@ def _rules_of(kind: type) -> dict[str, tuple[Rule | OneOf, ...]]:
 
 def _rules(kind: Any) -> Iterator[Rule | OneOf]:
     """The rules in a type: of it, of what it may also be, of what it holds."""
-    yield from (rule for rule in getattr(kind, '__metadata__', ()) if isinstance(rule, Rule | OneOf))
+    yield from (
+        rule for rule in getattr(kind, '__metadata__', ()) if isinstance(rule, Rule | OneOf)
+    )
     for inner in typing.get_args(kind):
         if inner is not Ellipsis and not isinstance(inner, Rule | OneOf):
             yield from _rules(inner)

@@ -2,6 +2,7 @@
 
 What a field alone must be stands on it (`rules`); here is what several fields must be together.
 """
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from experiments.configs.rules import refuse
 
 
 def require(config: Config) -> None:
-    """Refuses numbers out of range, unknown names and repeated ones, and what the method cannot use.
+    """Refuses numbers out of range, unknown names and repeated ones,
+    and what the method cannot use.
 
     Raises:
         ValueError: names the field, what was received and what is valid.
@@ -22,8 +24,12 @@ def require(config: Config) -> None:
     _distinct('plugins', config.plugins)
     _teachers(config)
     require_students(config)
-    refuse('evaluation.every', config.evaluation.every, f'left alone: {config.method} recovers images in chunks',
-           config.recovers and config.evaluation.every != 0)
+    refuse(
+        'evaluation.every',
+        config.evaluation.every,
+        f'left alone: {config.method} recovers images in chunks',
+        config.recovers and config.evaluation.every != 0,
+    )
     config.entry.require(config)
 
 
@@ -43,10 +49,18 @@ def require_evaluation(options: Any) -> None:
 def _teachers(config: Config) -> None:
     t, e = config.teachers, config.evaluation
     _distinct('teachers.networks', t.networks)
-    refuse('teachers.weights', f'{len(t.weights)} files', f'one per network ({len(t.networks)})',
-           bool(t.weights) and len(t.weights) != len(t.networks))
-    refuse('teachers.networks', 'none', f'given: {e.labels} labels need teachers',
-           e.labels != 'hard' and not t.networks and not config.recovers)
+    refuse(
+        'teachers.weights',
+        f'{len(t.weights)} files',
+        f'one per network ({len(t.networks)})',
+        bool(t.weights) and len(t.weights) != len(t.networks),
+    )
+    refuse(
+        'teachers.networks',
+        'none',
+        f'given: {e.labels} labels need teachers',
+        e.labels != 'hard' and not t.networks and not config.recovers,
+    )
 
 
 def require_students(options: Any) -> None:
@@ -59,11 +73,20 @@ def require_students(options: Any) -> None:
         ValueError: names the field, what was received and what is valid.
     """
     e = options.evaluation
-    refuse('evaluation.temperature', None, 'given: soft labels need it', e.labels != 'hard' and e.temperature is None)
+    refuse(
+        'evaluation.temperature',
+        None,
+        'given: soft labels need it',
+        e.labels != 'hard' and e.temperature is None,
+    )
     _distinct('evaluation.networks', e.networks)
     refuse('evaluation.networks', 'none', 'at least one network', not e.networks)
-    refuse('evaluation.label_top_k', e.label_top_k, 'left alone: only replayed labels are recorded',
-           e.label_top_k is not None and e.labels != 'replayed')
+    refuse(
+        'evaluation.label_top_k',
+        e.label_top_k,
+        'left alone: only replayed labels are recorded',
+        e.label_top_k is not None and e.labels != 'replayed',
+    )
 
 
 def _distinct(field: str, names: Sequence[str]) -> None:

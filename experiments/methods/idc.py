@@ -1,9 +1,12 @@
 r"""IDC (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959), optionally with plug-ins.
 
-Command:   python -m experiments.run idc --dataset cifar10 --ipc 10 --plugins cmi --workdir runs/idc-cmi
-Expect:    IDC, CIFAR-10, IPC 10: 67.5 % published (IDC-I, --matching.factor 1: 58.3 %); ours at a smaller budget: see
-           experiments/README.md.  DREAM: add --data.sampling representative --data.per-class 128.  Smoke: add --smoke
+Command:   python -m experiments.run idc --dataset cifar10 --ipc 10 --plugins cmi \
+               --workdir runs/idc-cmi
+Expect:    IDC, CIFAR-10, IPC 10: 67.5 % published (IDC-I, --matching.factor 1: 58.3 %); ours at a
+           smaller budget: see experiments/README.md.  DREAM: add --data.sampling representative
+           --data.per-class 128.  Smoke: add --smoke
 """
+
 import dataclasses
 import functools
 
@@ -14,25 +17,34 @@ from experiments.stages import build, matching
 from jaxdd import augment, data, losses, methods
 from jaxdd.types import Method
 
-NETWORKS, EVERY = 2000, 100                    # networks, and steps that each serves
-SAMPLES = {'svhn_cropped': 500, 'mnist': 500, 'fashion_mnist': 500, 'tiny_imagenet': 1000}    # real, between steps
-RATES = {('tiny_imagenet', 50): 1e-6}          # CMI's and DREAM's forks
-BASE_SIDE = {'mnist': 28, 'fashion_mnist': 28}                                                # 32 elsewhere
+NETWORKS, EVERY = 2000, 100  # networks, and steps that each serves
+# real, between steps
+SAMPLES = {'svhn_cropped': 500, 'mnist': 500, 'fashion_mnist': 500, 'tiny_imagenet': 1000}
+RATES = {('tiny_imagenet', 50): 1e-6}  # CMI's and DREAM's forks
+BASE_SIDE = {'mnist': 28, 'fashion_mnist': 28}  # 32 elsewhere
 
 
 README = cells.IDC_README
 CELLS = (
-    *cells.matched('idc', (), {
-        'svhn_cropped': (README, ((68.5, None), (87.5, None), (90.1, None))),
-        'cifar10': (README, ((50.6, None), (67.5, None), (74.5, None))),
-        'cifar100': (README, (None, (45.1, None), None))}, cells.NOT_FOUND),
-    *cells.matched('idc', ('cmi',), {}, cells.CMI_TABLE, (10, 50)))
+    *cells.matched(
+        'idc',
+        (),
+        {
+            'svhn_cropped': (README, ((68.5, None), (87.5, None), (90.1, None))),
+            'cifar10': (README, ((50.6, None), (67.5, None), (74.5, None))),
+            'cifar100': (README, (None, (45.1, None), None)),
+        },
+        cells.NOT_FOUND,
+    ),
+    *cells.matched('idc', ('cmi',), {}, cells.CMI_TABLE, (10, 50)),
+)
 DISTANCES = {'l2': losses.layerwise_l2, 'l1': losses.layerwise_l1}
 
 
 @base.frozen
 class Matching:
     """What is matched."""
+
     distance: choice(*DISTANCES)
     """Of the gradients of convolutions."""
     factor: Count
@@ -40,12 +52,14 @@ class Matching:
     max_synthetic: Count | None
     """Most decoded images per class and step; None: all."""
     classes: choice('sequential', 'joint')
-    """'sequential': one optimiser step per class, as in the authors' code; 'joint': one on the class sum."""
+    """'sequential': one optimiser step per class, as in the authors' code;
+    'joint': one on the class sum."""
 
 
 @base.frozen
 class Training(base.Training):
     """How a network is trained on real images between its matches."""
+
     every: Count
     """Updates that a network serves."""
     num_batches: Count
@@ -59,6 +73,7 @@ class Training(base.Training):
 @base.frozen
 class IDC(base.Matched):
     """Gradient matching of decoded mosaics, of networks that are trained on real images."""
+
     matching: Matching
     training: Training
 
@@ -74,31 +89,53 @@ def published(dataset: str = 'cifar10', ipc: int = 10, names: tuple[str, ...] = 
     size = (_side(dataset) / BASE_SIDE.get(dataset, 32)) ** 2
     rate = RATES.get((dataset, ipc), 1e-4 if grey else 5e-3) * ipc / 10 * size
     strategy = 'color_crop' if dataset == 'mnist' else 'color_crop_cutout'
-    plain = dataset == 'mnist' or (dataset == 'svhn_cropped' and ipc == 1)    # no CutMix
+    plain = dataset == 'mnist' or (dataset == 'svhn_cropped' and ipc == 1)  # no CutMix
     made = IDC(
-        method='idc', dataset=dataset, ipc=ipc, plugins=names, num_steps=NETWORKS * EVERY,
-        optimizer=base.Optimizer(learning_rate=rate, momentum=0.5), data=base.MatchedData(per_class=64),
+        method='idc',
+        dataset=dataset,
+        ipc=ipc,
+        plugins=names,
+        num_steps=NETWORKS * EVERY,
+        optimizer=base.Optimizer(learning_rate=rate, momentum=0.5),
+        data=base.MatchedData(per_class=64),
         encoder=base.Network(name='convnet', depth=4 if dataset == 'tiny_imagenet' else None),
-        matching=Matching(distance='l1' if grey else 'l2', factor=2, max_synthetic=128, classes='sequential'),
-        training=Training(every=EVERY, num_batches=-(-SAMPLES.get(dataset, 2000) // 64), batch_size=64,
-                               learning_rate=0.01, momentum=0.9, weight_decay=5e-4, strategy='color_crop',
-                               cutmix=0.0 if plain else 0.5),
+        matching=Matching(
+            distance='l1' if grey else 'l2', factor=2, max_synthetic=128, classes='sequential'
+        ),
+        training=Training(
+            every=EVERY,
+            num_batches=-(-SAMPLES.get(dataset, 2000) // 64),
+            batch_size=64,
+            learning_rate=0.01,
+            momentum=0.9,
+            weight_decay=5e-4,
+            strategy='color_crop',
+            cutmix=0.0 if plain else 0.5,
+        ),
         augmentation=base.Augmentation(strategy=strategy, mode='IDC'),
-        evaluation=_evaluation(dataset, plain), regularizers=plugins.published('idc', dataset, ipc, names))
+        evaluation=_evaluation(dataset, plain),
+        regularizers=plugins.published('idc', dataset, ipc, names),
+    )
     if dataset != 'digits':
         return made
     small = presets.digits(made)
     return dataclasses.replace(
-        small, num_steps=200, optimizer=base.Optimizer(learning_rate=0.01, momentum=0.5),
+        small,
+        num_steps=200,
+        optimizer=base.Optimizer(learning_rate=0.01, momentum=0.5),
         matching=dataclasses.replace(small.matching, factor=1),  # tiles of 4x4 pixels lose too much
-        training=dataclasses.replace(small.training, every=50, num_batches=5))
+        training=dataclasses.replace(small.training, every=50, num_batches=5),
+    )
 
 
 def _evaluation(dataset: str, plain: bool) -> base.Evaluation:
     made = presets.protocol('idc')
     mirrored = dataset not in ('svhn_cropped', 'mnist', 'digits')
-    return dataclasses.replace(made, strategy=made.strategy if mirrored else 'color_crop_scale_rotate',
-                               cutmix=0.0 if plain else made.cutmix)
+    return dataclasses.replace(
+        made,
+        strategy=made.strategy if mirrored else 'color_crop_scale_rotate',
+        cutmix=0.0 if plain else made.cutmix,
+    )
 
 
 def _side(dataset: str) -> int:
@@ -113,22 +150,44 @@ def method(config: IDC, dataset: data.Dataset) -> Method:
     """IDC, without regularizers."""
     t, m, spec = config.training, config.matching, dataset.spec
     return methods.idc(
-        build.model(config.encoder, spec), build.encoder_recipe(t, t.num_batches),
-        augment=build.siamese(config.augmentation, spec), box=(spec.mean, spec.std), factor=m.factor, every=t.every,
-        train_augment=augment.independent(build.strategy(t.strategy, spec), mode=config.augmentation.mode),
+        build.model(config.encoder, spec),
+        build.encoder_recipe(t, t.num_batches),
+        augment=build.siamese(config.augmentation, spec),
+        box=(spec.mean, spec.std),
+        factor=m.factor,
+        every=t.every,
+        train_augment=augment.independent(
+            build.strategy(t.strategy, spec), mode=config.augmentation.mode
+        ),
         mix=functools.partial(augment.cutmix, probability=t.cutmix) if t.cutmix else None,
-        distance=DISTANCES[m.distance], max_synthetic=m.max_synthetic,
-        training=build.model(config.encoder, spec, batch_statistics=True), classes=m.classes)
+        distance=DISTANCES[m.distance],
+        max_synthetic=m.max_synthetic,
+        training=build.model(config.encoder, spec, batch_statistics=True),
+        classes=m.classes,
+    )
 
 
 def feed(config: IDC, dataset: data.Dataset):
     """Real batches to match, and mini-batches for the network that is trained."""
-    return build.feed(config, dataset, num_batches=config.training.num_batches, batch_size=config.training.batch_size)
+    return build.feed(
+        config,
+        dataset,
+        num_batches=config.training.num_batches,
+        batch_size=config.training.batch_size,
+    )
 
 
 ENTRY = IDC.entry = Entry(
-    IDC, published, build.matched(method), matching.STAGE, feed, CELLS,
-    reduced=lambda dataset: '--num-steps 40 --data.per-class 32 --training.num-batches 4 --training.every 20 '
-                            f'--optimizer.learning-rate 0.1 {presets.REDUCED_MATCHING}',
-    real_per_class=lambda config: config.ipc * config.matching.factor ** 2,
-    papers=(papers.IDC,))
+    IDC,
+    published,
+    build.matched(method),
+    matching.STAGE,
+    feed,
+    CELLS,
+    reduced=lambda dataset: (
+        '--num-steps 40 --data.per-class 32 --training.num-batches 4 --training.every 20 '
+        f'--optimizer.learning-rate 0.1 {presets.REDUCED_MATCHING}'
+    ),
+    real_per_class=lambda config: config.ipc * config.matching.factor**2,
+    papers=(papers.IDC,),
+)

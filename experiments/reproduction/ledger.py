@@ -1,4 +1,6 @@
-"""What is kept of the cells that are reproduced: a record of each that is finished, and the calls that worked on it."""
+"""What is kept of the cells that are reproduced:
+a record of each that is finished, and the calls that worked on it."""
+
 import pathlib
 from typing import NamedTuple
 
@@ -11,23 +13,44 @@ from jaxdd.reporting import tables
 from jaxdd.storage import records
 
 HEADER = ('cell', 'state', 'published, %', 'ours, %', 'random, %')
-KEPT = ('seed', 'steps', 'weights', 'seconds_per_step', 'bytes', 'images', 'student_updates', 'teachers', 'versions')
+KEPT = (
+    'seed',
+    'steps',
+    'weights',
+    'seconds_per_step',
+    'bytes',
+    'images',
+    'student_updates',
+    'teachers',
+    'versions',
+)
 
 
-_CALL = records.fields(seconds=records.AMOUNT, hardware=records.TEXT, commit=records.TEXT, ended=records.TEXT)
+_CALL = records.fields(
+    seconds=records.AMOUNT, hardware=records.TEXT, commit=records.TEXT, ended=records.TEXT
+)
 CALLS = records.fields(calls=records.listing(_CALL))
-RECORD = {'type': 'object', 'required': ['cell', 'budget', 'workdir', 'calls'], 'properties': {
-    'ours': records.ACCURACY, 'random': records.or_none(records.ACCURACY), 'calls': records.listing(_CALL)}}
+RECORD = {
+    'type': 'object',
+    'required': ['cell', 'budget', 'workdir', 'calls'],
+    'properties': {
+        'ours': records.ACCURACY,
+        'random': records.or_none(records.ACCURACY),
+        'calls': records.listing(_CALL),
+    },
+}
 
 
 class Ledger(NamedTuple):
     """A folder of results under one budget."""
+
     folder: pathlib.Path
-    budget: str                # 'published' or 'reduced': each has files of its own
+    budget: str  # 'published' or 'reduced': each has files of its own
 
 
 def workdir(ledger: Ledger, task: Task) -> pathlib.Path:
-    """Where a cell is worked on; cells that differ in labels or students alone share one distilled set."""
+    """Where a cell is worked on; cells that differ in labels or students alone share one distilled
+    set."""
     return ledger.folder / _stem(ledger, '/'.join(task.name.split('/')[:3]))
 
 
@@ -37,7 +60,9 @@ def path(ledger: Ledger, task: Task) -> pathlib.Path:
 
 
 def _stem(ledger: Ledger, name: str) -> str:
-    return name.replace('/', '-').replace('+', '-') + ('' if ledger.budget == 'published' else f'-{ledger.budget}')
+    return name.replace('/', '-').replace('+', '-') + (
+        '' if ledger.budget == 'published' else f'-{ledger.budget}'
+    )
 
 
 def _calls_path(ledger: Ledger, task: Task) -> pathlib.Path:
@@ -55,7 +80,8 @@ def calls(ledger: Ledger, task: Task) -> list[dict]:
 
 
 def students(ledger: Ledger, task: Task) -> list[str] | None:
-    """The accuracies of the students that are finished, as their files hold them; None before the evaluation."""
+    """The accuracies of the students that are finished, as their files hold them;
+    None before the evaluation."""
     where = workdir(ledger, task)
     if not (where / 'distilled.npz').exists():
         return None
@@ -78,7 +104,12 @@ def end(ledger: Ledger, task: Task, seconds: float, ended: str) -> None:
 
 
 def _note(ledger: Ledger, task: Task, before: list[dict], seconds: float, ended: str) -> None:
-    call = {'seconds': round(seconds, 1), 'hardware': parallel.hardware(), 'commit': outputs.commit(), 'ended': ended}
+    call = {
+        'seconds': round(seconds, 1),
+        'hardware': parallel.hardware(),
+        'commit': outputs.commit(),
+        'ended': ended,
+    }
     records.save(_calls_path(ledger, task), {'calls': [*before, call]})
 
 
@@ -89,39 +120,64 @@ def finish(ledger: Ledger, task: Task, found: dict) -> None:
         found: what only its kind has: accuracies of a cell, networks of a preparation.
     """
     spent = calls(ledger, task)
-    records.save(path(ledger, task), {
-        'cell': task.name, 'budget': ledger.budget, **found,
-        'command': ' '.join(('python -m experiments.run', *task.words)), 'workdir': workdir(ledger, task).name,
-        'hardware': ', '.join(dict.fromkeys(call['hardware'] for call in spent)),
-        'seconds': round(sum(call['seconds'] for call in spent), 1), 'commit': spent[-1]['commit'], 'calls': spent})
+    records.save(
+        path(ledger, task),
+        {
+            'cell': task.name,
+            'budget': ledger.budget,
+            **found,
+            'command': ' '.join(('python -m experiments.run', *task.words)),
+            'workdir': workdir(ledger, task).name,
+            'hardware': ', '.join(dict.fromkeys(call['hardware'] for call in spent)),
+            'seconds': round(sum(call['seconds'] for call in spent), 1),
+            'commit': spent[-1]['commit'],
+            'calls': spent,
+        },
+    )
 
 
 def of_cell(task: Task, results: dict) -> dict:
-    """What a record keeps of a run's results.json: the student that the cell names, and how it was made.
+    """What a record keeps of a run's results.json:
+    the student that the cell names, and how it was made.
 
     Note:
         The seconds of a set that several cells share are those of the cell that was done first.
     """
     cell, accuracy = task.cell, results['accuracy']
-    config = {name: value for name, value in results['config'].items() if name not in ('workdir', 'cache_dir')}
+    config = {
+        name: value
+        for name, value in results['config'].items()
+        if name not in ('workdir', 'cache_dir')
+    }
     config['data'] = {name: value for name, value in config['data'].items() if name != 'data_dir'}
-    return {'protocol': results['protocol'], 'seeds': results['protocol']['num_seeds'],
-            'published': {'value': cell.value, 'std': cell.std, 'source': cell.source},
-            'ours': accuracy['distilled'][cell.student], 'random': accuracy['random'].get(cell.student),
-            **{name: results[name] for name in KEPT}, 'config': config}
+    return {
+        'protocol': results['protocol'],
+        'seeds': results['protocol']['num_seeds'],
+        'published': {'value': cell.value, 'std': cell.std, 'source': cell.source},
+        'ours': accuracy['distilled'][cell.student],
+        'random': accuracy['random'].get(cell.student),
+        **{name: results[name] for name in KEPT},
+        'config': config,
+    }
 
 
 def table(ledger: Ledger, chosen: list[Task]) -> str:
     """Every chosen cell: its state, the published accuracy and ours, in percent."""
     rows = [_row(ledger, task) for task in chosen]
     done = sum(row[1] == 'done' for row in rows)
-    return '\n'.join((tables.aligned(HEADER, rows), f'{done} of {len(chosen)} done, budget: {ledger.budget}'))
+    return '\n'.join(
+        (tables.aligned(HEADER, rows), f'{done} of {len(chosen)} done, budget: {ledger.budget}')
+    )
 
 
 def _row(ledger: Ledger, task: Task) -> tuple[str, ...]:
     found = finished(ledger, task) or {}
     accuracies = (published(task.cell), found.get('ours'), found.get('random'))
-    return (task.name, 'done' if found else _state(ledger, task), *(percent(one) or '-' for one in accuracies))
+    return (
+        task.name,
+        'done' if found else _state(ledger, task),
+        *(percent(one) or '-' for one in accuracies),
+    )
 
 
 def _state(ledger: Ledger, task: Task) -> str:
@@ -137,8 +193,11 @@ def _state(ledger: Ledger, task: Task) -> str:
 
 
 def _step(where: pathlib.Path) -> int | None:
-    """The newest checkpoint's step; where images are recovered in chunks, the last one in the history."""
-    steps = [int(folder.name) for folder in (where / 'checkpoints').glob('*') if folder.name.isdigit()]
+    """The newest checkpoint's step; where images are recovered in chunks,
+    the last one in the history."""
+    steps = [
+        int(folder.name) for folder in (where / 'checkpoints').glob('*') if folder.name.isdigit()
+    ]
     if steps:
         return max(steps)
     rows = rows_of(where / 'history.jsonl')

@@ -10,6 +10,7 @@ hand: each of its lines has a record's name and what the page calls it.
 A damaged record is refused. Runs from before records had checksums have theirs in
 results/checksums.json.
 """
+
 import argparse
 import json
 import pathlib
@@ -28,18 +29,21 @@ PAGE = pathlib.Path(__file__).parents[1] / 'README.md'
 END = '<!-- end -->'
 BEGIN = re.compile(r'<!-- (?:cells|runs)\s')
 TABLE = re.compile(rf'(<!-- (cells|runs)\s+(.*?)\s*-->\n).*?{END}', re.DOTALL)
-UNSEALED = 'checksums.json'    # of records that carry none; in the folder of the records
+UNSEALED = 'checksums.json'  # of records that carry none; in the folder of the records
 CHECKSUMS = records.fields(checksums=records.mapping(records.TEXT))
 SCORES = records.mapping(records.ACCURACY)
-RUN = {'type': 'object',
-       'required': ['method', 'plugins', 'dataset', 'ipc', 'hardware', 'protocol', 'accuracy'],
-       'properties': {'accuracy': records.fields({'random': SCORES}, distilled=SCORES)}}
+RUN = {
+    'type': 'object',
+    'required': ['method', 'plugins', 'dataset', 'ipc', 'hardware', 'protocol', 'accuracy'],
+    'properties': {'accuracy': records.fields({'random': SCORES}, distilled=SCORES)},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Brings the page up to date; exit code 0, or 2 where a record or a marker is wrong."""
-    argparse.ArgumentParser(prog='python -m experiments.reproduction.page',
-                            description=__doc__.partition('\n')[0]).parse_args(arguments)
+    argparse.ArgumentParser(
+        prog='python -m experiments.reproduction.page', description=__doc__.partition('\n')[0]
+    ).parse_args(arguments)
     try:
         write_whole(PAGE, written(PAGE.read_text(), PAGE.parent).encode())
     except (ValueError, OSError) as error:

@@ -1,4 +1,5 @@
 """What records say in the page's tables: a row per finished cell, or per student of a run."""
+
 import pathlib
 from collections.abc import Iterator, Mapping
 
@@ -8,9 +9,9 @@ from experiments.reproduction import ledger
 from experiments.reproduction.ledger import Ledger
 from experiments.reproduction.tasks import Task
 
-OF_CELLS, OF_RUNS = 1, 2    # digits behind the point, in percent
-MINUTES_AT_MOST = 120       # longer times are told in hours
-Row = Mapping[str, str]     # header -> text; '' where the record says nothing
+OF_CELLS, OF_RUNS = 1, 2  # digits behind the point, in percent
+MINUTES_AT_MOST = 120  # longer times are told in hours
+Row = Mapping[str, str]  # header -> text; '' where the record says nothing
 
 
 def of_cell(where: Ledger, task: Task, record: dict) -> Row:
@@ -20,12 +21,16 @@ def of_cell(where: Ledger, task: Task, record: dict) -> Row:
         Options beside those of the budget, such as fewer proxies, have a column of their own.
     """
     budget = ' '.join(('python -m experiments.run', *task.words))
-    return {'cell': _link(task.name, ledger.path(where, task)),
-            **_accuracies(task.cell, record, OF_CELLS), 'steps': f'{record["steps"]:,}',
-            'other options': record['command'].removeprefix(budget).strip(),
-            'students': _students(record['ours'], task.cell.student, record['protocol']),
-            'updates per student': _updates(**record['student_updates']),
-            'hardware': record['hardware'], 'time': time(record['seconds'])}
+    return {
+        'cell': _link(task.name, ledger.path(where, task)),
+        **_accuracies(task.cell, record, OF_CELLS),
+        'steps': f'{record["steps"]:,}',
+        'other options': record['command'].removeprefix(budget).strip(),
+        'students': _students(record['ours'], task.cell.student, record['protocol']),
+        'updates per student': _updates(**record['student_updates']),
+        'hardware': record['hardware'],
+        'time': time(record['seconds']),
+    }
 
 
 def of_networks(where: Ledger, task: Task, record: dict) -> str:
@@ -45,15 +50,23 @@ def of_run(called: str, record: dict, path: pathlib.Path) -> Iterator[Row]:
     accuracy = record['accuracy']
     # Soft labels take memory beside the images; with hard ones the images' number says it all.
     size = record.get('bytes', {}) if record.get('teachers') else {}
-    made = {'steps': f'{record["steps"]:,}' if 'steps' in record else '',
-            'teachers, %': _teachers(record), 'image bytes': f'{size["images"]:,}' if size else '',
-            'label bytes': _label_bytes(size), 'hardware': record['hardware'],
-            'time': _time_of_run(record)}
+    made = {
+        'steps': f'{record["steps"]:,}' if 'steps' in record else '',
+        'teachers, %': _teachers(record),
+        'image bytes': f'{size["images"]:,}' if size else '',
+        'label bytes': _label_bytes(size),
+        'hardware': record['hardware'],
+        'time': _time_of_run(record),
+    }
     for student, ours in accuracy['distilled'].items():
         scores = {'ours': ours, 'random': accuracy.get('random', {}).get(student)}
-        yield {'set': _link(called, path), 'λ': _weights(record),
-               **_accuracies(_cell(record, student), scores, OF_RUNS),
-               'students': _students(ours, student, record['protocol']), **made}
+        yield {
+            'set': _link(called, path),
+            'λ': _weights(record),
+            **_accuracies(_cell(record, student), scores, OF_RUNS),
+            'students': _students(ours, student, record['protocol']),
+            **made,
+        }
 
 
 def time(seconds: float) -> str:
@@ -72,16 +85,24 @@ def _cell(record: dict, student: str) -> Cell | None:
     """The papers' cell that a run is of; None where there is none, or a set was only evaluated."""
     labels = record['protocol'].get('labels') or 'hard'
     labels = 'dynamic' if labels == 'replayed' else labels
-    asked = (record['method'], tuple(sorted(record['plugins'])), record['dataset'], record['ipc'],
-             labels, student)
+    asked = (
+        record['method'],
+        tuple(sorted(record['plugins'])),
+        record['dataset'],
+        record['ipc'],
+        labels,
+        student,
+    )
     same = (cell for cell in CELLS if (*cell[:4], cell.labels, cell.student) == asked)
     return next(same, None) if 'steps' in record else None
 
 
 def _accuracies(cell: Cell | None, found: dict, digits: int) -> Row:
-    return {'published, %': ledger.percent(ledger.published(cell)),
-            'ours, %': ledger.percent(found['ours'], digits),
-            'random images, %': ledger.percent(found['random'], digits)}
+    return {
+        'published, %': ledger.percent(ledger.published(cell)),
+        'ours, %': ledger.percent(found['ours'], digits),
+        'random images, %': ledger.percent(found['random'], digits),
+    }
 
 
 def _students(accuracy: dict, student: str, protocol: dict) -> str:
@@ -95,14 +116,17 @@ def _updates(distilled: int, random: int) -> str:
 
 
 def _weights(record: dict) -> str:
-    return ', '.join(f'{name.upper()} {weight["value"]:g}'
-                     for name, weight in record.get('weights', {}).items())
+    return ', '.join(
+        f'{name.upper()} {weight["value"]:g}' for name, weight in record.get('weights', {}).items()
+    )
 
 
 def _teachers(record: dict) -> str:
     """Their accuracies, where anybody knows them."""
-    return ', '.join(f'{name} {"?" if accuracy is None else f"{100 * accuracy:.1f}"}'
-                     for name, accuracy in record.get('teachers', {}).items())
+    return ', '.join(
+        f'{name} {"?" if accuracy is None else f"{100 * accuracy:.1f}"}'
+        for name, accuracy in record.get('teachers', {}).items()
+    )
 
 
 def _label_bytes(size: Mapping[str, int]) -> str:

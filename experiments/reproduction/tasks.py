@@ -1,4 +1,6 @@
-"""The papers' cells as tasks: their names, what each needs first, the order of doing them, and a reduced budget."""
+"""The papers' cells as tasks: their names, what each needs first, the order of doing them,
+and a reduced budget."""
+
 import difflib
 import fnmatch
 from collections.abc import Sequence
@@ -9,19 +11,29 @@ from experiments.methods import CELLS, METHODS
 from experiments.stages import jobs
 
 DATASETS = ('cifar10', 'cifar100', 'svhn_cropped', 'tiny_imagenet', 'imagenet')
-# CIFAR-10 at 10 and 50 images per class comes first, in this order; then the rest as in `experiments.methods.CELLS`, by data set.
-FIRST = (('dm', ()), ('dm', ('cc', 'cm')), ('dm', ('cmi',)), ('idm', ()), ('idm', ('cc', 'cm')), ('dsa', ('cmi',)),
-         ('infer', ()), ('sre2l', ()))
+# CIFAR-10 at 10 and 50 images per class comes first, in this order;
+# then the rest as in `experiments.methods.CELLS`, by data set.
+FIRST = (
+    ('dm', ()),
+    ('dm', ('cc', 'cm')),
+    ('dm', ('cmi',)),
+    ('idm', ()),
+    ('idm', ('cc', 'cm')),
+    ('dsa', ('cmi',)),
+    ('infer', ()),
+    ('sre2l', ()),
+)
 
 BUDGETS = ('published', 'reduced')
 
 
 class Task(NamedTuple):
     """One thing to do: a cell, or the networks that cells of a data set share."""
+
     name: str
-    words: tuple[str, ...]       # of `experiments.run`, without paths
-    cell: Cell | None      # None: networks alone
-    needs: tuple[str, ...]       # names of tasks that go before
+    words: tuple[str, ...]  # of `experiments.run`, without paths
+    cell: Cell | None  # None: networks alone
+    needs: tuple[str, ...]  # names of tasks that go before
 
     @property
     def dataset(self) -> str:
@@ -30,13 +42,15 @@ class Task(NamedTuple):
 
 
 def name_of(cell: Cell) -> str:
-    """'<dataset>/<method>[+plugins]/<ipc>', and '/<labels>-<student>' where the labels are teachers'."""
+    """'<dataset>/<method>[+plugins]/<ipc>', and '/<labels>-<student>' where the labels are
+    teachers'."""
     soft = () if cell.labels == 'hard' else (f'{cell.labels}-{cell.student}',)
     return '/'.join((cell.dataset, '+'.join((cell.method, *cell.plugins)), str(cell.ipc), *soft))
 
 
 def tasks(budget: str, *, proxies: int | None = None) -> dict[str, Task]:
-    """name -> task, in the order of doing them: networks stand right before the first cell that needs them.
+    """name -> task, in the order of doing them:
+    networks stand right before the first cell that needs them.
 
     Args:
         budget: 'published', the presets', or 'reduced', each method's own.
@@ -74,8 +88,10 @@ def choose(patterns: Sequence[str], budget: str, *, proxies: int | None = None) 
         found = fnmatch.filter(known, pattern)
         if not found:
             near = difflib.get_close_matches(pattern, known, n=5, cutoff=0.3)
-            raise ValueError(f'no cell is called {pattern!r}; nearest: {", ".join(near) or "none"}. '
-                             "Every name: --cells '*' --list")
+            raise ValueError(
+                f'no cell is called {pattern!r}; nearest: {", ".join(near) or "none"}. '
+                "Every name: --cells '*' --list"
+            )
         wanted.update(found, *(known[name].needs for name in found))
     return [task for name, task in known.items() if name in wanted]
 
@@ -95,7 +111,8 @@ def _task(cell: Cell, budget: str) -> Task:
 
 
 def _networks(name: str, budget: str) -> Task:
-    """A run that is only prepared: any cell with a proxy has the pool; INFER's teachers are SRe2L's and more."""
+    """A run that is only prepared: any cell with a proxy has the pool;
+    INFER's teachers are SRe2L's and more."""
     dataset, _, kind = name.partition('/')
     method, more = {'proxies': ('dm', ' --plugins cc'), 'teachers': ('infer', '')}[kind]
     words = f'python -m experiments.run {method} --dataset {dataset} --ipc 10{more}'

@@ -1,7 +1,8 @@
-"""What `experiments.speed.benchmark` measured, for people: lines for a terminal, a Markdown table, a figure of the ratios.
+"""Shows what `experiments.speed.benchmark` measured: terminal lines, a Markdown table, a figure.
 
 Command:   python -m experiments.speed.report FILE.json --markdown FILE.md --figure FILE.png
 """
+
 import argparse
 import io
 import sys
@@ -23,7 +24,9 @@ _TICKS = (0.25, 0.5, 1, 2, 3, 5, 10, 20, 50)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a measurement that was written earlier, and writes what is asked for."""
-    parser = argparse.ArgumentParser(prog='python -m experiments.speed.report', description=__doc__.partition('\n')[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m experiments.speed.report', description=__doc__.partition('\n')[0]
+    )
     parser.add_argument('result', help='what `experiments.speed.benchmark --json` wrote')
     add_outputs(parser)
     options = parser.parse_args(arguments)
@@ -40,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """The options that `show` reads."""
-    parser.add_argument('--markdown', metavar='FILE', help='also write a Markdown table to this file')
+    parser.add_argument(
+        '--markdown', metavar='FILE', help='also write a Markdown table to this file'
+    )
     parser.add_argument('--figure', metavar='FILE', help='also draw the ratios into this PNG file')
 
 
@@ -56,53 +61,98 @@ def show(result: dict, options: argparse.Namespace) -> None:
 def table(result: dict) -> list[str]:
     """Lines to print."""
     ceiling = result['ceiling GFLOP/s']
-    lines = [*where(result), f'float32 matrix product, GFLOP/s: ours {ceiling["ours"]:.0f}, theirs '
-             f'{ceiling["theirs"]:.0f}', '',
-             f'{"workload":12} {"steps/call":>10} {"theirs s":>9} {"ours s":>9} {"ratio min/median/max":>21} '
-             f'{"compile s":>9} {"temp MB":>8} {"GFLOP":>7} {"theirs":>7} {"ours":>6}  of the ceiling']
+    lines = [
+        *where(result),
+        f'float32 matrix product, GFLOP/s: ours {ceiling["ours"]:.0f}, theirs '
+        f'{ceiling["theirs"]:.0f}',
+        '',
+        (
+            f'{"workload":12} {"steps/call":>10} {"theirs s":>9} {"ours s":>9} '
+            f'{"ratio min/median/max":>21} {"compile s":>9} {"temp MB":>8} {"GFLOP":>7} '
+            f'{"theirs":>7} {"ours":>6}  of the ceiling'
+        ),
+    ]
     for name, size, found, ours in _rows(result):
         lines.append(
-            f'{name:12} {size:>10} {found["theirs"]["seconds per step"]:9.4f} {ours["seconds per step"]:9.4f} '
-            f'{_ratios(ours):>21} {ours["compile seconds"]:9.1f} {ours["temporary bytes"] / 1e6:8.0f} '
-            f'{found["FLOPs"] / 1e9:7.1f} {found["theirs"]["of the ceiling"]:7.0%} {ours["of the ceiling"]:6.0%}')
+            f'{name:12} {size:>10} {found["theirs"]["seconds per step"]:9.4f} '
+            f'{ours["seconds per step"]:9.4f} {_ratios(ours):>21} {ours["compile seconds"]:9.1f} '
+            f'{ours["temporary bytes"] / 1e6:8.0f} {found["FLOPs"] / 1e9:7.1f} '
+            f'{found["theirs"]["of the ceiling"]:7.0%} {ours["of the ceiling"]:6.0%}'
+        )
     return lines
 
 
 def markdown(result: dict) -> list[str]:
     """A table for a page, where it was measured above it."""
-    header = ('workload', 'theirs, s', 'ours, s', 'ratio min/median/max', 'compile, s', 'temp, MB', 'GFLOP',
-              'of the ceiling, theirs/ours')
+    header = (
+        'workload',
+        'theirs, s',
+        'ours, s',
+        'ratio min/median/max',
+        'compile, s',
+        'temp, MB',
+        'GFLOP',
+        'of the ceiling, theirs/ours',
+    )
     rows = []
     for name, size, found, ours in _rows(result):
         label = name if size == '1' else f'{name}, {size} steps per call'
-        cells = (label, f'{found["theirs"]["seconds per step"]:.3g}', f'{ours["seconds per step"]:.3g}', _ratios(ours),
-                 f'{ours["compile seconds"]:.1f}', f'{ours["temporary bytes"] / 1e6:.0f}',
-                 f'{found["FLOPs"] / 1e9:.3g}',
-                 f'{found["theirs"]["of the ceiling"]:.0%} / {ours["of the ceiling"]:.0%}')
+        cells = (
+            label,
+            f'{found["theirs"]["seconds per step"]:.3g}',
+            f'{ours["seconds per step"]:.3g}',
+            _ratios(ours),
+            f'{ours["compile seconds"]:.1f}',
+            f'{ours["temporary bytes"] / 1e6:.0f}',
+            f'{found["FLOPs"] / 1e9:.3g}',
+            f'{found["theirs"]["of the ceiling"]:.0%} / {ours["of the ceiling"]:.0%}',
+        )
         rows.append(cells)
     table = tables.markdown(header, rows, numbers=range(1, len(header)))
     return [', '.join(where(result)) + '.', '', *table.splitlines()]
 
 
 def figure(path: str, result: dict) -> None:
-    """Draws the ratios: medians with bars from the least to the largest, a group per workload, a line at 1."""
+    """Draws the ratios: medians with bars from the least to the largest, a group per workload,
+    a line at 1."""
     names = list(result['workloads'])
     sizes = list(dict.fromkeys(size for _, size, _, _ in _rows(result)))
     drawing = Figure(figsize=(max(5.0, 1.6 + 0.95 * len(names)), 3.6), layout='constrained')
     FigureCanvasAgg(drawing)
     axis, width = drawing.subplots(), 0.5 / len(sizes)
     for i, size in enumerate(sizes):
-        rows = [(names.index(name), ours['ratio']) for name, own, _, ours in _rows(result) if own == size]
+        rows = [
+            (names.index(name), ours['ratio'])
+            for name, own, _, ours in _rows(result)
+            if own == size
+        ]
         x = [at + (i - (len(sizes) - 1) / 2) * width for at, _ in rows]
         medians = [ratio['median'] for _, ratio in rows]
-        spread = [[ratio['median'] - ratio['min'] for _, ratio in rows],
-                  [ratio['max'] - ratio['median'] for _, ratio in rows]]
+        spread = [
+            [ratio['median'] - ratio['min'] for _, ratio in rows],
+            [ratio['max'] - ratio['median'] for _, ratio in rows],
+        ]
         # Points: on a logarithmic axis the length of a bar would mean nothing.
-        axis.errorbar(x, medians, spread, fmt='o', color=_COLOURS[i % len(_COLOURS)], markersize=6, elinewidth=1.5,
-                      capsize=4, label=f'{size} step{"" if size == "1" else "s"} per call')
+        axis.errorbar(
+            x,
+            medians,
+            spread,
+            fmt='o',
+            color=_COLOURS[i % len(_COLOURS)],
+            markersize=6,
+            elinewidth=1.5,
+            capsize=4,
+            label=f'{size} step{"" if size == "1" else "s"} per call',
+        )
         for at, (_, ratio) in zip(x, rows):
-            axis.annotate(f'{ratio["median"]:.2g}', (at, ratio['max']), (0, 4), textcoords='offset points',
-                          ha='center', fontsize=7)
+            axis.annotate(
+                f'{ratio["median"]:.2g}',
+                (at, ratio['max']),
+                (0, 4),
+                textcoords='offset points',
+                ha='center',
+                fontsize=7,
+            )
     _finish(axis, names, result)
     content = io.BytesIO()
     drawing.savefig(content, dpi=130, format='png')
@@ -113,7 +163,10 @@ def _finish(axis: Any, names: list[str], result: dict) -> None:
     ratios = [ours['ratio'] for _, _, _, ours in _rows(result)]
     axis.axhline(1, color='#333333', linewidth=1)
     axis.set_yscale('log')
-    low, high = min(0.8, *(0.8 * ratio['min'] for ratio in ratios)), max(2.0, *(1.3 * r['max'] for r in ratios))
+    low, high = (
+        min(0.8, *(0.8 * ratio['min'] for ratio in ratios)),
+        max(2.0, *(1.3 * r['max'] for r in ratios)),
+    )
     axis.set_ylim(low, high)
     axis.set_yticks([tick for tick in _TICKS if low <= tick <= high])
     axis.yaxis.set_major_formatter(ScalarFormatter())
@@ -125,16 +178,20 @@ def _finish(axis: Any, names: list[str], result: dict) -> None:
     axis.set_axisbelow(True)
     axis.spines[['top', 'right']].set_visible(False)
     axis.set_xlim(-0.5, len(names) - 0.5)
-    axis.legend(fontsize=8, frameon=False, loc='lower right', bbox_to_anchor=(1, 1), borderaxespad=0)
+    axis.legend(
+        fontsize=8, frameon=False, loc='lower right', bbox_to_anchor=(1, 1), borderaxespad=0
+    )
 
 
 def where(result: dict) -> list[str]:
     """Where and how it was measured, in two parts."""
     versions = result['versions']
-    return [f'{result["hardware"]}, {result["cores"]} cores, load {result["load"][0]:.1f}, '
-            f'jax {versions["jax"]}, torch {versions["torch"]} on {result["theirs on"]}',
-            f'commit {result["commit"]}, rounds: {result["repeats"]}, '
-            + ('nothing drawn within a step' if result['plain'] else 'draws and augmentation included')]
+    return [
+        f'{result["hardware"]}, {result["cores"]} cores, load {result["load"][0]:.1f}, '
+        f'jax {versions["jax"]}, torch {versions["torch"]} on {result["theirs on"]}',
+        f'commit {result["commit"]}, rounds: {result["repeats"]}, '
+        + ('nothing drawn within a step' if result['plain'] else 'draws and augmentation included'),
+    ]
 
 
 def _ratios(ours: dict) -> str:

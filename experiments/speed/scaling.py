@@ -1,21 +1,26 @@
-"""Scaling on paper: what one step of every method sends between devices, and how many devices that pays for.
+"""Scaling on paper: what a step of every method sends, and how many devices that pays for.
 
     python -m experiments.speed.scaling [--devices 8 16] [--steps dm idc] [--markdown]
 
-compiles, and does not run, the step of each preset (CIFAR-10, 10 images per class) over simulated CPU devices, traced
-as on accelerators (`parallel.lowering_for`), so nothing is chunked for a CPU's cache, augmentations are vmapped and
-convolutions are XLA's own. XLA:CPU partitions it as it would elsewhere; other back ends may merge or overlap the
-collectives, which makes this count the dearer one. `collectives` counts, per step, in a dispatch of 50.
+compiles, and does not run, the step of each preset (CIFAR-10, 10 images per class) over simulated
+CPU devices, traced as on accelerators (`parallel.lowering_for`), so nothing is chunked for a CPU's
+cache, augmentations are vmapped and convolutions are XLA's own. XLA:CPU partitions it as it would
+elsewhere; other back ends may merge or overlap the collectives, which makes this count the dearer
+one. `collectives` counts, per step, in a dispatch of 50.
 
-The model: compute = FLOPs / (N x peak x 0.4); a collective = start + hops x latency + bytes sent / bandwidth on one
-ring, which sends 2 (N - 1) / N of the array in 2 (N - 1) hops for an all-reduce and half of both for the others.
+The model: compute = FLOPs / (N x peak x 0.4); a collective = start + hops x latency + bytes sent /
+bandwidth on one ring, which sends 2 (N - 1) / N of the array in 2 (N - 1) hops for an all-reduce
+and half of both for the others.
 
-Vendors' figures. TPU v4: 275 TFLOP/s bf16 and 1.2 TB/s per chip (https://cloud.google.com/tpu/docs/v4); a v4-32 is 16
-chips in a 2x2x4 mesh (tori begin at multiples of 4), 6 links of 50 GB/s per chip, of which one ring uses two. H100 SXM:
-989 TFLOP/s dense bf16, 3.35 TB/s, NVLink 450 GB/s per direction. Latency: 1 us per hop of a TPU v3 ring
-(https://astra-sim.github.io/astra-sim-docs/validation/hardware/tpu-validation.html); 6.6 us and 0.6 us per hop on
-NVLink in NCCL's own model (https://github.com/NVIDIA/nccl/issues/1334). Nothing was measured on either machine.
+Vendors' figures. TPU v4: 275 TFLOP/s bf16 and 1.2 TB/s per chip
+(https://cloud.google.com/tpu/docs/v4); a v4-32 is 16 chips in a 2x2x4 mesh (tori begin at multiples
+of 4), 6 links of 50 GB/s per chip, of which one ring uses two. H100 SXM: 989 TFLOP/s dense bf16,
+3.35 TB/s, NVLink 450 GB/s per direction. Latency: 1 us per hop of a TPU v3 ring
+(https://astra-sim.github.io/astra-sim-docs/validation/hardware/tpu-validation.html); 6.6 us and 0.6
+us per hop on NVLink in NCCL's own model (https://github.com/NVIDIA/nccl/issues/1334). Nothing was
+measured on either machine.
 """
+
 import argparse
 import math
 import sys
@@ -38,12 +43,13 @@ from jaxdd.terms import regularize
 from jaxdd.types import Inputs, Method, Model, Source, SyntheticSet
 
 EFFICIENCY, TOGETHER, IPC, SIZE = 0.4, 8, 10, 50_000
-PASSES = {'all-reduce': 2}    # around the ring, else 1
-Step = tuple[loop.Step, Any, loop.DeviceFeed]    # of the engine, with its state and its feed
+PASSES = {'all-reduce': 2}  # around the ring, else 1
+Step = tuple[loop.Step, Any, loop.DeviceFeed]  # of the engine, with its state and its feed
 
 
 class Machine(NamedTuple):
     """Devices of one kind: FLOP/s, bytes/s and seconds, of one device."""
+
     name: str
     count: int
     peak: float
@@ -53,24 +59,38 @@ class Machine(NamedTuple):
     hop: float
 
 
-MACHINES = (Machine('TPU v4-32', 16, 275e12, 1.2e12, 100e9, 0.0, 1e-6),
-            Machine('8 x H100', 8, 989e12, 3.35e12, 450e9, 6.6e-6, 0.6e-6))
+MACHINES = (
+    Machine('TPU v4-32', 16, 275e12, 1.2e12, 100e9, 0.0, 1e-6),
+    Machine('8 x H100', 8, 989e12, 3.35e12, 450e9, 6.6e-6, 0.6e-6),
+)
 IMAGES = 'real and synthetic images'
-DIVIDED = {'dm': IMAGES, 'dm-cc-cm': IMAGES, 'dm-cmi': IMAGES, 'dsa': 'real images, mini-batches',
-           'idm': IMAGES + ', mini-batches', 'idc': IMAGES + ', mini-batches', 'sre2l': 'chunks', 'infer': 'chunks',
-           'evaluation': 'students'}
+DIVIDED = {
+    'dm': IMAGES,
+    'dm-cc-cm': IMAGES,
+    'dm-cmi': IMAGES,
+    'dsa': 'real images, mini-batches',
+    'idm': IMAGES + ', mini-batches',
+    'idc': IMAGES + ', mini-batches',
+    'sre2l': 'chunks',
+    'infer': 'chunks',
+    'evaluation': 'students',
+}
 
 
 def distilling(config: Config) -> Step:
     """One step of a method's preset; INFER with its first teacher."""
     spec = data.spec(config.dataset)
     labels = np.arange(SIZE, dtype=np.int32) % spec.num_classes
-    dataset = data.Dataset(spec, Source(np.zeros((SIZE, *spec.image_shape), np.uint8), labels), None)
+    dataset = data.Dataset(
+        spec, Source(np.zeros((SIZE, *spec.image_shape), np.uint8), labels), None
+    )
     method, roles = config.entry.build(config, dataset)[0], {}
     if jobs.needs_proxy(config):
         roles = {'proxy': build.model(config.proxies.network, spec)}
-    weighed = {name: (getattr(config.regularizers, name).weight or 1.0, term)
-               for name, term in build.terms(config).items()}
+    weighed = {
+        name: (getattr(config.regularizers, name).weight or 1.0, term)
+        for name, term in build.terms(config).items()
+    }
     method = regularize(method, weighed, models=roles)
     if config.recovers:
         return _recovering(config, spec, method)
@@ -85,11 +105,19 @@ def distilling(config: Config) -> Step:
 def _recovering(config: Config, spec: data.Spec, method: Method) -> Step:
     """The chunks that an accelerator recovers as one program."""
     images = recovering.images_per_class(config, spec)
-    count, optimizer = min(TOGETHER, images // config.recover.images_per_chunk), build.optimizer(config)
+    count, optimizer = (
+        min(TOGETHER, images // config.recover.images_per_chunk),
+        build.optimizer(config),
+    )
     initial = _set(spec, config.recover.images_per_chunk)
-    states = [distill.init_state(jax.random.key(i), method, optimizer, initial) for i in range(count)]
-    feed = pools.attach(jax.tree_util.Partial(lambda key, step: Inputs()), 'encoder',
-                        [_weights(method.models['encoder'])])
+    states = [
+        distill.init_state(jax.random.key(i), method, optimizer, initial) for i in range(count)
+    ]
+    feed = pools.attach(
+        jax.tree_util.Partial(lambda key, step: Inputs()),
+        'encoder',
+        [_weights(method.models['encoder'])],
+    )
     state = loop.stack_states(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
     return loop.vmap_step(distill.make_step(method, optimizer)), state, loop.broadcast_feed(feed)
 
@@ -97,10 +125,21 @@ def _recovering(config: Config, spec: data.Spec, method: Method) -> Step:
 def evaluating(config: Config) -> Step:
     """One step of all students of an architecture, as one program."""
     e, spec = config.evaluation, data.spec(config.dataset)
-    model, recipe = students.architectures(e, spec)[0][e.networks[0]], students.recipe(e, spec.num_classes * config.ipc)
-    feed = evaluate.student_batches(_set(spec, config.ipc), students.student_supervision(e, spec), batch_size=recipe.batch_size)
-    states = jax.vmap(lambda key: fit.init_fit(key, model, recipe))(jax.random.split(jax.random.key(0), e.num_seeds))
-    return loop.vmap_step(fit.make_fit_step(model, recipe)), loop.stack_states(states), loop.broadcast_feed(feed)
+    model, recipe = (
+        students.architectures(e, spec)[0][e.networks[0]],
+        students.recipe(e, spec.num_classes * config.ipc),
+    )
+    feed = evaluate.student_batches(
+        _set(spec, config.ipc), students.student_supervision(e, spec), batch_size=recipe.batch_size
+    )
+    states = jax.vmap(lambda key: fit.init_fit(key, model, recipe))(
+        jax.random.split(jax.random.key(0), e.num_seeds)
+    )
+    return (
+        loop.vmap_step(fit.make_fit_step(model, recipe)),
+        loop.stack_states(states),
+        loop.broadcast_feed(feed),
+    )
 
 
 def preset(name: str) -> Config:
@@ -129,7 +168,8 @@ def communication(machine: Machine, found: Found, count: int) -> float:
 
 
 def break_even(machine: Machine, found: Found) -> float:
-    """N at which the collectives take as long as the compute, were all of it divided; infinite without collectives."""
+    """N at which the collectives take as long as the compute, were all of it divided;
+    infinite without collectives."""
     if not found.collectives:
         return math.inf
     # compute / N = a + (N - 1) b + (N - 1) / N c, a quadratic in N
@@ -137,11 +177,12 @@ def break_even(machine: Machine, found: Found) -> float:
     b = machine.hop * sum(PASSES.get(c.kind, 1) * c.times for c in found.collectives)
     c = sum(PASSES.get(c.kind, 1) * c.size * c.times for c in found.collectives) / machine.bandwidth
     left, linear = c + found.whole.flops / (machine.peak * EFFICIENCY), a - b + c
-    return 2 * left / (linear + math.sqrt(linear ** 2 + 4 * b * left))
+    return 2 * left / (linear + math.sqrt(linear**2 + 4 * b * left))
 
 
 def speed_up(machine: Machine, found: Found) -> float:
-    """Of the machine's devices over one, with what every device repeats and with the collectives."""
+    """Of the machine's devices over one, with what every device repeats and with the
+    collectives."""
     seconds = communication(machine, found, found.count)
     return found.whole.flops / (found.share + seconds * machine.peak * EFFICIENCY)
 
@@ -154,20 +195,40 @@ def memory(machine: Machine, found: Found) -> float:
 def table(results: Mapping[str, Mapping[int, Found]]) -> list[str]:
     """One markdown row per step, a figure per machine in each cell; `results[name][count]`."""
     machines = [m for m in MACHINES if all(m.count in found for found in results.values())]
-    head = ['step', 'GFLOP', 'divided, %', 'collectives', 'MB sent', 'N*', 'speed-up', 'memory', 'divided are']
+    head = [
+        'step',
+        'GFLOP',
+        'divided, %',
+        'collectives',
+        'MB sent',
+        'N*',
+        'speed-up',
+        'memory',
+        'divided are',
+    ]
     rows = []
     for name, found in results.items():
         cells = zip(*(_cells(m, found[m.count]) for m in machines))
         flops = next(iter(found.values())).whole.flops
         rows.append([name, f'{flops / 1e9:,.0f}', *map(' / '.join, cells), DIVIDED[name]])
-    return [f'{", ".join(m.name for m in machines)}:', '', *tables.markdown(head, rows).splitlines()]
+    return [
+        f'{", ".join(m.name for m in machines)}:',
+        '',
+        *tables.markdown(head, rows).splitlines(),
+    ]
 
 
 def _cells(machine: Machine, found: Found) -> list[str]:
     n, whole = break_even(machine, found), found.whole.flops
     divided = (whole - found.share) / whole * found.count / (found.count - 1)
-    return [f'{100 * divided:.0f}', f'{sum(c.times for c in found.collectives):.3g}', f'{sent(found) / 1e6:.2f}',
-            '-' if math.isinf(n) else f'{n:.0f}', f'{speed_up(machine, found):.1f}', f'{memory(machine, found):.1f}']
+    return [
+        f'{100 * divided:.0f}',
+        f'{sum(c.times for c in found.collectives):.3g}',
+        f'{sent(found) / 1e6:.2f}',
+        '-' if math.isinf(n) else f'{n:.0f}',
+        f'{speed_up(machine, found):.1f}',
+        f'{memory(machine, found):.1f}',
+    ]
 
 
 def _set(spec: data.Spec, per_class: int) -> SyntheticSet:
@@ -176,23 +237,38 @@ def _set(spec: data.Spec, per_class: int) -> SyntheticSet:
 
 
 def _weights(model: Model):
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(model.init, jax.random.key(0)))
+    return jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(model.init, jax.random.key(0))
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compiles, counts, prints the table and each step's collectives."""
-    parser = argparse.ArgumentParser(prog='python -m experiments.speed.scaling', description=__doc__.partition('\n')[0])
-    parser.add_argument('--devices', dest='counts', metavar='N', nargs='+', type=int, default=[8, 16])
+    parser = argparse.ArgumentParser(
+        prog='python -m experiments.speed.scaling', description=__doc__.partition('\n')[0]
+    )
+    parser.add_argument(
+        '--devices', dest='counts', metavar='N', nargs='+', type=int, default=[8, 16]
+    )
     parser.add_argument('--steps', nargs='+', default=list(DIVIDED), choices=list(DIVIDED))
     parser.add_argument('--markdown', action='store_true', help='the table alone')
     options = parser.parse_args(arguments)
     parallel.start(cpu_devices=max(options.counts))
-    results = {name: {n: measure(name, preset(name), n) for n in options.counts} for name in options.steps}
+    results = {
+        name: {n: measure(name, preset(name), n) for n in options.counts} for name in options.steps
+    }
     for name, found in results.items() if not options.markdown else ():
         for n, one in found.items():
-            print(f'{name} on {n}: {one.whole.flops / 1e9:.1f} GFLOP, {one.share / 1e9:.1f} of them on each device; '
-                  f'{one.whole.traffic / 1e9:.1f} GB read and written')
-            print(''.join(f'    {c.times:g} x {c.kind} of {c.size:,} bytes\n' for c in one.collectives), end='')
+            print(
+                f'{name} on {n}: {one.whole.flops / 1e9:.1f} GFLOP, {one.share / 1e9:.1f} of them '
+                f'on each device; {one.whole.traffic / 1e9:.1f} GB read and written'
+            )
+            print(
+                ''.join(
+                    f'    {c.times:g} x {c.kind} of {c.size:,} bytes\n' for c in one.collectives
+                ),
+                end='',
+            )
     if any(m.count in options.counts for m in MACHINES):
         print('\n'.join(table(results)))
     return 0

@@ -1,4 +1,5 @@
 """What determines the parts of a run: a file is only used again where all of it is alike."""
+
 import dataclasses
 import functools
 import hashlib
@@ -19,31 +20,76 @@ from jaxdd import data, parallel
 from jaxdd.networks.teachers import Teacher
 
 # Paths, and what changes how a run is done or judged but not what it distils.
-BESIDE = ('workdir', 'cache_dir', 'evaluation', 'checkpoint_every', 'keep', 'steps_per_call', 'num_devices', 'smoke',
-          'num_steps', 'teachers', 'proxies', 'regularizers')
-BESIDE_WITHIN = {'data': ('data_dir',), 'recover': ('together', 'part', 'storage'), 'teachers': ('checkpoint_every',)}
-# Records that every configuration held before each method had options of its own: checkpoints of then still fit.
-_NONE = {'training': ('every', 'epochs', 'num_batches', 'batch_size', 'learning_rate', 'momentum', 'weight_decay',
-                      'strategy', 'cutmix', 'queue_size', 'train_count'),
-         'matching': ('distance', 'ce_weight', 'factor', 'max_synthetic', 'classes'),
-         'recover': ('bn_weight', 'first_bn_weight', 'tv_weight', 'norm_weight', 'jitter', 'both_signs', 'crop',
-                     'classes_per_chunk', 'images_per_chunk', 'part', 'together', 'storage')}
+BESIDE = (
+    'workdir',
+    'cache_dir',
+    'evaluation',
+    'checkpoint_every',
+    'keep',
+    'steps_per_call',
+    'num_devices',
+    'smoke',
+    'num_steps',
+    'teachers',
+    'proxies',
+    'regularizers',
+)
+BESIDE_WITHIN = {
+    'data': ('data_dir',),
+    'recover': ('together', 'part', 'storage'),
+    'teachers': ('checkpoint_every',),
+}
+# Records that every configuration held before each method had options of its own:
+# checkpoints of then still fit.
+_NONE = {
+    'training': (
+        'every',
+        'epochs',
+        'num_batches',
+        'batch_size',
+        'learning_rate',
+        'momentum',
+        'weight_decay',
+        'strategy',
+        'cutmix',
+        'queue_size',
+        'train_count',
+    ),
+    'matching': ('distance', 'ce_weight', 'factor', 'max_synthetic', 'classes'),
+    'recover': (
+        'bn_weight',
+        'first_bn_weight',
+        'tv_weight',
+        'norm_weight',
+        'jitter',
+        'both_signs',
+        'crop',
+        'classes_per_chunk',
+        'images_per_chunk',
+        'part',
+        'together',
+        'storage',
+    ),
+}
 BEFORE: dict[str, dict[str, Any]] = {
     **{name: dict.fromkeys(fields) for name, fields in _NONE.items()},
-    'data': {'sampling': 'random', 'cluster_every': 10}, 'encoder': {'name': 'convnet', 'width': None, 'depth': None},
-    'augmentation': {'strategy': 'default', 'mode': 'S'}}
+    'data': {'sampling': 'random', 'cluster_every': 10},
+    'encoder': {'name': 'convnet', 'width': None, 'depth': None},
+    'augmentation': {'strategy': 'default', 'mode': 'S'},
+}
 
 
 def of_run(job: Job) -> dict:
-    """What determines the distilled images: data and configuration, less paths, evaluation and how far to go."""
+    """What determines the distilled images:
+    data and configuration, less paths, evaluation and how far to go."""
     config, every = job.config, dataclasses.asdict(job.config)
     fields = {name: value for name, value in every.items() if name not in BESIDE}
     fields |= {name: {**before, **every.get(name, {})} for name, before in BEFORE.items()}
     if config.recovers:
         fields['teachers'] = every['teachers']
-        if config.teachers.depth is None:    # as before there was a choice
+        if config.teachers.depth is None:  # as before there was a choice
             del fields['teachers']['depth']
-    if config.recovers or config.optimizer.schedule == 'cosine':    # else a run can be made longer
+    if config.recovers or config.optimizer.schedule == 'cosine':  # else a run can be made longer
         fields['num_steps'] = config.num_steps
     if jobs.needs_proxy(config):
         fields['proxies'] = every['proxies']
@@ -51,16 +97,24 @@ def of_run(job: Job) -> dict:
         for name in BESIDE_WITHIN[record]:
             fields.get(record, {}).pop(name, None)
     drawn = jobs.real_per_class(job)
-    if drawn and drawn['least'] < drawn['most']:    # where classes differ, it matters how many of each are drawn
+    # where classes differ, it matters how many of each are drawn
+    if drawn and drawn['least'] < drawn['most']:
         fields['real_per_class'] = drawn
-    return {**fields, 'regularizers': _regularizers(config, every['regularizers']),
-            'plugins': sorted(config.plugins), 'data_set': of_data(job)}
+    return {
+        **fields,
+        'regularizers': _regularizers(config, every['regularizers']),
+        'plugins': sorted(config.plugins),
+        'data_set': of_data(job),
+    }
 
 
 def _regularizers(config: Config, settings: dict) -> dict:
     """The weights of the plug-ins that are named, and their forms."""
-    return {name: value for name, value in sorted(settings.items())
-            if name.removesuffix('_form') in config.plugins}
+    return {
+        name: value
+        for name, value in sorted(settings.items())
+        if name.removesuffix('_form') in config.plugins
+    }
 
 
 def of_pool(job: Job) -> dict:
@@ -73,52 +127,89 @@ def of_pool(job: Job) -> dict:
 def of_data(job: Job) -> dict:
     """What determines the data: normalisation, images and labels."""
     train = job.dataset.train
-    return {'mean': job.spec.mean, 'std': job.spec.std, 'images': list(train.images.shape),
-            'checksum': data.checksum(train)}
+    return {
+        'mean': job.spec.mean,
+        'std': job.spec.std,
+        'images': list(train.images.shape),
+        'checksum': data.checksum(train),
+    }
 
 
 def of_teacher(job: jobs.Job, name: str) -> dict:
     """What determines a squeezed teacher: architecture, recipe, seed and data."""
     fields = dataclasses.asdict(job.config.teachers)
-    for other in ('networks', 'weights', 'checkpoint_every', *(('depth',) if fields['depth'] is None else ())):
+    for other in (
+        'networks',
+        'weights',
+        'checkpoint_every',
+        *(('depth',) if fields['depth'] is None else ()),
+    ):
         del fields[other]
-    return {'network': name, 'number': number(name), 'recipe': fields, 'feed': job.config.data.feed,
-            **of_data(job)}
+    return {
+        'network': name,
+        'number': number(name),
+        'recipe': fields,
+        'feed': job.config.data.feed,
+        **of_data(job),
+    }
 
 
 def number(name: str) -> int:
-    """A number of an architecture's name alone, so that its teacher depends on no other architecture."""
+    """A number of an architecture's name alone, so that its teacher depends on no other
+    architecture."""
     return zlib.crc32(name.encode())
 
 
 def of_students(options, dataset: data.Dataset, teachers: Sequence[Teacher] = ()) -> dict:
     """What the accuracy of students depends on, beside the set that they are trained on.
 
-    Protocol, architectures, seed, the test half and how it is normalised, teachers, hardware, and the program itself.
+    Protocol, architectures, seed, the test half and how it is normalised, teachers, hardware, and
+    the program itself.
 
     Args:
         options: a record with `evaluation`, `seed` and `steps_per_call`.
         teachers: that label what students see.
     """
     e, spec = options.evaluation, dataset.spec
-    fields = {name: value for name, value in dataclasses.asdict(e).items() if name not in ('networks', 'every')}
-    return {'evaluation': fields, 'learning_rates': {name: students.rate(e, name) for name in e.networks},
-            'seed': options.seed, 'test': data.checksum(dataset.test), 'mean': spec.mean, 'std': spec.std,
-            'image_shape': spec.image_shape, 'classes': spec.num_classes, 'flip': spec.flip,
-            'teachers': [_content(teacher.variables) for teacher in teachers] if e.labels != 'hard' else [],
-            'hardware': parallel.hardware(), 'several steps per dispatch': jobs.steps_per_call(options) > 1,
-            'program': program()}
+    fields = {
+        name: value
+        for name, value in dataclasses.asdict(e).items()
+        if name not in ('networks', 'every')
+    }
+    return {
+        'evaluation': fields,
+        'learning_rates': {name: students.rate(e, name) for name in e.networks},
+        'seed': options.seed,
+        'test': data.checksum(dataset.test),
+        'mean': spec.mean,
+        'std': spec.std,
+        'image_shape': spec.image_shape,
+        'classes': spec.num_classes,
+        'flip': spec.flip,
+        'teachers': [_content(teacher.variables) for teacher in teachers]
+        if e.labels != 'hard'
+        else [],
+        'hardware': parallel.hardware(),
+        'several steps per dispatch': jobs.steps_per_call(options) > 1,
+        'program': program(),
+    }
 
 
 def of_random(job: jobs.Job, teachers: Sequence[Teacher] = ()) -> dict:
-    """What the accuracy of random real images depends on: the training half and how many are drawn from it, too."""
+    """What the accuracy of random real images depends on:
+    the training half and how many are drawn from it, too."""
     return {**of_students(job.config, job.dataset, teachers), 'ipc': job.config.ipc, **of_data(job)}
 
 
-def of_set(options, dataset: data.Dataset, labelled: labelling.Labelled, teachers: Sequence[Teacher] = ()) -> dict:
+def of_set(
+    options, dataset: data.Dataset, labelled: labelling.Labelled, teachers: Sequence[Teacher] = ()
+) -> dict:
     """What the accuracy on one labelled set depends on."""
     recorded = labelled.recorded and (labelled.recorded.key, labelled.recorded.logits)
-    return {**of_students(options, dataset, teachers), 'set': _content((labelled.synthetic, recorded))}
+    return {
+        **of_students(options, dataset, teachers),
+        'set': _content((labelled.synthetic, recorded)),
+    }
 
 
 @functools.cache

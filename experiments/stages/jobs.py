@@ -1,4 +1,6 @@
-"""The records of a run: a configuration with everything built from it, and what its stages leave."""
+"""The records of a run: a configuration with everything built from it,
+and what its stages leave."""
+
 import contextlib
 import pathlib
 from typing import NamedTuple
@@ -19,12 +21,13 @@ INITIAL, RUN, STUDENTS, RANDOM, LABELS = range(5)  # what the keys of a run are 
 
 class Job(NamedTuple):
     """A configuration with everything that is built from it."""
+
     config: Config
     spec: data.Spec
     dataset: data.Dataset
-    methods: tuple[Method, ...]      # without regularizers: one, or one per teacher
-    models: dict[str, Model]         # of the roles that regularizers add
-    initial: SyntheticSet | None     # None: every chunk makes its own
+    methods: tuple[Method, ...]  # without regularizers: one, or one per teacher
+    models: dict[str, Model]  # of the roles that regularizers add
+    initial: SyntheticSet | None  # None: every chunk makes its own
     steps_per_call: int
 
     @property
@@ -35,40 +38,45 @@ class Job(NamedTuple):
 
 class Prepared(NamedTuple):
     """Networks trained on the real set."""
+
     proxies: list[Variables]
     teachers: list[Teacher]
 
 
 class Distilled(NamedTuple):
     """What distillation leaves."""
-    synthetic: SyntheticSet                      # decoded: what students see
-    stored: dict[str, np.ndarray]                # what is kept, by name
-    before: jax.Array                            # [K, n, H, W, C] normalised: what it started from
-    after: jax.Array                             # [K, m, H, W, C] normalised: what the picture shows beside it
-    titles: tuple[str, str]                      # of the picture's halves
-    counts: dict[str, float]                     # images per class: as stored, as counted, as trained on
-    weights: dict[str, float]                    # lambda of each plug-in
-    seconds_per_step: float                      # median, compilation excluded; 0 when nothing was left to do
+
+    synthetic: SyntheticSet  # decoded: what students see
+    stored: dict[str, np.ndarray]  # what is kept, by name
+    before: jax.Array  # [K, n, H, W, C] normalised: what it started from
+    after: jax.Array  # [K, m, H, W, C] normalised: what the picture shows beside it
+    titles: tuple[str, str]  # of the picture's halves
+    counts: dict[str, float]  # images per class: as stored, as counted, as trained on
+    weights: dict[str, float]  # lambda of each plug-in
+    seconds_per_step: float  # median, compilation excluded; 0 when nothing was left to do
     compile_seconds: float
-    accuracies: dict[int, dict[str, Accuracy]]   # step -> on the way
+    accuracies: dict[int, dict[str, Accuracy]]  # step -> on the way
     history: list[dict]
-    marks: dict[int, str] = {}                   # step of the history -> what begins there
+    marks: dict[int, str] = {}  # step of the history -> what begins there
 
 
 class Scores(NamedTuple):
     """Accuracy of students on the distilled set and on random real images, by architecture."""
+
     distilled: dict[str, Accuracy]
-    random: dict[str, Accuracy]                  # {} where there are none
-    label_bytes: dict[str, int]                  # of either set
-    missing: dict[str, str] = {}                 # 'random' -> why it is not there
+    random: dict[str, Accuracy]  # {} where there are none
+    label_bytes: dict[str, int]  # of either set
+    missing: dict[str, str] = {}  # 'random' -> why it is not there
 
 
 def load(config: Config) -> Job:
     """Reads the data and builds everything that can fail on wrong input, before any computation."""
     d = config.data
-    if d.image_size is not None:    # before an image of that size is decoded
+    if d.image_size is not None:  # before an image of that size is decoded
         rehearsal.require_memory(config, (d.image_size, d.image_size, 3), 1, 0)
-    dataset = data.load(config.dataset, data_dir=d.data_dir, image_size=d.image_size, lazy=d.lazy, resize=d.resize)
+    dataset = data.load(
+        config.dataset, data_dir=d.data_dir, image_size=d.image_size, lazy=d.lazy, resize=d.resize
+    )
     dataset = dataset._replace(spec=_normalised(config, dataset.spec))
     spec = dataset.spec
     drawn = data.drawn_per_class(dataset.train, spec, d.per_class)
@@ -84,10 +92,15 @@ def load(config: Config) -> Job:
 
 def _normalised(config: Config, spec: data.Spec) -> data.Spec:
     """The data set's row with the normalisation that was asked for."""
-    chosen = {name: value for name in ('mean', 'std') if (value := getattr(config.data, name)) is not None}
+    chosen = {
+        name: value for name in ('mean', 'std') if (value := getattr(config.data, name)) is not None
+    }
     for name, value in chosen.items():
         if len(value) != spec.image_shape[-1]:
-            raise ValueError(f'data.{name} must be {spec.image_shape[-1]} numbers, one per channel, got {len(value)}')
+            raise ValueError(
+                f'data.{name} must be {spec.image_shape[-1]} numbers, one per channel, got '
+                f'{len(value)}'
+            )
     return spec._replace(**chosen)
 
 
@@ -100,12 +113,16 @@ def _initial(config: Config, dataset: data.Dataset, method: Method) -> Synthetic
     needed, spec = config.entry.real_per_class(config), dataset.spec
     smallest = data.class_members(dataset.train, spec.num_classes, len(dataset.train.labels))[1]
     if needed > max(smallest, config.ipc):  # without mosaics the subset itself refuses
-        raise ValueError(f'ipc must be at most {smallest * config.ipc // needed} here: each of the {config.ipc} stored '
-                         f'images per class starts from {needed // config.ipc} real ones, and the smallest class has '
-                         f'{smallest}')
+        raise ValueError(
+            f'ipc must be at most {smallest * config.ipc // needed} here: each of the {config.ipc} '
+            f'stored images per class starts from {needed // config.ipc} real ones, and the '
+            f'smallest class has {smallest}'
+        )
     initial = data.real_subset(key(config, INITIAL), dataset.train, spec, ipc=needed)
     if config.init == 'noise':
-        initial = initial._replace(images=jax.random.normal(key(config, INITIAL), initial.images.shape))
+        initial = initial._replace(
+            images=jax.random.normal(key(config, INITIAL), initial.images.shape)
+        )
     jax.eval_shape(lambda: method.parametrization.init(key(config, INITIAL), initial))
     return initial
 
@@ -123,11 +140,13 @@ def needs_proxy(config: Config) -> bool:
 def reads_real(config: Config) -> bool:
     """Whether a step looks at real images: matching does, recovery only for a plug-in that does."""
     return not config.recovers or any(
-        read.data == 'real' for term in build.terms(config).values() for read in term.reads)
+        read.data == 'real' for term in build.terms(config).values() for read in term.reads
+    )
 
 
 def real_per_class(job: Job) -> dict[str, int] | None:
-    """Real images per class and step: asked for, and drawn of the class that gives least and most; None: none."""
+    """Real images per class and step:
+    asked for, and drawn of the class that gives least and most; None: none."""
     if not reads_real(job.config):
         return None
     asked = job.config.data.per_class
@@ -145,11 +164,15 @@ def no_baseline(job: Job) -> str | None:
     sizes = data.class_sizes(job.dataset.train, job.spec.num_classes)
     if job.config.ipc <= sizes.min():
         return None
-    return f'{job.config.ipc} images per class are more than class {int(sizes.argmin())} has ({int(sizes.min())})'
+    return (
+        f'{job.config.ipc} images per class are more than class {int(sizes.argmin())} has '
+        f'({int(sizes.min())})'
+    )
 
 
 def turn(folder: pathlib.Path, stop) -> contextlib.AbstractContextManager[bool]:
-    """Waits until no other run works in a folder that runs share; of several hosts only the first one asks."""
+    """Waits until no other run works in a folder that runs share;
+    of several hosts only the first one asks."""
     if not parallel.first_process():
         return contextlib.nullcontext(True)
     return locks.in_turn(folder, should_stop=stop)

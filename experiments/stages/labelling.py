@@ -1,4 +1,6 @@
-"""Labels for a distilled set: hard, static, dynamic, or dynamic ones that are recorded and replayed."""
+"""Labels for a distilled set: hard, static, dynamic, or dynamic ones that are recorded and
+replayed."""
+
 import io
 import pathlib
 from collections.abc import Sequence
@@ -19,21 +21,29 @@ from jaxdd.types import Supervision, SyntheticSet
 
 class Labelled(NamedTuple):
     """A set with what its students are shown."""
-    synthetic: SyntheticSet       # labels: teachers' logits where they are static
+
+    synthetic: SyntheticSet  # labels: teachers' logits where they are static
     supervision: Supervision
-    label_bytes: int              # that must be kept with the images
+    label_bytes: int  # that must be kept with the images
     recorded: replay.Replay | None = None
 
 
-def label(key: jax.Array, evaluation: Evaluation, spec: data.Spec, synthetic: SyntheticSet,
-          teachers: Sequence[Teacher], *, path: pathlib.Path | None = None) -> Labelled:
+def label(
+    key: jax.Array,
+    evaluation: Evaluation,
+    spec: data.Spec,
+    synthetic: SyntheticSet,
+    teachers: Sequence[Teacher],
+    *,
+    path: pathlib.Path | None = None,
+) -> Labelled:
     """Attaches the labels that a protocol asks for.
 
     Args:
         key: of recorded labels.
         teachers: for soft labels, at least one.
-        path: where static labels are kept, recorded ones in `replay.npz` beside it; recorded ones that lie there are
-            used again if they fit.
+        path: where static labels are kept, recorded ones in `replay.npz` beside it; recorded ones
+            that lie there are used again if they fit.
     """
     view = students.student_supervision(evaluation, spec)
     models, variables = [t.model for t in teachers], [t.variables for t in teachers]
@@ -44,35 +54,56 @@ def label(key: jax.Array, evaluation: Evaluation, spec: data.Spec, synthetic: Sy
         kept = np.asarray(taught.labels).astype(evaluation.label_dtype)
         if path is not None:
             save_static(path, kept)
-        return Labelled(taught._replace(labels=jax.numpy.asarray(kept, 'float32')), view, kept.nbytes)
+        return Labelled(
+            taught._replace(labels=jax.numpy.asarray(kept, 'float32')), view, kept.nbytes
+        )
     taught = relabel.dynamic(view, models, variables)
     if evaluation.labels == 'dynamic':
         return Labelled(synthetic, taught, 0)
     return _replayed(key, evaluation, synthetic, view, taught, path)
 
 
-def _replayed(key, evaluation: Evaluation, synthetic: SyntheticSet, view: Supervision, taught: Supervision,
-              path: pathlib.Path | None) -> Labelled:
+def _replayed(
+    key,
+    evaluation: Evaluation,
+    synthetic: SyntheticSet,
+    view: Supervision,
+    taught: Supervision,
+    path: pathlib.Path | None,
+) -> Labelled:
     num_images = synthetic.images.shape[0] * synthetic.images.shape[1]
     num_steps = students.recipe(evaluation, num_images).num_steps
     path = path and path.with_name('replay.npz')
     if path is not None and path.exists():
         recorded = _checked(path, view, synthetic, num_steps)
     else:
-        recorded = replay.record(key, taught, synthetic, evaluation.batch_size, num_steps,
-                                 dtype=evaluation.label_dtype, top_k=evaluation.label_top_k)
+        recorded = replay.record(
+            key,
+            taught,
+            synthetic,
+            evaluation.batch_size,
+            num_steps,
+            dtype=evaluation.label_dtype,
+            top_k=evaluation.label_top_k,
+        )
         if path is not None:
             replay.save(path, recorded)
-    return Labelled(synthetic, replay.supervision(recorded, view), replay.num_bytes(recorded), recorded)
+    return Labelled(
+        synthetic, replay.supervision(recorded, view), replay.num_bytes(recorded), recorded
+    )
 
 
-def _checked(path: pathlib.Path, view: Supervision, synthetic: SyntheticSet, num_steps: int) -> replay.Replay:
+def _checked(
+    path: pathlib.Path, view: Supervision, synthetic: SyntheticSet, num_steps: int
+) -> replay.Replay:
     recorded = replay.load(path)
     try:
         replay.check(recorded, view, synthetic, num_steps=num_steps)
         return recorded
     except ValueError as error:
-        raise ValueError(f'{path}: {error} (delete the file, and the same command records new labels)') from error
+        raise ValueError(
+            f'{path}: {error} (delete the file, and the same command records new labels)'
+        ) from error
 
 
 def save_static(path: pathlib.Path, logits: np.ndarray) -> None:
@@ -88,18 +119,21 @@ def load_static(path: pathlib.Path, synthetic: SyntheticSet) -> np.ndarray:
     Raises:
         ValueError: no such file, a damaged one, or logits of another set.
     """
-    again = 'run the set\'s own command again'
+    again = "run the set's own command again"
     logits = npz.read(path, ('static',), advice=again).get('static')
     if logits is None or logits.dtype.kind != 'f':
         raise ValueError(f'{path} holds no static labels; {again}')
     if logits.shape != synthetic.labels.shape:
-        raise ValueError(f'{path} holds labels {logits.shape}, the set has {synthetic.labels.shape}; {again}')
+        raise ValueError(
+            f'{path} holds labels {logits.shape}, the set has {synthetic.labels.shape}; {again}'
+        )
     if not np.isfinite(logits).all():
         raise ValueError(f'{path} holds labels that are not finite; {again}')
     return logits.astype(np.float32)
 
 
 def storable_bytes(evaluation: Evaluation, num_images: int, num_classes: int) -> int:
-    """Bytes of every label that a student sees in a training: one vector per image and epoch, FKD's cost."""
+    """Bytes of every label that a student sees in a training:
+    one vector per image and epoch, FKD's cost."""
     itemsize = np.dtype(evaluation.label_dtype).itemsize
     return students.num_epochs(evaluation) * num_images * num_classes * itemsize

@@ -1,4 +1,6 @@
-"""The distillation stage of methods that match real batches: one run of the whole set, resumable."""
+"""The distillation stage of methods that match real batches:
+one run of the whole set, resumable."""
+
 import functools
 import pathlib
 
@@ -26,7 +28,9 @@ def distil(job: jobs.Job, prepared: Prepared, workdir: pathlib.Path, stop: Stop)
         feed = pools.attach(feed, 'proxy', prepared.proxies)
     optimizer = build.optimizer(config)
     state = distill.init_state(jobs.key(config, jobs.RUN), job.method, optimizer, job.initial)
-    with checkpoint.Checkpoints(workdir / 'checkpoints', identity.of_run(job), keep=config.keep) as saved:
+    with checkpoint.Checkpoints(
+        workdir / 'checkpoints', identity.of_run(job), keep=config.keep
+    ) as saved:
         found = saved.restore(state, warn=print)
         state, done, extra = found if found else (state, 0, {})
         if done:
@@ -34,55 +38,105 @@ def distil(job: jobs.Job, prepared: Prepared, workdir: pathlib.Path, stop: Stop)
         weights = extra.get('weights') or weigh(job, job.method, state, feed)
         step = distill.make_step(regularized(job, job.method, weights), optimizer)
         history = History(workdir / 'history.jsonl', up_to=done)
-        judged = checkpoint.fingerprint(identity.of_students(config, job.dataset, prepared.teachers))
+        judged = checkpoint.fingerprint(
+            identity.of_students(config, job.dataset, prepared.teachers)
+        )
         clock, accuracies = Clock(extra.get('timing', (0.0, 0.0))), _known(extra, judged)
 
         def facts() -> dict:
-            return {'weights': weights, 'accuracies': {str(at): known for at, known in accuracies.items()},
-                    'judged': judged, 'timing': clock.summary(job.steps_per_call)}
+            return {
+                'weights': weights,
+                'accuracies': {str(at): known for at, known in accuracies.items()},
+                'judged': judged,
+                'timing': clock.summary(job.steps_per_call),
+            }
 
         shown, move = bar('distil', config.num_steps, initial=done, every=job.steps_per_call)
-        callbacks = [loop.Callback(job.steps_per_call, clock.tick), move, history.callback(_history_period(job))]
+        callbacks = [
+            loop.Callback(job.steps_per_call, clock.tick),
+            move,
+            history.callback(_history_period(job)),
+        ]
         if config.evaluation.every:
             measure = functools.partial(_measure, job, prepared.teachers, stop, accuracies)
             callbacks.append(loop.Callback(config.evaluation.every, measure))
-        callbacks.append(loop.Callback(config.checkpoint_every, lambda state, at, _: saved.save(at, state, facts())))
+        callbacks.append(
+            loop.Callback(
+                config.checkpoint_every, lambda state, at, _: saved.save(at, state, facts())
+            )
+        )
         with shown:
-            state = distill.run(step, state, feed, num_steps=config.num_steps, steps_per_call=job.steps_per_call,
-                                callbacks=callbacks, should_stop=stop)
+            state = distill.run(
+                step,
+                state,
+                feed,
+                num_steps=config.num_steps,
+                steps_per_call=job.steps_per_call,
+                callbacks=callbacks,
+                should_stop=stop,
+            )
         saved.save(int(state.step), state, facts())
     return _distilled(job, state, weights, clock, accuracies, history)
 
 
 def require_continuable(job: jobs.Job, workdir: pathlib.Path) -> None:
-    """Refuses a workdir with another run's checkpoints, or with one that went further, before any computation.
+    """Refuses a workdir with another run's checkpoints, or with one that went further,
+    before any computation.
 
     Raises:
         ValueError: says what differs, or how far the run there went.
     """
-    with checkpoint.Checkpoints(workdir / 'checkpoints', identity.of_run(job), keep=job.config.keep) as saved:
+    with checkpoint.Checkpoints(
+        workdir / 'checkpoints', identity.of_run(job), keep=job.config.keep
+    ) as saved:
         if saved.steps and saved.steps[-1] > job.config.num_steps:
-            raise ValueError(f'{workdir} holds a run that went to step {saved.steps[-1]}, further than num_steps '
-                             f'{job.config.num_steps}; ask for more steps or use another workdir')
+            raise ValueError(
+                f'{workdir} holds a run that went to step {saved.steps[-1]}, further than '
+                f'num_steps {job.config.num_steps}; ask for more steps or use another workdir'
+            )
 
 
-def _distilled(job: jobs.Job, state: DistillState, weights: dict[str, float], clock: Clock, accuracies: dict,
-               history: History) -> Distilled:
+def _distilled(
+    job: jobs.Job,
+    state: DistillState,
+    weights: dict[str, float],
+    clock: Clock,
+    accuracies: dict,
+    history: History,
+) -> Distilled:
     """What a finished run leaves."""
     made, stored = _decode(job, state), np.asarray(state.params['images'])
     counts = {'stored per class': stored.shape[1], 'trained on per class': made.images.shape[1]}
     titles = f'{job.config.init} initialisation', 'distilled'
-    return Distilled(made, {'images': stored}, _before(job), made.images, titles, counts, weights,
-                     *clock.summary(job.steps_per_call), accuracies, history.rows())
+    return Distilled(
+        made,
+        {'images': stored},
+        _before(job),
+        made.images,
+        titles,
+        counts,
+        weights,
+        *clock.summary(job.steps_per_call),
+        accuracies,
+        history.rows(),
+    )
 
 
 def _history_period(job: jobs.Job) -> int:
-    """Steps between rows, about 500 of them; whole dispatches, so that none is cut short for a row."""
+    """Steps between rows, about 500 of them;
+    whole dispatches, so that none is cut short for a row."""
     return job.steps_per_call * max(1, job.config.num_steps // (500 * job.steps_per_call))
 
 
-def _measure(job: jobs.Job, teachers: list[Teacher], stop: Stop, accuracies: dict, state: DistillState, at: int,
-             metrics: dict) -> None:
+def _measure(
+    job: jobs.Job,
+    teachers: list[Teacher],
+    stop: Stop,
+    accuracies: dict,
+    state: DistillState,
+    at: int,
+    metrics: dict,
+) -> None:
     """A callback: notes the accuracy of the set as it stands."""
     del metrics
     shown = scores.label(job, teachers, _decode(job, state))
@@ -92,14 +146,22 @@ def _measure(job: jobs.Job, teachers: list[Teacher], stop: Stop, accuracies: dic
 
 
 def _known(extra: dict, judged: str) -> dict[int, dict[str, Accuracy]]:
-    """Accuracies on the way, back from a checkpoint's JSON, if they were measured as they would be now."""
+    """Accuracies on the way, back from a checkpoint's JSON,
+    if they were measured as they would be now."""
     rows = extra.get('accuracies', {})
     if rows and extra.get('judged') != judged:
-        print(f'the accuracies on the way up to step {max(map(int, rows))} were measured under another protocol, on '
-              'other test images or by another program: they are left out')
+        print(
+            f'the accuracies on the way up to step {max(map(int, rows))} were measured under '
+            'another protocol, on other test images or by another program: they are left out'
+        )
         return {}
-    return {int(at): {name: Accuracy(mean, std, tuple(per_seed)) for name, (mean, std, per_seed) in row.items()}
-            for at, row in rows.items()}
+    return {
+        int(at): {
+            name: Accuracy(mean, std, tuple(per_seed))
+            for name, (mean, std, per_seed) in row.items()
+        }
+        for at, row in rows.items()
+    }
 
 
 def _decode(job: jobs.Job, state: DistillState) -> SyntheticSet:

@@ -1,4 +1,5 @@
 """What a run says before each of its stages."""
+
 from experiments.stages import jobs, students
 from experiments.stages.jobs import Job
 from jaxdd import parallel
@@ -10,10 +11,15 @@ def prepare(job: Job) -> str:
     p, t = job.config.proxies, job.config.teachers
     parts, images = [], len(job.dataset.train.labels)
     if job.models:
-        parts.append(f'{p.count} proxies ({p.network.name}), {p.epochs:g} epochs of {images} images each')
+        parts.append(
+            f'{p.count} proxies ({p.network.name}), {p.epochs:g} epochs of {images} images each'
+        )
     if t.networks:
         how = 'loaded' if t.weights else f'squeezed for {t.epochs:g} epochs of {images} images'
-        parts.append(f'{len(t.networks)} teacher{"s" if len(t.networks) > 1 else ""} ({", ".join(t.networks)}), {how}')
+        parts.append(
+            f'{len(t.networks)} teacher{"s" if len(t.networks) > 1 else ""} '
+            f'({", ".join(t.networks)}), {how}'
+        )
     if not parts:
         return 'no plug-in reads a proxy: nothing to prepare'
     return f'{"; ".join(parts)}; cached in {job.config.cache_dir}'
@@ -24,13 +30,19 @@ def distil(job: Job) -> str:
     c, real = job.config, jobs.real_per_class(job)
     seen = [] if real is None else [f'{report.real_per_class(real)} real images per class and step']
     seen += ['in independent chunks'] if c.recovers else []
-    return (f'distilling {job.spec.num_classes * c.ipc} images with {" + ".join((c.method, *c.plugins))}: '
-            f'{c.num_steps} steps, {", ".join(seen)}, on {parallel.hardware()}')
+    return (
+        f'distilling {job.spec.num_classes * c.ipc} images with '
+        f'{" + ".join((c.method, *c.plugins))}: {c.num_steps} steps, {", ".join(seen)}, on '
+        f'{parallel.hardware()}'
+    )
 
 
 def evaluate(job: Job) -> str:
     """What the fourth stage will do."""
     e = job.config.evaluation
     labels = '' if e.labels == 'hard' else f' with {e.labels} labels'
-    return (f'training {e.num_seeds} students x {", ".join(e.networks)} for {students.num_epochs(e)} epochs on the '
-            f'distilled set{labels}, and {"none" if jobs.no_baseline(job) else "as many"} on random real images')
+    return (
+        f'training {e.num_seeds} students x {", ".join(e.networks)} for {students.num_epochs(e)} '
+        f'epochs on the distilled set{labels}, and '
+        f'{"none" if jobs.no_baseline(job) else "as many"} on random real images'
+    )

@@ -1,4 +1,5 @@
 """What a run leaves in its workdir: the distilled set, pictures, results.json and report.md."""
+
 import dataclasses
 import math
 import pathlib
@@ -20,14 +21,31 @@ from jaxdd.storage.atomic import write_whole
 from jaxdd.storage.fingerprint import changes
 
 PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
-SHOWN = 20    # classes of the picture
-ABSURD = 100  # times the range of a pixel: free pixels leave the range of images by a factor of a few
-NOT_OF_THE_NUMBER = ('workdir', 'cache_dir', 'seed', 'smoke', 'checkpoint_every', 'keep', 'steps_per_call', 'num_devices',
-                     'regularizers')
-NOT_OF_THE_NUMBER_WITHIN = {'data': ('data_dir', 'lazy', 'feed'), 'evaluation': ('every', 'networks', 'protocol', 'depth'),
-                            'teachers': ('checkpoint_every', 'weights', 'seed'), 'recover': ('together', 'part'),
-                            'proxies': ('seed',)}
-PICTURES = {'The distilled set beside its initialisation': 'grid.png', 'Losses and accuracy': 'curves.png'}
+SHOWN = 20  # classes of the picture
+# times the range of a pixel: free pixels leave the range of images by a factor of a few
+ABSURD = 100
+NOT_OF_THE_NUMBER = (
+    'workdir',
+    'cache_dir',
+    'seed',
+    'smoke',
+    'checkpoint_every',
+    'keep',
+    'steps_per_call',
+    'num_devices',
+    'regularizers',
+)
+NOT_OF_THE_NUMBER_WITHIN = {
+    'data': ('data_dir', 'lazy', 'feed'),
+    'evaluation': ('every', 'networks', 'protocol', 'depth'),
+    'teachers': ('checkpoint_every', 'weights', 'seed'),
+    'recover': ('together', 'part'),
+    'proxies': ('seed',),
+}
+PICTURES = {
+    'The distilled set beside its initialisation': 'grid.png',
+    'Losses and accuracy': 'curves.png',
+}
 
 
 def require_writable(folder: pathlib.Path, option: str) -> None:
@@ -45,19 +63,37 @@ def require_writable(folder: pathlib.Path, option: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(f'the {option} {folder} cannot be written ({error.strerror}); '
-                         f'give another with --{option.replace("_", "-")}') from error
+        raise ValueError(
+            f'the {option} {folder} cannot be written ({error.strerror}); '
+            f'give another with --{option.replace("_", "-")}'
+        ) from error
 
 
 def write_distilled_set(job: Job, distilled: Distilled, workdir: pathlib.Path) -> None:
     """Writes distilled.npz: images, labels, normalisation, class names, and how they were made."""
-    distilled_set.save_npz(workdir / 'distilled.npz', distilled.synthetic, mean=job.spec.mean, std=job.spec.std,
-                    class_names=_class_names(job), stored=_kept(distilled), info={
-                        'config': dataclasses.asdict(job.config), 'weights': distilled.weights, 'commit': commit()})
+    distilled_set.save_npz(
+        workdir / 'distilled.npz',
+        distilled.synthetic,
+        mean=job.spec.mean,
+        std=job.spec.std,
+        class_names=_class_names(job),
+        stored=_kept(distilled),
+        info={
+            'config': dataclasses.asdict(job.config),
+            'weights': distilled.weights,
+            'commit': commit(),
+        },
+    )
 
 
-def results(job: Job, teachers: list[Teacher], distilled: Distilled, scores: Scores, seconds: dict[str, float],
-            words: Sequence[str]) -> dict:
+def results(
+    job: Job,
+    teachers: list[Teacher],
+    distilled: Distilled,
+    scores: Scores,
+    seconds: dict[str, float],
+    words: Sequence[str],
+) -> dict:
     """Everything that a reader needs to believe and repeat a run, as JSON-able records.
 
     Args:
@@ -67,43 +103,76 @@ def results(job: Job, teachers: list[Teacher], distilled: Distilled, scores: Sco
     config = job.config
     e = config.evaluation
     return {
-        'method': config.method, 'plugins': list(config.plugins), 'dataset': job.spec.name, 'ipc': config.ipc,
-        'command': 'python -m experiments.run ' + ' '.join(words), 'config': dataclasses.asdict(config),
-        'versions': {name: metadata.version(name) for name in PACKAGES}, 'commit': commit(), 'seed': config.seed,
-        'hardware': parallel.hardware(), 'steps': config.num_steps, 'real_per_class': jobs.real_per_class(job),
-        'weights': {name: {'value': value, 'source': getattr(config.regularizers, name).source}
-                    for name, value in distilled.weights.items()},
+        'method': config.method,
+        'plugins': list(config.plugins),
+        'dataset': job.spec.name,
+        'ipc': config.ipc,
+        'command': 'python -m experiments.run ' + ' '.join(words),
+        'config': dataclasses.asdict(config),
+        'versions': {name: metadata.version(name) for name in PACKAGES},
+        'commit': commit(),
+        'seed': config.seed,
+        'hardware': parallel.hardware(),
+        'steps': config.num_steps,
+        'real_per_class': jobs.real_per_class(job),
+        'weights': {
+            name: {'value': value, 'source': getattr(config.regularizers, name).source}
+            for name, value in distilled.weights.items()
+        },
         'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
-        'accuracy': {'distilled': scores.distilled, 'random': scores.random}, 'missing': scores.missing,
-        'students': students.labels(e, job.spec.image_shape), 'warnings': _warnings(job, distilled),
+        'accuracy': {'distilled': scores.distilled, 'random': scores.random},
+        'missing': scores.missing,
+        'students': students.labels(e, job.spec.image_shape),
+        'warnings': _warnings(job, distilled),
         'on_the_way': {str(step): accuracy for step, accuracy in distilled.accuracies.items()},
         'seconds': {**seconds, 'compile (within distil)': round(distilled.compile_seconds, 2)},
         'seconds_per_step': distilled.seconds_per_step,
-        'bytes': {'images': sum(array.nbytes for array in distilled.stored.values()),
-                  'labels': scores.label_bytes['distilled'], **_more_bytes(job, distilled, scores)},
-        'student_updates': _updates(job, distilled), 'images': distilled.counts,
+        'bytes': {
+            'images': sum(array.nbytes for array in distilled.stored.values()),
+            'labels': scores.label_bytes['distilled'],
+            **_more_bytes(job, distilled, scores),
+        },
+        'student_updates': _updates(job, distilled),
+        'images': distilled.counts,
         'teachers': {t.name: t.accuracy for t in teachers},
-        'published': cells.published(config.entry.cells, config), 'budget': budget(config), 'pictures': PICTURES,
+        'published': cells.published(config.entry.cells, config),
+        'budget': budget(config),
+        'pictures': PICTURES,
         'bibtex': [paper.bibtex for paper in papers.used(config, plugins.PLUGINS)],
     }
 
 
-def write_outputs(results: dict, job: Job, distilled: Distilled, scores: Scores, workdir: pathlib.Path) -> str:
+def write_outputs(
+    results: dict, job: Job, distilled: Distilled, scores: Scores, workdir: pathlib.Path
+) -> str:
     """Writes results.json, the pictures and report.md; returns what the terminal shows."""
+
     def pixels(images):
         return data.denormalise(job.spec, images)
-    pictures.save_grid_png(workdir / 'grid.png', pixels(distilled.before)[:SHOWN], pixels(distilled.after)[:SHOWN],
-                           class_names=_class_names(job)[:SHOWN], titles=distilled.titles)
+
+    pictures.save_grid_png(
+        workdir / 'grid.png',
+        pixels(distilled.before)[:SHOWN],
+        pixels(distilled.after)[:SHOWN],
+        class_names=_class_names(job)[:SHOWN],
+        titles=distilled.titles,
+    )
     ends = {**distilled.accuracies, job.config.num_steps: scores.distilled}
-    report.curves_png(workdir / 'curves.png', distilled.history, ends, random=scores.random, marks=distilled.marks)
+    report.curves_png(
+        workdir / 'curves.png', distilled.history, ends, random=scores.random, marks=distilled.marks
+    )
     records.save(workdir / 'results.json', results)
     write_whole(workdir / 'report.md', report.report(results).encode())
-    return f'\n{report.table(results)}\n\nreport: {workdir / "report.md"}\npictures: {workdir / "grid.png"}, ' \
-           f'{workdir / "curves.png"}\ndistilled set: {workdir / "distilled.npz"}'
+    return (
+        f'\n{report.table(results)}\n\nreport: {workdir / "report.md"}\npictures: '
+        f'{workdir / "grid.png"}, {workdir / "curves.png"}\ndistilled set: '
+        f'{workdir / "distilled.npz"}'
+    )
 
 
 def budget(config: Config) -> dict[str, dict[str, str]]:
-    """Where a run differs from what was published for its cell: field -> {'published', 'here'}; {} where nowhere."""
+    """Where a run differs from what was published for its cell:
+    field -> {'published', 'here'}; {} where nowhere."""
     published = config.entry.published(config.dataset, config.ipc, config.plugins)
     found = changes(*(_of_the_number(dataclasses.asdict(one)) for one in (published, config)))
     return {field: {'published': old, 'here': new} for field, (old, new) in found.items()}
@@ -125,12 +194,17 @@ def _warnings(job: Job, distilled: Distilled) -> list[str]:
     largest = float(np.abs(images * np.float32(spec.std) + np.float32(spec.mean)).max())
     if largest <= ABSURD:
         return []
-    return [f'the distilled pixels reach {largest:.2g} where those of images lie in 0..1: the run has most likely '
-            'diverged; lower the learning rate or the regularizers\' weights']
+    return [
+        (
+            f'the distilled pixels reach {largest:.2g} where those of images lie in 0..1: the run '
+            "has most likely diverged; lower the learning rate or the regularizers' weights"
+        )
+    ]
 
 
 def _kept(distilled: Distilled):
-    """What a set's file holds beside the images: mosaics (IDM, IDC), or natural images and compensators (INFER)."""
+    """What a set's file holds beside the images:
+    mosaics (IDM, IDC), or natural images and compensators (INFER)."""
     if len(distilled.stored) > 1:
         return distilled.stored
     images = distilled.stored['images']
@@ -138,29 +212,49 @@ def _kept(distilled: Distilled):
 
 
 def _updates(job: Job, distilled: Distilled) -> dict[str, int]:
-    """Optimiser updates of one student of either set: sets of another size train longer under the same epochs."""
+    """Optimiser updates of one student of either set:
+    sets of another size train longer under the same epochs."""
     sizes = {'distilled': distilled.synthetic.images.shape[1], 'random': job.config.ipc}
     e = job.config.evaluation
-    return {name: students.recipe(e, size * job.spec.num_classes, e.networks[0]).num_steps
-            for name, size in sizes.items()}
+    return {
+        name: students.recipe(e, size * job.spec.num_classes, e.networks[0]).num_steps
+        for name, size in sizes.items()
+    }
 
 
 def _more_bytes(job: Job, distilled: Distilled, scores: Scores) -> dict:
-    """What the random set takes; and what every soft label of a training would take, were it kept."""
+    """What the random set takes; and what every soft label of a training would take,
+    were it kept."""
     e, spec = job.config.evaluation, job.spec
     images = distilled.synthetic.images
-    more = {'random images': job.config.ipc * spec.num_classes * math.prod(spec.image_shape),
-            'random labels': scores.label_bytes['random']} if scores.random else {}
+    more = (
+        {
+            'random images': job.config.ipc * spec.num_classes * math.prod(spec.image_shape),
+            'random labels': scores.label_bytes['random'],
+        }
+        if scores.random
+        else {}
+    )
     if e.labels in ('dynamic', 'replayed'):
-        more['labels, were all kept'] = labelling.storable_bytes(e, images.shape[0] * images.shape[1], spec.num_classes)
+        more['labels, were all kept'] = labelling.storable_bytes(
+            e, images.shape[0] * images.shape[1], spec.num_classes
+        )
     return more
 
 
 def commit() -> str:
-    """The checked-out commit, with '+changes' where a tracked file differs from it; 'unknown' outside a checkout."""
+    """The checked-out commit, with '+changes' where a tracked file differs from it;
+    'unknown' outside a checkout."""
+
     def git(*words: str) -> str:
-        return subprocess.run(('git', *words), cwd=pathlib.Path(__file__).parent, capture_output=True, text=True,
-                              check=True).stdout.strip()
+        return subprocess.run(
+            ('git', *words),
+            cwd=pathlib.Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
     try:
         changed = git('status', '--porcelain', '--untracked-files=no')
         return git('rev-parse', '--short', 'HEAD') + ('+changes' if changed else '')

@@ -1,4 +1,5 @@
 """The first stage of a run: the networks that plug-ins and labels need, resumable."""
+
 import jax
 
 from experiments.stages import build, identity, jobs, teaching
@@ -14,8 +15,10 @@ from jaxdd.types import Variables
 
 
 def prepare(job: jobs.Job, stop: Stop) -> Prepared:
-    """The networks that plug-ins and labels need: from files, from the cache, trained where missing."""
-    given = teaching.prepare(job, stop) if job.config.teachers.weights else None    # what may be refused comes first
+    """The networks that plug-ins and labels need:
+    from files, from the cache, trained where missing."""
+    # what may be refused comes first
+    given = teaching.prepare(job, stop) if job.config.teachers.weights else None
     proxies = _proxies(job, stop) if job.models else []
     return Prepared(proxies, teaching.prepare(job, stop) if given is None else given)
 
@@ -31,6 +34,11 @@ def _proxies(job: jobs.Job, stop: Stop) -> list[Variables]:
         shown, move = bar('proxies', p.count * recipe.num_steps)
         with shown:
             return pools.proxies(
-                jax.random.key(p.seed), build.model(p.network, job.spec, batch_statistics=True),
-                data.epochs(job.dataset.train, job.spec, batch_size=p.batch_size), recipe, count=p.count,
-                store=Store(cache, who), control=loop.Control(job.steps_per_call, [move], stop, log=shown.write))
+                jax.random.key(p.seed),
+                build.model(p.network, job.spec, batch_statistics=True),
+                data.epochs(job.dataset.train, job.spec, batch_size=p.batch_size),
+                recipe,
+                count=p.count,
+                store=Store(cache, who),
+                control=loop.Control(job.steps_per_call, [move], stop, log=shown.write),
+            )

@@ -1,4 +1,6 @@
-"""What a run tells while it works: stages, a bar with steps/s and time left, and the history of its metrics."""
+"""What a run tells while it works:
+stages, a bar with steps/s and time left, and the history of its metrics."""
+
 import contextlib
 import pathlib
 import signal
@@ -16,30 +18,49 @@ from jaxdd.storage.atomic import naming, write_whole
 
 def bar(title: str, total: int, *, initial: int = 0, every: int = 1) -> tuple[tqdm.tqdm, Callback]:
     """A progress bar and the callback that moves it: steps/s, time left and the latest losses."""
-    shown = tqdm.tqdm(total=total, initial=initial, desc=title, unit='step', file=sys.stderr, dynamic_ncols=True,
-                      mininterval=0.5 if sys.stderr.isatty() else 15.0)
+    shown = tqdm.tqdm(
+        total=total,
+        initial=initial,
+        desc=title,
+        unit='step',
+        file=sys.stderr,
+        dynamic_ncols=True,
+        mininterval=0.5 if sys.stderr.isatty() else 15.0,
+    )
     last = {'step': initial}
 
     def move(state, step, metrics):
         del state
-        shown.set_postfix({name.removeprefix('loss/'): f'{values[-1]:.4g}' for name, values in sorted(metrics.items())
-                           if name.startswith(('loss/', 'accuracy/'))}, refresh=False)
+        shown.set_postfix(
+            {
+                name.removeprefix('loss/'): f'{values[-1]:.4g}'
+                for name, values in sorted(metrics.items())
+                if name.startswith(('loss/', 'accuracy/'))
+            },
+            refresh=False,
+        )
         shown.update(step - last['step'] if step > last['step'] else step)
         last['step'] = step
 
     return shown, Callback(every, move)
 
 
-ROW = {'type': 'object', 'properties': {'step': records.COUNT}, 'required': ['step'],
-       'additionalProperties': {'type': 'number'}}
+ROW = {
+    'type': 'object',
+    'properties': {'step': records.COUNT},
+    'required': ['step'],
+    'additionalProperties': {'type': 'number'},
+}
 
 
-def rows_of(path: pathlib.Path, *, warn: Callable[[str], None] = lambda sentence: None) -> list[dict]:
+def rows_of(
+    path: pathlib.Path, *, warn: Callable[[str], None] = lambda sentence: None
+) -> list[dict]:
     """The rows of a `history.jsonl` that can be believed, in the order of their steps.
 
     Args:
-        warn: told one sentence if others were left out: damaged ones, and steps that do not go on. A last line that
-            a kill has torn is no news.
+        warn: told one sentence if others were left out: damaged ones, and steps that do not go on.
+            A last line that a kill has torn is no news.
     """
     lines = path.read_text(errors='replace').splitlines(keepends=True) if path.exists() else []
     lines = lines[:-1] if lines and not lines[-1].endswith('\n') else lines
@@ -55,7 +76,8 @@ def rows_of(path: pathlib.Path, *, warn: Callable[[str], None] = lambda sentence
 
 
 class History:
-    """Rows of `history.jsonl` in a workdir: the metrics of a run by step; a resumed run drops what it repeats."""
+    """Rows of `history.jsonl` in a workdir:
+    the metrics of a run by step; a resumed run drops what it repeats."""
 
     def __init__(self, path: pathlib.Path, *, up_to: int):
         self.path = path
@@ -72,13 +94,19 @@ class History:
             file.write(records.sealed({'step': step, **values}))
 
     def callback(self, every: int, *, offset: int = 0) -> Callback:
-        """Writes the mean of each metric over the steps since the last dispatch, every `every` steps.
+        """Writes the mean of each metric over the steps since the last dispatch,
+        every `every` steps.
 
         Args:
             offset: steps of the run before this part of it.
         """
-        return Callback(every, lambda state, step, metrics: self.add(
-            offset + step, {name: float(np.mean(values)) for name, values in sorted(metrics.items())}))
+        return Callback(
+            every,
+            lambda state, step, metrics: self.add(
+                offset + step,
+                {name: float(np.mean(values)) for name, values in sorted(metrics.items())},
+            ),
+        )
 
 
 SECONDS = records.fields(run=records.TEXT, seconds=records.mapping(records.AMOUNT))
@@ -92,7 +120,8 @@ class Stages:
         self._save = lambda: None
 
     def keep(self, path: pathlib.Path, run: str) -> None:
-        """Adds the seconds that earlier processes of the same run took, and keeps those of this one with them.
+        """Adds the seconds that earlier processes of the same run took,
+        and keeps those of this one with them.
 
         Args:
             path: the file.
@@ -119,7 +148,8 @@ class Stages:
 
 
 class StopSignal:
-    """Becomes true once SIGTERM or SIGINT asked the process to end; a second SIGINT ends it at once."""
+    """Becomes true once SIGTERM or SIGINT asked the process to end;
+    a second SIGINT ends it at once."""
 
     def __init__(self):
         self.asked = False
@@ -141,7 +171,8 @@ class Clock:
     """Times dispatches; the first one compiles.
 
     Args:
-        before: the summary of the process that this one continues; stands where too little was left to time.
+        before: the summary of the process that this one continues; stands where too little was left
+            to time.
     """
 
     def __init__(self, before: tuple[float, float]):
@@ -153,7 +184,8 @@ class Clock:
         self.times.append(time.perf_counter())
 
     def summary(self, steps_per_call: int) -> tuple[float, float]:
-        """(median seconds per step without the first dispatch, seconds that the first took longer)."""
+        """(median seconds per step without the first dispatch, seconds that the first took
+        longer)."""
         spans = np.diff(self.times)
         if len(spans) < 2:
             return self._before if self._before[0] or not len(spans) else (0.0, float(spans.sum()))

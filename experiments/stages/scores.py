@@ -1,4 +1,6 @@
-"""The third stage of a run: students are trained on the distilled set and on random real images, and tested."""
+"""The third stage of a run: students are trained on the distilled set and on random real images,
+and tested."""
+
 import contextlib
 import pathlib
 from collections.abc import Callable, Sequence
@@ -16,20 +18,33 @@ from jaxdd.types import Accuracy, SyntheticSet
 
 Stop = Callable[[], bool]
 
-PER_SEED = records.mapping(records.listing(records.FRACTION))    # architecture -> accuracies of the finished students
-SCORES = records.mapping(records.ACCURACY)                       # architecture -> accuracy
+# architecture -> accuracies of the finished students
+PER_SEED = records.mapping(records.listing(records.FRACTION))
+SCORES = records.mapping(records.ACCURACY)  # architecture -> accuracy
 RANDOM = records.fields(accuracy=SCORES, label_bytes=records.COUNT)
 
 
-def evaluate(job: jobs.Job, teachers: list[Teacher], synthetic: SyntheticSet, workdir: pathlib.Path,
-             stop: Stop) -> Scores:
-    """Students on the distilled set, and on a random real subset of the same size under the same protocol and labels.
+def evaluate(
+    job: jobs.Job,
+    teachers: list[Teacher],
+    synthetic: SyntheticSet,
+    workdir: pathlib.Path,
+    stop: Stop,
+) -> Scores:
+    """Students on the distilled set, and on a random real subset of the same size under the same
+    protocol and labels.
 
     Whatever goes wrong with the random images, the distilled set's accuracies are returned.
     """
     labelled = label(job, teachers, synthetic, workdir / 'labels.npz')
-    scored = score(job.config, job.dataset, labelled, stop, title='students (distilled)',
-                   path=_kept(job, workdir, labelled, teachers))
+    scored = score(
+        job.config,
+        job.dataset,
+        labelled,
+        stop,
+        title='students (distilled)',
+        path=_kept(job, workdir, labelled, teachers),
+    )
     try:
         if why := jobs.no_baseline(job):
             raise ValueError(why)
@@ -40,18 +55,35 @@ def evaluate(job: jobs.Job, teachers: list[Teacher], synthetic: SyntheticSet, wo
     return Scores(scored, random, {'distilled': labelled.label_bytes, 'random': label_bytes})
 
 
-def _random(job: jobs.Job, teachers: list[Teacher], workdir: pathlib.Path, stop: Stop
-            ) -> tuple[dict[str, Accuracy], int]:
-    """Accuracies of random real images and the bytes of their labels: from the cache, measured where missing."""
-    cached = jobs.cache(job.config) / 'random' / f'{checkpoint.fingerprint(identity.of_random(job, teachers))}.json'
+def _random(
+    job: jobs.Job, teachers: list[Teacher], workdir: pathlib.Path, stop: Stop
+) -> tuple[dict[str, Accuracy], int]:
+    """Accuracies of random real images and the bytes of their labels:
+    from the cache, measured where missing."""
+    cached = (
+        jobs.cache(job.config)
+        / 'random'
+        / f'{checkpoint.fingerprint(identity.of_random(job, teachers))}.json'
+    )
     found = records.recall(cached, RANDOM)
     if found is not None and set(found['accuracy']) == set(job.config.evaluation.networks):
-        print(f'random real images: the accuracies of an earlier run under the same protocol ({cached})')
+        print(
+            'random real images: the accuracies of an earlier run under the same protocol '
+            f'({cached})'
+        )
         return restored(found['accuracy']), found['label_bytes']
-    real = data.real_subset(jobs.key(job.config, jobs.RANDOM), job.dataset.train, job.spec, ipc=job.config.ipc)
+    real = data.real_subset(
+        jobs.key(job.config, jobs.RANDOM), job.dataset.train, job.spec, ipc=job.config.ipc
+    )
     subset = label(job, teachers, real)
-    scored = score(job.config, job.dataset, subset, stop, title='students (random)',
-                   path=_kept(job, workdir, subset, teachers))
+    scored = score(
+        job.config,
+        job.dataset,
+        subset,
+        stop,
+        title='students (random)',
+        path=_kept(job, workdir, subset, teachers),
+    )
     if not stop():
         with _unless_full(cached):
             records.save(cached, {'accuracy': scored, 'label_bytes': subset.label_bytes})
@@ -67,34 +99,63 @@ def _unless_full(path: pathlib.Path):
         print(f'{path} could not be written ({error.strerror}): the next run measures this again')
 
 
-def label(job: jobs.Job, teachers: list[Teacher], synthetic: SyntheticSet,
-          path: pathlib.Path | None = None) -> labelling.Labelled:
+def label(
+    job: jobs.Job,
+    teachers: list[Teacher],
+    synthetic: SyntheticSet,
+    path: pathlib.Path | None = None,
+) -> labelling.Labelled:
     """A set with what the run's students are shown of it."""
-    return labelling.label(jobs.key(job.config, jobs.LABELS), job.config.evaluation, job.spec, synthetic, teachers,
-                           path=path)
+    return labelling.label(
+        jobs.key(job.config, jobs.LABELS),
+        job.config.evaluation,
+        job.spec,
+        synthetic,
+        teachers,
+        path=path,
+    )
 
 
-def score(options, dataset: data.Dataset, labelled: labelling.Labelled, stop: Stop, *, title: str = 'students',
-          quiet: bool = False, path: pathlib.Path | None = None) -> dict[str, Accuracy]:
+def score(
+    options,
+    dataset: data.Dataset,
+    labelled: labelling.Labelled,
+    stop: Stop,
+    *,
+    title: str = 'students',
+    quiet: bool = False,
+    path: pathlib.Path | None = None,
+) -> dict[str, Accuracy]:
     """Accuracy of the students of `options.evaluation` on one labelled set, from `options.seed`.
 
     Args:
-        path: keeps the accuracies of the finished students, and those that it holds are not trained again.
+        path: keeps the accuracies of the finished students, and those that it holds are not trained
+            again.
     """
     config, images = options.evaluation, labelled.synthetic.images
-    group = students.students(config, dataset.spec, labelled.supervision, images.shape[0] * images.shape[1])
+    group = students.students(
+        config, dataset.spec, labelled.supervision, images.shape[0] * images.shape[1]
+    )
     known = (records.recall(path, PER_SEED) if path is not None else None) or {}
-    per_seed = {name: list(known.get(name, ()))[:config.num_seeds] for name in group}
-    shown, move = bar(title, config.num_seeds * sum(one.recipe.num_steps for one in group.values()),
-                      initial=sum(len(per_seed[name]) * one.recipe.num_steps for name, one in group.items()))
+    per_seed = {name: list(known.get(name, ()))[: config.num_seeds] for name in group}
+    shown, move = bar(
+        title,
+        config.num_seeds * sum(one.recipe.num_steps for one in group.values()),
+        initial=sum(len(per_seed[name]) * one.recipe.num_steps for name, one in group.items()),
+    )
     shown.disable = quiet
     control = loop.Control(jobs.steps_per_call(options), [move], stop)
     with shown:
         for name, student in group.items():
             for some in evaluation.accuracies(
-                    jobs.key(options, jobs.STUDENTS), labelled.synthetic, dataset.test, student,
-                    seeds=range(len(per_seed[name]), config.num_seeds), preprocess=build.preprocess(dataset.spec),
-                    control=control):
+                jobs.key(options, jobs.STUDENTS),
+                labelled.synthetic,
+                dataset.test,
+                student,
+                seeds=range(len(per_seed[name]), config.num_seeds),
+                preprocess=build.preprocess(dataset.spec),
+                control=control,
+            ):
                 per_seed[name] += some
                 if path is not None:
                     records.save(path, per_seed)
@@ -103,11 +164,16 @@ def score(options, dataset: data.Dataset, labelled: labelling.Labelled, stop: St
 
 def restored(rows: dict[str, dict]) -> dict[str, Accuracy]:
     """Accuracies, back from a record."""
-    return {name: Accuracy(row['mean'], row['std'], tuple(row['per_seed'])) for name, row in rows.items()}
+    return {
+        name: Accuracy(row['mean'], row['std'], tuple(row['per_seed']))
+        for name, row in rows.items()
+    }
 
 
-def _kept(job: jobs.Job, workdir: pathlib.Path, labelled: labelling.Labelled, teachers: Sequence[Teacher]
-          ) -> pathlib.Path:
-    """Where the accuracies of one set's finished students lie, under a name for all that determines them."""
+def _kept(
+    job: jobs.Job, workdir: pathlib.Path, labelled: labelling.Labelled, teachers: Sequence[Teacher]
+) -> pathlib.Path:
+    """Where the accuracies of one set's finished students lie,
+    under a name for all that determines them."""
     who = identity.of_set(job.config, job.dataset, labelled, teachers)
     return workdir / 'students' / f'{checkpoint.fingerprint(who)}.json'

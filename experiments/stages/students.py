@@ -1,9 +1,9 @@
 """Students: their recipes by protocol and architecture, and what they see of a distilled set.
 
-The papers train every architecture with learning rate 0.01. On 100 distilled CIFAR-10 images (DSA, 61 epochs of two
-batches, narrow networks, one student, 2,000 test images) that leaves AlexNet and ResNet-18 under-trained: their
-training loss was still 1.6 to 1.7 where ConvNet's and VGG's were 0.4 to 0.5. The cause is the rate, given so few
-updates:
+The papers train every architecture with learning rate 0.01. On 100 distilled CIFAR-10 images (DSA,
+61 epochs of two batches, narrow networks, one student, 2,000 test images) that leaves AlexNet and
+ResNet-18 under-trained: their training loss was still 1.6 to 1.7 where ConvNet's and VGG's were 0.4
+to 0.5. The cause is the rate, given so few updates:
 
     AlexNet (width 32)      0.01: 27.8 %    0.03: 31.3 %    0.1: diverges
     ResNet-18 (width 16)    0.01: 24.8 %    0.03: 28.8 %    0.1: 34.2 %
@@ -12,6 +12,7 @@ updates:
 
 `--evaluation.learning-rate 0.01` gives all of them the papers' rate.
 """
+
 import functools
 from collections.abc import Sequence
 
@@ -24,7 +25,7 @@ from jaxdd.labels import relabel
 from jaxdd.types import Model, Recipe, Supervision
 
 DEFAULT = 0.01
-LEARNING_RATES = {'alexnet': 0.03, 'resnet18': 0.1}    # where it is another
+LEARNING_RATES = {'alexnet': 0.03, 'resnet18': 0.1}  # where it is another
 
 
 def rate(evaluation: Evaluation, network: str) -> float:
@@ -36,80 +37,117 @@ def rate(evaluation: Evaluation, network: str) -> float:
 def recipe(evaluation: Evaluation, set_size: int, network: str = 'convnet') -> Recipe:
     """How students are trained on `set_size` images.
 
-    Schedule 'dsa': E + 1 epochs, one drop of the rate with a new optimiser; 'idc': E epochs, two drops; 'cosine': E
-    epochs, to 0.
+    Schedule 'dsa': E + 1 epochs, one drop of the rate with a new optimiser; 'idc': E epochs, two
+    drops; 'cosine': E epochs, to 0.
     """
     per_epoch = data.steps_per_epoch(set_size, evaluation.batch_size)
-    return Recipe(_optimizer(evaluation, rate(evaluation, network), per_epoch), num_epochs(evaluation) * per_epoch,
-                  evaluation.batch_size, _loss(evaluation))
+    return Recipe(
+        _optimizer(evaluation, rate(evaluation, network), per_epoch),
+        num_epochs(evaluation) * per_epoch,
+        evaluation.batch_size,
+        _loss(evaluation),
+    )
 
 
 def _optimizer(e: Evaluation, learning_rate: float, per_epoch: int):
     if e.schedule == 'cosine':
-        learning_rate = optimizers.cosine(learning_rate, num_epochs(e), per_epoch, warmup_epochs=e.warmup_epochs)
+        learning_rate = optimizers.cosine(
+            learning_rate, num_epochs(e), per_epoch, warmup_epochs=e.warmup_epochs
+        )
     if e.optimizer == 'adamw':
         return optimizers.adamw(learning_rate, weight_decay=e.weight_decay, decay_all=e.decay_all)
-    rule = functools.partial(fit.sgd, learning_rate, momentum=e.momentum, weight_decay=e.weight_decay)
+    rule = functools.partial(
+        fit.sgd, learning_rate, momentum=e.momentum, weight_decay=e.weight_decay
+    )
     if e.schedule == 'dsa':
         return rule(drop_at=(e.epochs // 2 + 2) * per_epoch)  # after epoch index E // 2 + 1
     if e.schedule == 'idc':
-        return rule(drop_at=(2 * e.epochs // 3 * per_epoch, 5 * e.epochs // 6 * per_epoch), drop_factor=0.2,
-                    restart=False)
+        return rule(
+            drop_at=(2 * e.epochs // 3 * per_epoch, 5 * e.epochs // 6 * per_epoch),
+            drop_factor=0.2,
+            restart=False,
+        )
     return rule()
 
 
 def _loss(e: Evaluation):
     if e.labels == 'hard':
         return losses.soft_cross_entropy
-    return functools.partial(losses.soft_label_kl, temperature=e.temperature,
-                             scale_by_temperature_squared=e.squared_temperature)
+    return functools.partial(
+        losses.soft_label_kl,
+        temperature=e.temperature,
+        scale_by_temperature_squared=e.squared_temperature,
+    )
 
 
 def num_epochs(evaluation: Evaluation) -> int:
-    """Epochs that a student runs in all: E of the schedules 'idc' and 'cosine' (at least 1), E + 1 of 'dsa'."""
+    """Epochs that a student runs in all:
+    E of the schedules 'idc' and 'cosine' (at least 1), E + 1 of 'dsa'."""
     return evaluation.epochs + 1 if evaluation.schedule == 'dsa' else max(1, evaluation.epochs)
 
 
 @once
 def student_supervision(evaluation: Evaluation, spec: data.Spec) -> Supervision:
-    """What students see of the distilled set: augmented, then mixed; labels as the set holds them."""
+    """What students see of the distilled set:
+    augmented, then mixed; labels as the set holds them."""
     supervision = relabel.hard(view(evaluation.strategy, evaluation.mode, spec))
     if evaluation.mixup:
-        supervision = relabel.with_mixing(supervision, functools.partial(augment.mixup, alpha=evaluation.mixup))
+        supervision = relabel.with_mixing(
+            supervision, functools.partial(augment.mixup, alpha=evaluation.mixup)
+        )
     if evaluation.cutmix:
-        supervision = relabel.with_mixing(supervision, functools.partial(augment.cutmix, probability=evaluation.cutmix))
+        supervision = relabel.with_mixing(
+            supervision, functools.partial(augment.cutmix, probability=evaluation.cutmix)
+        )
     return supervision
 
 
-def students(evaluation: Evaluation, spec: data.Spec, supervision: Supervision, set_size: int) -> dict[str, Student]:
+def students(
+    evaluation: Evaluation, spec: data.Spec, supervision: Supervision, set_size: int
+) -> dict[str, Student]:
     """name -> how an architecture is trained on `set_size` images, and tested.
 
     Raises:
         ValueError: a network that does not fit the images.
     """
     training, testing = architectures(evaluation, spec)
-    return {name: Student(training[name], supervision, recipe(evaluation, set_size, name), testing[name], name)
-            for name in training}
+    return {
+        name: Student(
+            training[name], supervision, recipe(evaluation, set_size, name), testing[name], name
+        )
+        for name in training
+    }
 
 
-def architectures(evaluation: Evaluation, spec: data.Spec) -> tuple[dict[str, Model], dict[str, Model]]:
+def architectures(
+    evaluation: Evaluation, spec: data.Spec
+) -> tuple[dict[str, Model], dict[str, Model]]:
     """name -> architecture, in training and in test mode.
 
     Raises:
         ValueError: a network that does not fit the images.
     """
-    networks = {name: Network(name=name, width=evaluation.width, depth=depth(evaluation, name))
-                for name in evaluation.networks}
-    return ({name: model(n, spec, batch_statistics=True) for name, n in networks.items()},
-            {name: model(n, spec) for name, n in networks.items()})
+    networks = {
+        name: Network(name=name, width=evaluation.width, depth=depth(evaluation, name))
+        for name in evaluation.networks
+    }
+    return (
+        {name: model(n, spec, batch_statistics=True) for name, n in networks.items()},
+        {name: model(n, spec) for name, n in networks.items()},
+    )
 
 
 def depth(evaluation: Evaluation, name: str) -> int | None:
-    """Blocks of a student, where its architecture has a number of them; None = the architecture's own."""
+    """Blocks of a student, where its architecture has a number of them;
+    None = the architecture's own."""
     return evaluation.depth if models.has_depth(name) else None
 
 
 def labels(evaluation: Evaluation, image_shape: Sequence[int]) -> dict[str, str]:
     """name -> what tables call it: a ConvNet with its number of blocks."""
-    return {name: f'{name}, depth {depth(evaluation, name) or models.default_depth(tuple(image_shape))}'
-            if models.has_depth(name) else name for name in evaluation.networks}
+    return {
+        name: f'{name}, depth {depth(evaluation, name) or models.default_depth(tuple(image_shape))}'
+        if models.has_depth(name)
+        else name
+        for name in evaluation.networks
+    }

@@ -1,4 +1,6 @@
-"""Teachers for a run: squeezed and cached, or loaded; each tried on real images before it is used."""
+"""Teachers for a run: squeezed and cached, or loaded;
+each tried on real images before it is used."""
+
 import pathlib
 
 import jax
@@ -16,19 +18,28 @@ from jaxdd.storage.fingerprint import Store
 from jaxdd.types import Recipe
 
 # torchvision's IMAGENET1K_V1 weights, top-1 on the validation set
-TORCHVISION = {'resnet18_stem7': 0.69758, 'mobilenetv2_imagenet': 0.71878, 'efficientnet_b0_imagenet': 0.77692}
+TORCHVISION = {
+    'resnet18_stem7': 0.69758,
+    'mobilenetv2_imagenet': 0.71878,
+    'efficientnet_b0_imagenet': 0.77692,
+}
 
 
 def prepare(job: jobs.Job, stop) -> list[Teacher]:
     """Every teacher of a run, from the cache, from files, or squeezed; fewer when stopped.
 
     Raises:
-        ValueError: a teacher that does not fit the data, or that classifies real images far worse than it should.
+        ValueError: a teacher that does not fit the data, or that classifies real images far worse
+            than it should.
     """
     ready: list[Teacher] = []
     for i, name in enumerate(job.config.teachers.networks):
         files = job.config.teachers.weights
-        teacher = _validated(job, _loaded(job, name, files[i]), own=False) if files else _squeezed(job, name, stop)
+        teacher = (
+            _validated(job, _loaded(job, name, files[i]), own=False)
+            if files
+            else _squeezed(job, name, stop)
+        )
         if teacher is None:
             break
         ready.append(teacher)
@@ -36,9 +47,13 @@ def prepare(job: jobs.Job, stop) -> list[Teacher]:
 
 
 def _validated(job: jobs.Job, teacher: Teacher, *, own: bool) -> Teacher:
-    """A teacher with its accuracy on real images, which is also told; one that lost its skill is refused."""
+    """A teacher with its accuracy on real images, which is also told;
+    one that lost its skill is refused."""
     accuracy = teachers.validate(teacher, job.dataset.train, job.spec, own=own)
-    print(f'teacher {teacher.name}: {accuracy:.1%} of {teachers.num_validated(job.dataset.train, job.spec)} training images')
+    print(
+        f'teacher {teacher.name}: {accuracy:.1%} of '
+        f'{teachers.num_validated(job.dataset.train, job.spec)} training images'
+    )
     return teacher._replace(accuracy=accuracy)
 
 
@@ -51,7 +66,11 @@ def _squeezed(job: jobs.Job, name: str, stop) -> Teacher | None:
             return None
         locks.sweep(folder)
         cached = _known(job, folder, name)
-        return _new(job, folder, name, who, how, stop) if cached is None else _validated(job, cached, own=True)
+        return (
+            _new(job, folder, name, who, how, stop)
+            if cached is None
+            else _validated(job, cached, own=True)
+        )
 
 
 def _known(job: jobs.Job, folder: pathlib.Path, name: str) -> Teacher | None:
@@ -63,20 +82,29 @@ def _known(job: jobs.Job, folder: pathlib.Path, name: str) -> Teacher | None:
     except records.Damaged as error:
         print(f'{error}; {records.set_aside(folder / "card.json")}, and it is made again')
     except ValueError as error:
-        print(f'{error}; {records.set_aside(folder / "network")}, and the teacher is squeezed again')
+        print(
+            f'{error}; {records.set_aside(folder / "network")}, and the teacher is squeezed again'
+        )
     return None
 
 
-def _new(job: jobs.Job, folder: pathlib.Path, name: str, who: dict, how: Recipe, stop) -> Teacher | None:
+def _new(
+    job: jobs.Job, folder: pathlib.Path, name: str, who: dict, how: Recipe, stop
+) -> Teacher | None:
     """Squeezes a teacher into its folder of the cache; None when stopped."""
     config, spec = job.config, job.spec
     shown, move = bar(f'squeeze {name}', how.num_steps)
     with shown:
         variables = teachers.squeeze(
             jax.random.fold_in(jax.random.key(config.teachers.seed), identity.number(name)),
-            build.teacher(config, name, spec, batch_statistics=True), build.teacher_feed(config, job.dataset), how,
-            store=Store(folder, who), control=loop.Control(job.steps_per_call, [move], stop,
-                                                           checkpoint_every=config.teachers.checkpoint_every))
+            build.teacher(config, name, spec, batch_statistics=True),
+            build.teacher_feed(config, job.dataset),
+            how,
+            store=Store(folder, who),
+            control=loop.Control(
+                job.steps_per_call, [move], stop, checkpoint_every=config.teachers.checkpoint_every
+            ),
+        )
     if variables is None:
         return None
     teacher = _validated(job, _card(job, name, variables), own=True)
@@ -86,26 +114,39 @@ def _new(job: jobs.Job, folder: pathlib.Path, name: str, who: dict, how: Recipe,
 
 def _card(job: jobs.Job, name: str, variables, accuracy: float | None = None) -> Teacher:
     spec = job.spec
-    return Teacher(name, build.teacher(job.config, name, spec), variables, tuple(spec.class_names or ()),
-                   tuple(spec.mean), tuple(spec.std), spec.num_classes, accuracy)
+    return Teacher(
+        name,
+        build.teacher(job.config, name, spec),
+        variables,
+        tuple(spec.class_names or ()),
+        tuple(spec.mean),
+        tuple(spec.std),
+        spec.num_classes,
+        accuracy,
+    )
 
 
 def _own(job: jobs.Job, folder: pathlib.Path, name: str) -> Teacher:
     """A teacher folder; the architecture must be the one asked for."""
+
     def make(found: str, num_classes: int):
         if found != name:
-            raise ValueError(f'{folder} holds a {found}, but --teachers.networks asks for {name} there')
+            raise ValueError(
+                f'{folder} holds a {found}, but --teachers.networks asks for {name} there'
+            )
         return build.teacher(job.config, name, job.spec._replace(num_classes=num_classes))
+
     return teachers.load(folder, make)
 
 
 def _loaded(job: jobs.Job, name: str, path: str) -> Teacher:
-    """Weights that someone else trained; torchvision's ImageNet networks know their normalisation."""
+    """Weights that someone else trained;
+    torchvision's ImageNet networks know their normalisation."""
     where, spec = expanded(path), job.spec
     if where.is_dir():
         return _own(job, where, name)
     variables = torch_weights.load(where, name, spec.image_shape, spec.num_classes)
-    teacher = _card(job, name, variables)._replace(class_names=())    # such files do not say
+    teacher = _card(job, name, variables)._replace(class_names=())  # such files do not say
     if name in TORCHVISION and spec.num_classes == 1000:
         mean, std = data.specs.IMAGENET
         teacher = teacher._replace(mean=mean, std=std, accuracy=TORCHVISION[name])

@@ -1,4 +1,5 @@
 """The plug-ins' weights of a run, and the method that carries them."""
+
 from experiments.stages import build, jobs
 from jaxdd import terms
 from jaxdd.engine import auto_weights
@@ -6,16 +7,23 @@ from jaxdd.types import DistillState, Method
 
 
 def weigh(job: jobs.Job, method: Method, state: DistillState, feed) -> dict[str, float]:
-    """lambda of every plug-in: configured, or measured once at the start and then kept with the checkpoints."""
+    """lambda of every plug-in: configured, or measured once at the start and then kept with the
+    checkpoints."""
     made = build.terms(job.config)
     entries = {name: getattr(job.config.regularizers, name) for name in made}
     chosen = {name: entry.weight for name, entry in entries.items() if entry.weight is not None}
     unknown = {name: term for name, term in made.items() if name not in chosen}
     if unknown:  # each ratio scales the pull that was measured for a ratio of 1
-        measured = auto_weights.automatic_weights(method, unknown, state, feed, ratio=1.0, models=job.models)
+        measured = auto_weights.automatic_weights(
+            method, unknown, state, feed, ratio=1.0, models=job.models
+        )
         chosen |= {name: entries[name].ratio * measured[name] for name in unknown}
     for name in made:
-        idle = ', no gradient at the start: it changes nothing' if name in unknown and not chosen[name] else ''
+        idle = (
+            ', no gradient at the start: it changes nothing'
+            if name in unknown and not chosen[name]
+            else ''
+        )
         print(f'weight of {name}: {chosen[name]:.4g} ({entries[name].source}{idle})')
     return chosen
 
@@ -23,4 +31,6 @@ def weigh(job: jobs.Job, method: Method, state: DistillState, feed) -> dict[str,
 def regularized(job: jobs.Job, method: Method, weights: dict[str, float]) -> Method:
     """A base method with the run's plug-ins."""
     made = build.terms(job.config)
-    return terms.regularize(method, {name: (weights[name], made[name]) for name in made}, models=job.models)
+    return terms.regularize(
+        method, {name: (weights[name], made[name]) for name in made}, models=job.models
+    )

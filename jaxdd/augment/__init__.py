@@ -1,4 +1,5 @@
 """Differentiable augmentation: (key, images) -> images, or (key, images, labels) -> both; pure."""
+
 from jaxdd.augment import color as color
 from jaxdd.augment import cropping as cropping
 from jaxdd.augment import geometry as geometry

@@ -1,9 +1,10 @@
 """Colour operations of differentiable Siamese augmentation, with their draws.
 
 Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259. Images are `[m, H, W, C]` in normalised
-pixels. A parameter has one entry per image, `[m]`, or a single one for all, `[1]`; it is drawn apart
-from its use, so that a draw can be shared, stored or injected. Below u is uniform in [0, 1).
+pixels. A parameter has one entry per image, `[m]`, or a single one for all, `[1]`; it is drawn
+apart from its use, so that a draw can be shared, stored or injected. Below u is uniform in [0, 1).
 """
+
 from typing import NamedTuple
 
 import chex
@@ -15,9 +16,10 @@ from jaxdd.types import Array, PRNGKey
 
 class ColorDraw(NamedTuple):
     """Parameters of `color`, each `[m]` or `[1]`."""
-    offset: Array        # brightness, normalised pixels
-    saturation: Array    # factor
-    contrast: Array      # factor
+
+    offset: Array  # brightness, normalised pixels
+    saturation: Array  # factor
+    contrast: Array  # factor
 
 
 def brightness(images: Array, offset: Array) -> Array:
@@ -122,8 +124,14 @@ def draw_contrast(key: PRNGKey, num_draws: int, *, strength: float = 0.5) -> Arr
     return jax.random.uniform(key, (num_draws,), jnp.float32) + strength
 
 
-def draw_color(key: PRNGKey, num_draws: int, *, brightness: float = 1.0, saturation: float = 2.0,
-               contrast: float = 0.5) -> ColorDraw:
+def draw_color(
+    key: PRNGKey,
+    num_draws: int,
+    *,
+    brightness: float = 1.0,
+    saturation: float = 2.0,
+    contrast: float = 0.5,
+) -> ColorDraw:
     """Draws the three parameters of `color`, independent of each other.
 
     Args:
@@ -137,9 +145,11 @@ def draw_color(key: PRNGKey, num_draws: int, *, brightness: float = 1.0, saturat
         Three arrays `[num_draws]`.
     """
     k_brightness, k_saturation, k_contrast = jax.random.split(key, 3)
-    return ColorDraw(draw_brightness(k_brightness, num_draws, strength=brightness),
-                     draw_saturation(k_saturation, num_draws, strength=saturation),
-                     draw_contrast(k_contrast, num_draws, strength=contrast))
+    return ColorDraw(
+        draw_brightness(k_brightness, num_draws, strength=brightness),
+        draw_saturation(k_saturation, num_draws, strength=saturation),
+        draw_contrast(k_contrast, num_draws, strength=contrast),
+    )
 
 
 def _per_image(images: Array, parameter: Array) -> Array:

@@ -4,10 +4,11 @@ Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259. A strategy names op
 '_'. How many of them a call applies is the mode:
     'S'    one, drawn uniformly.
     'M'    all, in the order given.
-    'IDC'  flip, then color, then one drawn uniformly among crop, scale and rotate, cutout last; each only
-           if named. Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959.
+    'IDC'  flip, then color, then one drawn uniformly among crop, scale and rotate, cutout last;
+           each only if named. Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959.
 The operations and their constants are those of DSA in every mode.
 """
+
 import collections
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -20,37 +21,43 @@ from jaxdd.augment import color, geometry
 from jaxdd.types import Array, Augment, PRNGKey
 
 # Digits change their meaning when mirrored (MNIST, SVHN, handwritten digits): use 'no_flip' there.
-STRATEGY = {'default': 'color_crop_cutout_flip_scale_rotate', 'no_flip': 'color_crop_cutout_scale_rotate'}
+STRATEGY = {
+    'default': 'color_crop_cutout_flip_scale_rotate',
+    'no_flip': 'color_crop_cutout_scale_rotate',
+}
 
 Mode = Literal['S', 'M', 'IDC']
-Operation = Callable[[PRNGKey, Array, int], Array]    # (key, images [m, H, W, C], number of draws) -> same
+# (key, images [m, H, W, C], number of draws) -> same
+Operation = Callable[[PRNGKey, Array, int], Array]
 
 
 class Strengths(NamedTuple):
     """How far each operation may go; the published values."""
-    brightness: float = 1.0    # width of the offset's range, normalised pixels
-    saturation: float = 2.0    # factors in [0, saturation)
-    contrast: float = 0.5      # factors in [contrast, contrast + 1)
-    crop: float = 0.125        # largest shift, fraction of the image's side
-    cutout: float = 0.5        # erased side, fraction of the image's side
-    scale: float = 1.2         # factors in [1/scale, scale), per axis
-    rotate: float = 15.0       # largest angle, degrees
+
+    brightness: float = 1.0  # width of the offset's range, normalised pixels
+    saturation: float = 2.0  # factors in [0, saturation)
+    contrast: float = 0.5  # factors in [contrast, contrast + 1)
+    crop: float = 0.125  # largest shift, fraction of the image's side
+    cutout: float = 0.5  # erased side, fraction of the image's side
+    scale: float = 1.2  # factors in [1/scale, scale), per axis
+    rotate: float = 15.0  # largest angle, degrees
 
 
-def shared(strategy: str = STRATEGY['default'], *, mode: Mode = 'S',
-           strengths: Strengths = Strengths()) -> Augment:
+def shared(
+    strategy: str = STRATEGY['default'], *, mode: Mode = 'S', strengths: Strengths = Strengths()
+) -> Augment:
     """Siamese augmentation: all images of a call undergo the same transform.
 
-    The draw depends on the key alone, so two calls with one key (the real and the synthetic images of
-    a class) agree whatever their batch sizes. Differentiable in the images. For a key and a batch per
-    class use `jax.lax.map`, which computes one of the operations to choose from per class in modes 'S'
-    and 'IDC', or `jax.vmap`, which computes all of them and selects.
+    The draw depends on the key alone, so two calls with one key (the real and the synthetic images
+    of a class) agree whatever their batch sizes. Differentiable in the images. For a key and a
+    batch per class use `jax.lax.map`, which computes one of the operations to choose from per class
+    in modes 'S' and 'IDC', or `jax.vmap`, which computes all of them and selects.
 
     Args:
-        strategy: operations joined by '_', of color, crop, cutout, flip, scale, rotate; '' or 'none'
-            for no augmentation.
-        mode: 'S' for one operation per call; 'M' for all; 'IDC' for flip, color and cutout always and
-            one of the others (see the module).
+        strategy: operations joined by '_', of color, crop, cutout, flip, scale, rotate; '' or
+            'none' for no augmentation.
+        mode: 'S' for one operation per call; 'M' for all; 'IDC' for flip, color and cutout always
+            and one of the others (see the module).
         strengths: ranges of the draws.
 
     Returns:
@@ -60,19 +67,21 @@ def shared(strategy: str = STRATEGY['default'], *, mode: Mode = 'S',
         ValueError: an unknown or repeated operation, an unknown mode, or a strength out of range.
 
     Note:
-        In mode 'S' there is no outcome without augmentation (DiffAugment in utils.py of the authors'
-        repository). There, a batch of one image fails in current PyTorch; here it is a batch like any.
-        IDC's program (DiffAug in augment.py) can also shift sideways only ('translate'); not offered.
+        In mode 'S' there is no outcome without augmentation (DiffAugment in utils.py of the
+        authors' repository). There, a batch of one image fails in current PyTorch; here it is a
+        batch like any. IDC's program (DiffAug in augment.py) can also shift sideways only
+        ('translate'); not offered.
     """
     return _transform(strategy, mode, strengths, lambda images: 1)
 
 
-def independent(strategy: str = STRATEGY['default'], *, mode: Mode = 'S',
-                strengths: Strengths = Strengths()) -> Augment:
+def independent(
+    strategy: str = STRATEGY['default'], *, mode: Mode = 'S', strengths: Strengths = Strengths()
+) -> Augment:
     """Augmentation for training networks: each image undergoes its own transform.
 
-    Which operation is drawn in modes 'S' and 'IDC' is still one choice per call; only the parameters of
-    operations are drawn per image.
+    Which operation is drawn in modes 'S' and 'IDC' is still one choice per call; only the
+    parameters of operations are drawn per image.
 
     Args:
         strategy: as for `shared`.
@@ -97,24 +106,36 @@ def identity() -> Augment:
     return lambda key, images: images
 
 
-def _transform(strategy: str, mode: Mode, strengths: Strengths, num_draws: Callable[[Array], int]) -> Augment:
+def _transform(
+    strategy: str, mode: Mode, strengths: Strengths, num_draws: Callable[[Array], int]
+) -> Augment:
     checks.one_of('augmentation mode', mode, ('S', 'M', 'IDC'))
     _check_strengths(strengths)
-    named = {name: lambda key, images, operation=operation: operation(key, images, num_draws(images))
-             for name, operation in _select(strategy, _operations(strengths)).items()}
+    named = {
+        name: lambda key, images, operation=operation: operation(key, images, num_draws(images))
+        for name, operation in _select(strategy, _operations(strengths)).items()
+    }
     if not named:
         return identity()
     if mode == 'S':
         return _one(list(named.values()))
     if mode == 'M':
         return _every(list(named.values()))
-    others = [operation for name, operation in named.items() if name not in ('flip', 'color', 'cutout')]
-    stages = (named.get('flip'), named.get('color'), _one(others) if others else None, named.get('cutout'))
+    others = [
+        operation for name, operation in named.items() if name not in ('flip', 'color', 'cutout')
+    ]
+    stages = (
+        named.get('flip'),
+        named.get('color'),
+        _one(others) if others else None,
+        named.get('cutout'),
+    )
     return _every([stage for stage in stages if stage])
 
 
 def _one(operations: list[Augment]) -> Augment:
     """One operation, drawn uniformly per call."""
+
     def transform(key: PRNGKey, images: Array) -> Array:
         chex.assert_rank(images, 4)
         k_operation, k_draw = jax.random.split(key)
@@ -126,6 +147,7 @@ def _one(operations: list[Augment]) -> Augment:
 
 def _every(operations: list[Augment]) -> Augment:
     """All operations in order."""
+
     def transform(key: PRNGKey, images: Array) -> Array:
         chex.assert_rank(images, 4)
         for operation, k_draw in zip(operations, jax.random.split(key, len(operations))):
@@ -137,9 +159,15 @@ def _every(operations: list[Augment]) -> Augment:
 
 def _operations(strengths: Strengths) -> dict[str, Operation]:
     """Each operation together with its draw."""
+
     def recolor(key: PRNGKey, images: Array, num_draws: int) -> Array:
-        draw = color.draw_color(key, num_draws, brightness=strengths.brightness,
-                                saturation=strengths.saturation, contrast=strengths.contrast)
+        draw = color.draw_color(
+            key,
+            num_draws,
+            brightness=strengths.brightness,
+            saturation=strengths.saturation,
+            contrast=strengths.contrast,
+        )
         return color.color(images, draw)
 
     def crop(key: PRNGKey, images: Array, num_draws: int) -> Array:
@@ -157,7 +185,9 @@ def _operations(strengths: Strengths) -> dict[str, Operation]:
         return geometry.scale(images, geometry.draw_scale(key, num_draws, strength=strengths.scale))
 
     def rotate(key: PRNGKey, images: Array, num_draws: int) -> Array:
-        return geometry.rotate(images, geometry.draw_rotate(key, num_draws, degrees=strengths.rotate))
+        return geometry.rotate(
+            images, geometry.draw_rotate(key, num_draws, degrees=strengths.rotate)
+        )
 
     return dict(color=recolor, crop=crop, cutout=cutout, flip=flip, scale=scale, rotate=rotate)
 
@@ -170,8 +200,10 @@ def _select(strategy: str, operations: dict[str, Operation]) -> dict[str, Operat
     for name, count in collections.Counter(names).items():
         checks.one_of('augmentation operation', name, operations)
         if count > 1:
-            raise ValueError(f'augmentation strategy {strategy!r} names {name!r} {count} times; '
-                             'name each operation once')
+            raise ValueError(
+                f'augmentation strategy {strategy!r} names {name!r} {count} times; '
+                'name each operation once'
+            )
     return {name: operations[name] for name in names}
 
 
@@ -179,8 +211,12 @@ def _check_strengths(strengths: Strengths) -> None:
     for name in ('crop', 'cutout'):
         value = getattr(strengths, name)
         if not 0 <= value <= 1:
-            raise ValueError(f'strength {name} is a fraction of the image side; '
-                             f'it must lie in [0, 1], got {value}')
+            raise ValueError(
+                f'strength {name} is a fraction of the image side; '
+                f'it must lie in [0, 1], got {value}'
+            )
     if not strengths.scale >= 1:
-        raise ValueError(f'strength scale is the largest scale factor; '
-                         f'it must be at least 1, got {strengths.scale}')
+        raise ValueError(
+            f'strength scale is the largest scale factor; '
+            f'it must be at least 1, got {strengths.scale}'
+        )

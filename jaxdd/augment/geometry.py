@@ -1,14 +1,15 @@
 """Geometric operations of differentiable Siamese augmentation, with their draws.
 
 Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259. Images are `[m, H, W, C]` in normalised
-pixels, so that the zeros brought in from outside are the mean colour of the data set. A parameter has
-one entry per image, `[m, ...]`, or a single one for all, `[1, ...]`; two numbers per entry are always
-(vertical, horizontal). Below u is uniform in [0, 1).
+pixels, so that the zeros brought in from outside are the mean colour of the data set. A parameter
+has one entry per image, `[m, ...]`, or a single one for all, `[1, ...]`; two numbers per entry are
+always (vertical, horizontal). Below u is uniform in [0, 1).
 
 Sources of warped pixels are counted from the image centre ((H - 1)/2, (W - 1)/2) and blended
 bilinearly from their four neighbours; a neighbour outside counts as zero, without renormalisation
 (torch's `affine_grid` and `grid_sample` with `align_corners=False`).
 """
+
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -60,8 +61,10 @@ def cutout(images: Array, centre: Array, *, ratio: float = 0.5) -> Array:
     """
     chex.assert_rank([images, centre], [4, 2])
     chex.assert_is_broadcastable(centre.shape[:1], images.shape[:1])
-    rows, columns = (_inside(centre[:, axis], side, images.shape[1 + axis])
-                     for axis, side in enumerate(_pixels(ratio, images.shape[1:3])))
+    rows, columns = (
+        _inside(centre[:, axis], side, images.shape[1 + axis])
+        for axis, side in enumerate(_pixels(ratio, images.shape[1:3]))
+    )
     erased = rows[:, :, None] & columns[:, None, :]
     return jnp.where(erased[..., None], jnp.zeros((), images.dtype), images)
 
@@ -123,13 +126,18 @@ def rotate(images: Array, angle: Array) -> Array:
     def resample(images: Array, angle: Array) -> Array:
         cos, sin = jnp.cos(angle.astype(dtype)), jnp.sin(angle.astype(dtype))
         i, j = jnp.meshgrid(_from_centre(height, dtype), _from_centre(width, dtype), indexing='ij')
-        return _gather(images, cos * i + sin * (height / width) * j + (height - 1) / 2,
-                       cos * j - sin * (width / height) * i + (width - 1) / 2)
+        return _gather(
+            images,
+            cos * i + sin * (height / width) * j + (height - 1) / 2,
+            cos * j - sin * (width / height) * i + (width - 1) / 2,
+        )
 
     return _once_or_each(resample, images, angle)
 
 
-def draw_crop(key: PRNGKey, num_draws: int, size: tuple[int, ...], *, ratio: float = 0.125) -> Array:
+def draw_crop(
+    key: PRNGKey, num_draws: int, size: tuple[int, ...], *, ratio: float = 0.125
+) -> Array:
     """Draws offsets uniform in -s..s, s = int(ratio size + 1/2), for `crop`.
 
     Args:
@@ -145,7 +153,9 @@ def draw_crop(key: PRNGKey, num_draws: int, size: tuple[int, ...], *, ratio: flo
     return jax.random.randint(key, (num_draws, 2), -largest, largest + 1, jnp.int32)
 
 
-def draw_cutout(key: PRNGKey, num_draws: int, size: tuple[int, ...], *, ratio: float = 0.5) -> Array:
+def draw_cutout(
+    key: PRNGKey, num_draws: int, size: tuple[int, ...], *, ratio: float = 0.5
+) -> Array:
     """Draws centres for `cutout`: uniform in 0..size if the side is even, in 0..size - 1 if odd.
 
     Args:
@@ -207,8 +217,11 @@ def _pixels(ratio: float, size: tuple[int, ...]) -> tuple[int, int]:
     return int(ratio * size[0] + 0.5), int(ratio * size[1] + 0.5)
 
 
-def _once_or_each(function: Callable[[Array, Array], Array], images: Array, parameter: Array) -> Array:
-    """Applies `function(images, one parameter)` to the whole batch if shared, else to each image."""
+def _once_or_each(
+    function: Callable[[Array, Array], Array], images: Array, parameter: Array
+) -> Array:
+    """Applies `function(images, one parameter)` to the whole batch if shared,
+    else to each image."""
     if len(parameter) == 1:
         return function(images, parameter[0])
     chex.assert_equal_shape_prefix([images, parameter], 1)
@@ -229,24 +242,31 @@ def _taps(factor: Array, length: int, dtype: jnp.dtype) -> Array:
     """Bilinear weights `[length, length]` (to, from) of scaling one axis."""
     precise = jnp.promote_types(dtype, jnp.float32)
     source = _from_centre(length, precise) * factor.astype(precise)
-    return interpolation.weights(source[:, None], _from_centre(length, precise)[None, :]).astype(dtype)
+    return interpolation.weights(source[:, None], _from_centre(length, precise)[None, :]).astype(
+        dtype
+    )
 
 
 def _gather(images: Array, row: Array, column: Array) -> Array:
     """Samples all images at the same `[H, W]` positions, bilinearly.
 
-    With pixels leading, each of the four gathers copies whole rows of m C numbers; a matrix over all
-    pixels was measured 3 to 40 times slower on CPU.
+    With pixels leading, each of the four gathers copies whole rows of m C numbers; a matrix over
+    all pixels was measured 3 to 40 times slower on CPU.
     """
     num, height, width, channels = images.shape
     pixels = images.transpose(1, 2, 0, 3).reshape(height * width, num * channels)
-    seen = (jnp.take(pixels, index.ravel(), axis=0) * weight.astype(images.dtype).reshape(-1, 1)
-            for index, weight in _neighbours(row, column, height, width))
+    seen = (
+        jnp.take(pixels, index.ravel(), axis=0) * weight.astype(images.dtype).reshape(-1, 1)
+        for index, weight in _neighbours(row, column, height, width)
+    )
     return cast(Array, sum(seen)).reshape(height, width, num, channels).transpose(2, 0, 1, 3)
 
 
-def _neighbours(row: Array, column: Array, height: int, width: int) -> Iterator[tuple[Array, Array]]:
-    """Flat index and weight, both `[H, W]`, of the four neighbours; weight zero outside the image."""
+def _neighbours(
+    row: Array, column: Array, height: int, width: int
+) -> Iterator[tuple[Array, Array]]:
+    """Flat index and weight, both `[H, W]`, of the four neighbours;
+    weight zero outside the image."""
     top, left = jnp.floor(row), jnp.floor(column)
     for r, c in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
         within = (r >= 0) & (r < height) & (c >= 0) & (c < width)

@@ -1,10 +1,11 @@
 """Augmentation that mixes images and labels within a batch: CutMix and mixup, with their draws.
 
-Images are `[m, H, W, C]`, labels `[m, Y]` probabilities. One number lambda, and one box, serve the whole
-batch; the partner of an image is its entry in a random permutation of the batch, whatever its class and
-possibly itself. Cross-entropy is linear in the label, so training on mixed labels is what the papers'
-programs do by mixing two losses. Two numbers per entry are (vertical, horizontal).
+Images are `[m, H, W, C]`, labels `[m, Y]` probabilities. One number lambda, and one box, serve the
+whole batch; the partner of an image is its entry in a random permutation of the batch, whatever its
+class and possibly itself. Cross-entropy is linear in the label, so training on mixed labels is what
+the papers' programs do by mixing two losses. Two numbers per entry are (vertical, horizontal).
 """
+
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,20 +15,24 @@ import jax.numpy as jnp
 
 from jaxdd.types import Array, PRNGKey
 
-Mix = Callable[[PRNGKey, Array, Array], tuple[Array, Array]]    # (key, images, labels) -> the same, mixed
+# (key, images, labels) -> the same, mixed
+Mix = Callable[[PRNGKey, Array, Array], tuple[Array, Array]]
 
 
 class Box(NamedTuple):
     """Pixels start <= position < stop; empty where they are equal."""
-    start: Array    # [2] int32
-    stop: Array     # [2] int32
+
+    start: Array  # [2] int32
+    stop: Array  # [2] int32
 
 
-def cutmix(key: PRNGKey, images: Array, labels: Array, *, probability: float = 1.0) -> tuple[Array, Array]:
+def cutmix(
+    key: PRNGKey, images: Array, labels: Array, *, probability: float = 1.0
+) -> tuple[Array, Array]:
     """CutMix: a box of each image is replaced by the same box of its partner.
 
-    x~ = M x_a + (1 - M) x_b and y~ = r y_a + (1 - r) y_b, lambda ~ Beta(1, 1), M = 0 in `box`, r = mean of
-    M. Yun et al., ICCV 2019, https://arxiv.org/abs/1905.04899, eq. 1 and 2.
+    x~ = M x_a + (1 - M) x_b and y~ = r y_a + (1 - r) y_b, lambda ~ Beta(1, 1), M = 0 in `box`, r =
+    mean of M. Yun et al., ICCV 2019, https://arxiv.org/abs/1905.04899, eq. 1 and 2.
 
     Args:
         key: random key.
@@ -49,18 +54,19 @@ def cutmix(key: PRNGKey, images: Array, labels: Array, *, probability: float = 1
     chex.assert_rank([images, labels], [4, 2])
     k_apply, k_lam, k_centre, k_partner = jax.random.split(key, 4)
     size = images.shape[1:3]
-    lam = jax.random.uniform(k_lam, (), jnp.float32)    # Beta(1, 1)
+    lam = jax.random.uniform(k_lam, (), jnp.float32)  # Beta(1, 1)
     centre = jax.random.randint(k_centre, (2,), 0, jnp.array(size, jnp.int32), jnp.int32)
-    region = box(jnp.where(_applies(k_apply, probability), lam, 1.), centre, size)
+    region = box(jnp.where(_applies(k_apply, probability), lam, 1.0), centre, size)
     return paste(images, labels, jax.random.permutation(k_partner, len(images)), region)
 
 
-def mixup(key: PRNGKey, images: Array, labels: Array, *, alpha: float = 1.0,
-          probability: float = 1.0) -> tuple[Array, Array]:
+def mixup(
+    key: PRNGKey, images: Array, labels: Array, *, alpha: float = 1.0, probability: float = 1.0
+) -> tuple[Array, Array]:
     """Mixup: the convex combination of each image with its partner.
 
-    x~ = lambda x_a + (1 - lambda) x_b and y~ = lambda y_a + (1 - lambda) y_b, lambda ~ Beta(alpha, alpha).
-    Zhang et al., ICLR 2018, https://arxiv.org/abs/1710.09412, section 2.
+    x~ = lambda x_a + (1 - lambda) x_b and y~ = lambda y_a + (1 - lambda) y_b, lambda ~ Beta(alpha,
+    alpha). Zhang et al., ICLR 2018, https://arxiv.org/abs/1710.09412, section 2.
 
     Args:
         key: random key.
@@ -77,12 +83,14 @@ def mixup(key: PRNGKey, images: Array, labels: Array, *, alpha: float = 1.0,
     """
     _check_probability(probability)
     if not alpha > 0:
-        raise ValueError(f'alpha of mixup is the parameter of a Beta distribution; it must be above 0, got '
-                         f'{alpha}; for no mixing use probability=0')
+        raise ValueError(
+            f'alpha of mixup is the parameter of a Beta distribution; it must be above 0, got '
+            f'{alpha}; for no mixing use probability=0'
+        )
     chex.assert_rank([images, labels], [4, 2])
     k_apply, k_lam, k_partner = jax.random.split(key, 3)
     lam = jax.random.beta(k_lam, alpha, alpha, (), jnp.float32)
-    lam = jnp.where(_applies(k_apply, probability), lam, 1.)
+    lam = jnp.where(_applies(k_apply, probability), lam, 1.0)
     return blend(images, labels, jax.random.permutation(k_partner, len(images)), lam)
 
 
@@ -121,8 +129,10 @@ def paste(images: Array, labels: Array, partner: Array, region: Box) -> tuple[Ar
         Mixed images `[m, H, W, C]` and labels `[m, Y]`, dtypes kept.
     """
     _check_batch(images, labels, partner)
-    rows, columns = ((jnp.arange(length) >= region.start[axis]) & (jnp.arange(length) < region.stop[axis])
-                     for axis, length in enumerate(images.shape[1:3]))
+    rows, columns = (
+        (jnp.arange(length) >= region.start[axis]) & (jnp.arange(length) < region.stop[axis])
+        for axis, length in enumerate(images.shape[1:3])
+    )
     inside = rows[None, :, None, None] & columns[None, None, :, None]
     area = jnp.prod(region.stop - region.start).astype(jnp.float32)
     kept = 1 - area / (images.shape[1] * images.shape[2])
@@ -147,7 +157,8 @@ def blend(images: Array, labels: Array, partner: Array, lam: Array) -> tuple[Arr
 
 def _interpolate(values: Array, partner: Array, lam: Array) -> Array:
     weight = lam.astype(values.dtype)
-    # The selection keeps what 1 x + 0 x_b would change: the sign of zero, and x where x_b is not finite.
+    # The selection keeps what 1 x + 0 x_b would change:
+    # the sign of zero, and x where x_b is not finite.
     return jnp.where(lam < 1, weight * values + (1 - weight) * values[partner], values)
 
 

@@ -1,4 +1,5 @@
 """Augmentation of networks trained on natural images (SRe2L, INFER: teachers and students)."""
+
 from collections.abc import Sequence
 
 import jax
@@ -7,10 +8,13 @@ from jaxdd.augment import cropping, geometry
 from jaxdd.types import Array, Augment, PRNGKey
 
 
-def resized_crop_flip(*, scale: tuple[float | Array, float] = (0.08, 1.0), flip: bool = True) -> Augment:
+def resized_crop_flip(
+    *, scale: tuple[float | Array, float] = (0.08, 1.0), flip: bool = True
+) -> Augment:
     """Training on larger images: a resized crop and a flip with probability 1/2, drawn per image.
 
-    He et al., CVPR 2016, https://arxiv.org/abs/1512.03385, with Inception's crop (`cropping.draw_resized_crop`).
+    He et al., CVPR 2016, https://arxiv.org/abs/1512.03385, with Inception's crop
+    (`cropping.draw_resized_crop`).
 
     Args:
         scale: least and largest area of the crop, fractions of the image's.
@@ -27,14 +31,14 @@ def resized_crop_flip(*, scale: tuple[float | Array, float] = (0.08, 1.0), flip:
 
 
 def padded_crop_flip(*, padding: int = 4, fill: Sequence[float], flip: bool = True) -> Augment:
-    """Training on CIFAR: a crop of the padded image and a flip with probability 1/2, drawn per image.
+    """Training on CIFAR: a crop of the padded image and a flip of probability 1/2, per image.
 
     He et al., CVPR 2016, https://arxiv.org/abs/1512.03385, section 4.2.
 
     Args:
         padding: on each side, pixels.
-        fill: C numbers, the colour of the padding in normalised pixels. SRe2L and INFER pad before they normalise,
-            with black: -mean / std.
+        fill: C numbers, the colour of the padding in normalised pixels. SRe2L and INFER pad before
+            they normalise, with black: -mean / std.
         flip: False where a mirror image changes the class (digits).
 
     Returns:
@@ -44,7 +48,9 @@ def padded_crop_flip(*, padding: int = 4, fill: Sequence[float], flip: bool = Tr
         ValueError: a negative `padding`; when traced, a `fill` that is not one number per channel.
     """
     if padding < 0:
-        raise ValueError(f'padding counts pixels on each side; it must be 0 (none) or more, got {padding}')
+        raise ValueError(
+            f'padding counts pixels on each side; it must be 0 (none) or more, got {padding}'
+        )
 
     def transform(key: PRNGKey, images: Array) -> Array:
         k_crop, k_flip = jax.random.split(key)
@@ -55,8 +61,13 @@ def padded_crop_flip(*, padding: int = 4, fill: Sequence[float], flip: bool = Tr
     return transform
 
 
-def crop_and_flip(key: PRNGKey, images: Array, num_draws: int, scale: tuple[float | Array, float],
-                  flip: bool = True) -> Array:
+def crop_and_flip(
+    key: PRNGKey,
+    images: Array,
+    num_draws: int,
+    scale: tuple[float | Array, float],
+    flip: bool = True,
+) -> Array:
     """Crops, resizes and flips a batch.
 
     Args:
@@ -71,5 +82,7 @@ def crop_and_flip(key: PRNGKey, images: Array, num_draws: int, scale: tuple[floa
     """
     k_crop, k_flip = jax.random.split(key)
     size = images.shape[1:3]
-    images = cropping.resized_crop(images, cropping.draw_resized_crop(k_crop, num_draws, size, scale=scale), size)
+    images = cropping.resized_crop(
+        images, cropping.draw_resized_crop(k_crop, num_draws, size, scale=scale), size
+    )
     return geometry.flip(images, geometry.draw_flip(k_flip, num_draws)) if flip else images

@@ -1,9 +1,10 @@
 """Representative samples by k-means: which real images a class is matched against.
 
 DREAM: Liu et al., ICCV 2023, https://arxiv.org/abs/2302.14416. Every function takes one class,
-`features [M, D]` with `valid [M]` true for samples and false for padding; `jax.vmap` over classes of
-padded length. Distances and sums are float32 (float64 if given) at full precision.
+`features [M, D]` with `valid [M]` true for samples and false for padding; `jax.vmap` over classes
+of padded length. Distances and sums are float32 (float64 if given) at full precision.
 """
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,19 @@ import jax.numpy as jnp
 from jaxdd.types import Array, PRNGKey
 
 
-def representatives(key: PRNGKey, features: Array, valid: Array, *, num: int, iterations: int = 100,
-                    per_centre: int = 1) -> Array:
+def representatives(
+    key: PRNGKey,
+    features: Array,
+    valid: Array,
+    *,
+    num: int,
+    iterations: int = 100,
+    per_centre: int = 1,
+) -> Array:
     """DREAM's batch: the samples nearest to the centres of the class's clusters.
 
-    For each centre of k-means with k = num / per_centre, the per_centre nearest samples. Liu et al., ICCV
-    2023, https://arxiv.org/abs/2302.14416.
+    For each centre of k-means with k = num / per_centre, the per_centre nearest samples. Liu et
+    al., ICCV 2023, https://arxiv.org/abs/2302.14416.
 
     Args:
         key: random key, for the initial centres.
@@ -33,23 +41,28 @@ def representatives(key: PRNGKey, features: Array, valid: Array, *, num: int, it
         ValueError: `num` below 1, above M, or no multiple of `per_centre`; `per_centre` below 1.
 
     Note:
-        The authors' program stops at 100 iterations or once centres move less than 1e-4; here the number
-        of iterations is fixed, one program for all classes. For Tiny ImageNet it instead takes the `num`
-        samples that are nearest to any centre, which are less diverse; not offered.
+        The authors' program stops at 100 iterations or once centres move less than 1e-4; here the
+        number of iterations is fixed, one program for all classes. For Tiny ImageNet it instead
+        takes the `num` samples that are nearest to any centre, which are less diverse; not offered.
     """
     _check_between('num', num, len(features))
     _check_between('per_centre', per_centre, len(features))
     if num % per_centre:
-        raise ValueError(f'num must be a multiple of per_centre, the samples taken at each centre; '
-                         f'got num {num}, per_centre {per_centre}')
+        raise ValueError(
+            f'num must be a multiple of per_centre, the samples taken at each centre; '
+            f'got num {num}, per_centre {per_centre}'
+        )
     centres = kmeans(key, features, valid, num_clusters=num // per_centre, iterations=iterations)
     return nearest(features, centres, valid, per_centre=per_centre)
 
 
-def kmeans(key: PRNGKey, features: Array, valid: Array, *, num_clusters: int, iterations: int) -> Array:
+def kmeans(
+    key: PRNGKey, features: Array, valid: Array, *, num_clusters: int, iterations: int
+) -> Array:
     """Centres of k-means clusters, by Lloyd's iterations from distinct random samples.
 
-    a_i = argmin_j ||z_i - c_j||^2, then c_j = mean of the z_i with a_i = j; an empty cluster keeps c_j.
+    a_i = argmin_j ||z_i - c_j||^2, then c_j = mean of the z_i with a_i = j; an empty cluster keeps
+    c_j.
 
     Args:
         key: random key, for the initial centres.
@@ -66,12 +79,15 @@ def kmeans(key: PRNGKey, features: Array, valid: Array, *, num_clusters: int, it
     """
     _check_between('num_clusters', num_clusters, len(features))
     features, mean = _centred(features, valid)
-    order = jnp.argsort(jnp.where(valid, jax.random.uniform(key, valid.shape, jnp.float32), jnp.inf))
+    order = jnp.argsort(
+        jnp.where(valid, jax.random.uniform(key, valid.shape, jnp.float32), jnp.inf)
+    )
 
     def lloyd(_: Array, centres: Array) -> Array:
         cluster = jnp.argmin(squared_distances(features, centres), axis=1)
-        member = (jax.nn.one_hot(cluster, num_clusters, dtype=features.dtype)
-                  * valid[:, None].astype(features.dtype))
+        member = jax.nn.one_hot(cluster, num_clusters, dtype=features.dtype) * valid[
+            :, None
+        ].astype(features.dtype)
         # A product, not a scatter: its order of summation is fixed on every device.
         total = jnp.matmul(member.T, features, precision=jax.lax.Precision.HIGHEST)
         count = member.sum(axis=0)[:, None]
@@ -91,8 +107,8 @@ def nearest(features: Array, centres: Array, valid: Array, *, per_centre: int = 
         per_centre: samples per centre; with fewer valid rows they repeat, nearest first.
 
     Returns:
-        `[k per_centre]` int32 positions in 0..M-1, centre by centre, nearest first; centres may share
-        a sample. Ties go to the lower position.
+        `[k per_centre]` int32 positions in 0..M-1, centre by centre, nearest first; centres may
+        share a sample. Ties go to the lower position.
 
     Raises:
         ValueError: `per_centre` below 1 or above M.
@@ -101,14 +117,16 @@ def nearest(features: Array, centres: Array, valid: Array, *, per_centre: int = 
     features, mean = _centred(features, valid)
     distances = jnp.where(valid[:, None], squared_distances(features, centres - mean), jnp.inf)
     _, order = jax.lax.top_k(-distances.T, per_centre)
-    return jax.vmap(lambda one: _first_valid(one, valid, per_centre))(order).ravel().astype(jnp.int32)
+    return (
+        jax.vmap(lambda one: _first_valid(one, valid, per_centre))(order).ravel().astype(jnp.int32)
+    )
 
 
 def squared_distances(features: Array, centres: Array) -> Array:
     """Squared Euclidean distances between samples and centres.
 
-    ||z||^2 - 2 <z, c> + ||c||^2, so that no `[M, k, D]` is built; at least 0. Rounding is relative to the
-    norms, hence best on features around 0.
+    ||z||^2 - 2 <z, c> + ||c||^2, so that no `[M, k, D]` is built; at least 0. Rounding is relative
+    to the norms, hence best on features around 0.
 
     Args:
         features: `[M, D]`.
@@ -125,7 +143,8 @@ def squared_distances(features: Array, centres: Array) -> Array:
 
 
 def _centred(features: Array, valid: Array) -> tuple[Array, Array]:
-    """Features minus the mean `[1, D]` of valid ones, padding set to zero: the expanded square needs both."""
+    """Features minus the mean `[1, D]` of valid ones, padding set to zero:
+    the expanded square needs both."""
     chex.assert_rank([features, valid], [2, 1])
     chex.assert_equal_shape_prefix([features, valid], 1)
     features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
@@ -135,7 +154,8 @@ def _centred(features: Array, valid: Array) -> tuple[Array, Array]:
 
 
 def _first_valid(order: Array, valid: Array, num: int) -> Array:
-    """The first `num` of an order that lists valid rows before others; over again once they are used up."""
+    """The first `num` of an order that lists valid rows before others;
+    over again once they are used up."""
     return order[jnp.arange(num) % jnp.maximum(valid.sum(), 1)]
 
 

@@ -1,4 +1,5 @@
 """Labelled image sets: what is known about them, reading them, and feeding them to a training."""
+
 from jaxdd.data.batches import class_members as class_members
 from jaxdd.data.batches import class_sizes as class_sizes
 from jaxdd.data.batches import drawn_per_class as drawn_per_class

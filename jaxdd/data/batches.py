@@ -1,8 +1,9 @@
 """Batches drawn inside the compiled program: class-stratified for matching, epochs for training.
 
-The whole set lies on the devices as uint8; what is drawn follows from (key, step) alone, so a run resumes
-at any step without a position to save.
+The whole set lies on the devices as uint8; what is drawn follows from (key, step) alone, so a run
+resumes at any step without a position to save.
 """
+
 import itertools
 from collections.abc import Iterator
 
@@ -21,8 +22,9 @@ def stratified(source: Source, spec: Spec, *, per_class: int) -> jax.tree_util.P
     """A device feed of real images, `per_class` of every class, without replacement within a step.
 
     A class with fewer gives all of its images, and its mean is over those, as in the papers' code
-    (`np.random.permutation(indices_class[c])[:n]`). Its rows repeat them, with weight 0, up to the length of the
-    others: of classes of 20 and 2 images, asked for 16, the second has its 2 eight times, and weights 1 1 0 ... 0.
+    (`np.random.permutation(indices_class[c])[:n]`). Its rows repeat them, with weight 0, up to the
+    length of the others: of classes of 20 and 2 images, asked for 16, the second has its 2 eight
+    times, and weights 1 1 0 ... 0.
 
     Args:
         source: the training set.
@@ -30,23 +32,29 @@ def stratified(source: Source, spec: Spec, *, per_class: int) -> jax.tree_util.P
         per_class: images per class; B is this, or the size of the largest class where that is less.
 
     Returns:
-        Pure `(key, step) -> Inputs` with `real` `[K, B, H, W, C]` float32, divided among the devices along B, and
-        `real_weights` `[K, B]` float32 if a class has fewer than B images.
+        Pure `(key, step) -> Inputs` with `real` `[K, B, H, W, C]` float32, divided among the
+        devices along B, and `real_weights` `[K, B]` float32 if a class has fewer than B images.
 
     Raises:
         ValueError: `per_class` below 1, or a class without images.
 
     Note:
-        Batch moments of a network, and terms that do not look at `Inputs.real_weights`, count the repetitions too.
+        Batch moments of a network, and terms that do not look at `Inputs.real_weights`, count the
+        repetitions too.
     """
     members, weights, per_class = _prepared(source, spec, per_class)
     draw = bind(_stratified, spec, per_class)
-    arrays = jnp.asarray(source.images), jnp.asarray(members), None if weights is None else jnp.asarray(weights)
+    arrays = (
+        jnp.asarray(source.images),
+        jnp.asarray(members),
+        None if weights is None else jnp.asarray(weights),
+    )
     return jax.tree_util.Partial(draw, *parallel.replicate(arrays))
 
 
 def drawn_per_class(source: Source, spec: Spec, per_class: int) -> tuple[int, ...]:
-    """Different real images of each class in one step of `stratified` or `streamed`: as many as asked for, or all.
+    """Different real images of each class in one step of `stratified` or `streamed`:
+    as many as asked for, or all.
 
     Raises:
         ValueError: `per_class` below 1, or a class without images.
@@ -55,7 +63,9 @@ def drawn_per_class(source: Source, spec: Spec, per_class: int) -> tuple[int, ..
         raise ValueError(f'per_class must be at least 1 real image per class, got {per_class}')
     sizes = class_sizes(source, spec.num_classes)
     if not sizes.all():
-        raise ValueError(f'class {int(sizes.argmin())} has no images; every class needs at least one')
+        raise ValueError(
+            f'class {int(sizes.argmin())} has no images; every class needs at least one'
+        )
     return tuple(np.minimum(sizes, per_class).tolist())
 
 
@@ -67,11 +77,14 @@ def epochs(source: Source, spec: Spec, *, batch_size: int) -> jax.tree_util.Part
         batch_size: images; a smaller set is one batch.
 
     Returns:
-        Pure `(key, step) -> Batch`; the last batch of an epoch is padded and its padding has weight 0.
+        Pure `(key, step) -> Batch`; the last batch of an epoch is padded and its padding has weight
+        0.
     """
     images, labels = np.asarray(source.images), np.asarray(source.labels, np.int32)
     draw = bind(_epoch_batch, spec, batch_size)
-    return jax.tree_util.Partial(draw, *parallel.replicate((jnp.asarray(images), jnp.asarray(labels))))
+    return jax.tree_util.Partial(
+        draw, *parallel.replicate((jnp.asarray(images), jnp.asarray(labels)))
+    )
 
 
 def epoch_indices(key: PRNGKey, step: Array, *, size: int, batch_size: int) -> tuple[Array, Array]:
@@ -120,13 +133,21 @@ def real_subset(key: PRNGKey, source: Source, spec: Spec, *, ipc: int) -> Synthe
     members, _ = class_members(source, spec.num_classes, 1)
     checks.images_per_class(ipc, (members >= 0).sum(axis=1))
     keys = jax.random.split(key, spec.num_classes)
-    chosen = np.stack([np.asarray(jax.random.permutation(k, row[row >= 0]))[:ipc] for k, row in zip(keys, members)])
-    labels = jax.nn.one_hot(jnp.repeat(jnp.arange(spec.num_classes)[:, None], ipc, axis=1), spec.num_classes)
+    chosen = np.stack(
+        [
+            np.asarray(jax.random.permutation(k, row[row >= 0]))[:ipc]
+            for k, row in zip(keys, members)
+        ]
+    )
+    labels = jax.nn.one_hot(
+        jnp.repeat(jnp.arange(spec.num_classes)[:, None], ipc, axis=1), spec.num_classes
+    )
     return SyntheticSet(normalise(spec, jnp.asarray(source.images[chosen])), labels)
 
 
 def streamed(source: Source, spec: Spec, *, per_class: int, prefetch: int = 2) -> Stream:
-    """The batches of `stratified`, gathered on the host and sent ahead: for sets that do not fit on the devices.
+    """The batches of `stratified`, gathered on the host and sent ahead:
+    for sets that do not fit on the devices.
 
     Of several processes each gathers only the rows of its own devices.
 
@@ -153,20 +174,27 @@ def streamed(source: Source, spec: Spec, *, per_class: int, prefetch: int = 2) -
     def start(key: PRNGKey, step: int) -> Iterator[Inputs]:
         own, key = parallel.own_rows(per_class), on_host(key)
         batches = ahead(lambda at: source.images[chosen(key, at)[:, own]], step, prefetch)
-        sent = (to_inputs(parallel.assemble(np.asarray(images), per_class, 1), weights) for images in batches)
-        yield from (now for now, _ in itertools.pairwise(sent))    # another one lies on the devices meanwhile
+        sent = (
+            to_inputs(parallel.assemble(np.asarray(images), per_class, 1), weights)
+            for images in batches
+        )
+        # another one lies on the devices meanwhile
+        yield from (now for now, _ in itertools.pairwise(sent))
 
     return Stream(start)
 
 
 def class_members(source: Source, num_classes: int, per_class: int) -> tuple[np.ndarray, int]:
-    """Indices of each class's images `[Y, largest]`, short rows filled with -1; and B, capped at the smallest class."""
+    """Indices `[Y, largest]` of each class's images, short rows filled with -1, and B.
+    B is at most the smallest class."""
     if per_class < 1:
         raise ValueError(f'per_class must be at least 1 real image per class, got {per_class}')
     labels = np.asarray(source.labels)
     rows = [np.flatnonzero(labels == c) for c in range(num_classes)]
     longest = max(len(row) for row in rows)
-    members = np.stack([np.pad(row, (0, longest - len(row)), constant_values=-1) for row in rows]).astype(np.int32)
+    members = np.stack(
+        [np.pad(row, (0, longest - len(row)), constant_values=-1) for row in rows]
+    ).astype(np.int32)
     return members, min(per_class, *(len(row) for row in rows))
 
 
@@ -175,34 +203,52 @@ def class_sizes(source: Source, num_classes: int) -> np.ndarray:
     return np.bincount(np.asarray(source.labels), minlength=num_classes)[:num_classes]
 
 
-def _prepared(source: Source, spec: Spec, per_class: int) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """`class_members`; the weights of a step's images, None where all count; and B, as many as a class gives at most."""
+def _prepared(
+    source: Source, spec: Spec, per_class: int
+) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """`class_members`; the weights of a step's images, None where all count;
+    and B, as many as a class gives at most."""
     drawn = np.array(drawn_per_class(source, spec, per_class))
     members, per_class = class_members(source, spec.num_classes, 1)[0], int(drawn.max())
     counts = np.arange(per_class)[None] < drawn[:, None]
     return members, None if counts.all() else counts.astype(np.float32), per_class
 
 
-def _stratified(spec: Spec, per_class: int, images: Array, members: Array, weights: Array | None, key: PRNGKey,
-                step: Array) -> Inputs:
-    return _inputs(spec, images[parallel.shard(_draw(per_class, members, weights, key, step), 1)], weights)
+def _stratified(
+    spec: Spec,
+    per_class: int,
+    images: Array,
+    members: Array,
+    weights: Array | None,
+    key: PRNGKey,
+    step: Array,
+) -> Inputs:
+    return _inputs(
+        spec, images[parallel.shard(_draw(per_class, members, weights, key, step), 1)], weights
+    )
 
 
 def _inputs(spec: Spec, images: Array, weights: Array | None) -> Inputs:
     return Inputs(real=parallel.shard(normalise(spec, images), 1), real_weights=weights)
 
 
-def _draw(per_class: int, members: Array, weights: Array | None, key: PRNGKey, step: Array) -> Array:
-    """Indices `[Y, B]` of one step's images, without replacement; short classes over again once they are used up."""
+def _draw(
+    per_class: int, members: Array, weights: Array | None, key: PRNGKey, step: Array
+) -> Array:
+    """Indices `[Y, B]` of one step's images, without replacement;
+    short classes over again once they are used up."""
     rank = jax.random.uniform(jax.random.fold_in(key, step), members.shape)
-    _, place = jax.lax.top_k(jnp.where(members < 0, -1.0, rank), per_class)  # cheaper than a permutation per class
+    # cheaper than a permutation per class
+    _, place = jax.lax.top_k(jnp.where(members < 0, -1.0, rank), per_class)
     if weights is not None:
         sizes = jnp.sum(weights, axis=1, dtype=jnp.int32)
         place = jnp.take_along_axis(place, jnp.arange(per_class)[None] % sizes[:, None], axis=1)
     return jnp.take_along_axis(members, place, axis=1)
 
 
-def _epoch_batch(spec: Spec, batch_size: int, images: Array, labels: Array, key: PRNGKey, step: Array) -> Batch:
+def _epoch_batch(
+    spec: Spec, batch_size: int, images: Array, labels: Array, key: PRNGKey, step: Array
+) -> Batch:
     index, weights = epoch_indices(key, step, size=images.shape[0], batch_size=batch_size)
     index = parallel.shard(index)
     targets = jax.nn.one_hot(labels[index], spec.num_classes)

@@ -1,4 +1,6 @@
-"""Data sets that can be learnt, made up from a seed: a tiny one in memory, and JPEG folders of any size."""
+"""Data sets that can be learnt, made up from a seed:
+a tiny one in memory, and JPEG folders of any size."""
+
 import os
 import pathlib
 
@@ -11,8 +13,12 @@ from jaxdd.data.sources import Dataset
 from jaxdd.types import Source
 
 
-def fake(num_classes: int = 3, per_class: int = 20, image_shape: tuple[int, int, int] = (8, 8, 3),
-         seed: int = 0) -> Dataset:
+def fake(
+    num_classes: int = 3,
+    per_class: int = 20,
+    image_shape: tuple[int, int, int] = (8, 8, 3),
+    seed: int = 0,
+) -> Dataset:
     """Makes images that are their class's prototype plus noise; for tests and smoke runs.
 
     Args:
@@ -32,28 +38,44 @@ def fake(num_classes: int = 3, per_class: int = 20, image_shape: tuple[int, int,
     return Dataset(row._replace(class_names=names), train, test)
 
 
-def write_jpeg_folder(path: str | os.PathLike, *, num_classes: int, per_class: int, side: int | tuple[int, int],
-                      test_per_class: int | None = None, seed: int = 0, noise: float = 12.0) -> pathlib.Path:
+def write_jpeg_folder(
+    path: str | os.PathLike,
+    *,
+    num_classes: int,
+    per_class: int,
+    side: int | tuple[int, int],
+    test_per_class: int | None = None,
+    seed: int = 0,
+    noise: float = 12.0,
+) -> pathlib.Path:
     """Writes an image folder of made-up JPEGs, `train/<class>/*.jpg` and `val/<class>/*.jpg`.
 
-    An image is its class's smooth coloured pattern, with its own soft blotches, brightness and grain.
+    An image is its class's smooth coloured pattern, with its own soft blotches, brightness and
+    grain.
 
     Args:
         path: the folder; existing files of the same names are overwritten.
         num_classes: Y.
         per_class: training images of each class.
         side: height and width, pixels, or one number for both.
-        test_per_class: images of each class in `val`; None = a quarter of `per_class`, at least one.
+        test_per_class: images of each class in `val`; None = a quarter of `per_class`, at least
+            one.
         seed: the same seed gives the same files.
-        noise: standard deviation of the grain, grey levels. It fills the files, as detail does in photographs: at 12
-            an image of 375x500 takes 79 kB.
+        noise: standard deviation of the grain, grey levels. It fills the files, as detail does in
+            photographs: at 12 an image of 375x500 takes 79 kB.
 
     Returns:
         The folder; `data.load` reads it.
     """
-    root, (height, width) = pathlib.Path(os.path.expanduser(path)), (side, side) if isinstance(side, int) else side
+    root, (height, width) = (
+        pathlib.Path(os.path.expanduser(path)),
+        (side, side) if isinstance(side, int) else side,
+    )
     grain = np.random.default_rng(seed).normal(0, noise, (height, width)).astype(np.float32)
-    counts = {'train': per_class, 'val': max(per_class // 4, 1) if test_per_class is None else test_per_class}
+    counts = {
+        'train': per_class,
+        'val': max(per_class // 4, 1) if test_per_class is None else test_per_class,
+    }
 
     def write(label: int) -> None:
         pattern = np.random.default_rng((seed, label)).uniform(40, 215, (4, 4, 3))
@@ -73,7 +95,9 @@ def write_jpeg_folder(path: str | os.PathLike, *, num_classes: int, per_class: i
 def _grainy(pattern: np.ndarray, grain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One image `[H, W, 3]` uint8 of a class."""
     coarse = pattern + rng.normal(0, 15, pattern.shape) + rng.normal(0, 15)
-    smooth = Image.fromarray(coarse.clip(0, 255).astype(np.uint8)).resize(grain.shape[::-1], Image.Resampling.BICUBIC)
+    smooth = Image.fromarray(coarse.clip(0, 255).astype(np.uint8)).resize(
+        grain.shape[::-1], Image.Resampling.BICUBIC
+    )
     rolled = np.roll(grain, rng.integers(0, grain.shape), (0, 1))
     return (np.asarray(smooth, np.float32) + rolled[..., None]).clip(0, 255).astype(np.uint8)
 

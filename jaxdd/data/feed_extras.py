@@ -1,4 +1,6 @@
-"""What a feed supplies beside the class-stratified batch: mini-batches of all classes, the whole set to choose from."""
+"""What a feed supplies beside the class-stratified batch:
+mini-batches of all classes, the whole set to choose from."""
+
 import functools
 from collections.abc import Iterator
 
@@ -13,25 +15,27 @@ from jaxdd.data.prefetch import ahead, on_host
 from jaxdd.data.specs import Spec, normalise
 from jaxdd.types import Array, Batch, Candidates, Feed, Inputs, PRNGKey, Source, Stream
 
-_AHEAD = 2         # steps whose mini-batches a stream gathers before they are asked for
-_MIXED = 0x3123d   # separates these draws from those of the class-stratified batch
+_AHEAD = 2  # steps whose mini-batches a stream gathers before they are asked for
+_MIXED = 0x3123D  # separates these draws from those of the class-stratified batch
 
 
-def with_minibatches(feed: Feed[Inputs], source: Source, spec: Spec, *, num_batches: int,
-                     batch_size: int) -> Feed[Inputs]:
-    """A feed that also supplies random mini-batches of real images with one-hot labels: encoders train on them.
+def with_minibatches(
+    feed: Feed[Inputs], source: Source, spec: Spec, *, num_batches: int, batch_size: int
+) -> Feed[Inputs]:
+    """A feed that also supplies random mini-batches of real images with one-hot labels:
+    encoders train on them.
 
     Args:
         feed: a device feed, e.g. `stratified(...)`, or a `Stream`.
         source: the training set.
         spec: gives normalisation and number of classes.
         num_batches: S, mini-batches per step.
-        batch_size: b, images; at most the size of the set. Within a step no image comes twice, if the set has
-            S * b of them.
+        batch_size: b, images; at most the size of the set. Within a step no image comes twice, if
+            the set has S * b of them.
 
     Returns:
-        The feed with `Inputs.mixed`: images `[S, b, H, W, C]` float32 divided among the devices along b, labels
-        `[S, b, Y]`, weights `[S, b]` all 1.
+        The feed with `Inputs.mixed`: images `[S, b, H, W, C]` float32 divided among the devices
+        along b, labels `[S, b, Y]`, weights `[S, b]` all 1.
 
     Raises:
         ValueError: `num_batches` or `batch_size` below 1.
@@ -47,24 +51,31 @@ def with_minibatches(feed: Feed[Inputs], source: Source, spec: Spec, *, num_batc
 
 
 def with_candidates(feed: Feed[Inputs], source: Source, spec: Spec) -> Feed[Inputs]:
-    """A feed that also supplies the whole set, for methods that choose their real images (`representative`).
+    """A feed that also supplies the whole set.
+
+    Some methods choose their real images from it (`representative`).
 
     Raises:
         ValueError: a `Stream`, whose set does not lie on the devices.
     """
     if feeds.comes_from_host(feed):
-        raise ValueError('representative sampling looks at the whole set at once and needs it on the devices; '
-                         'use a device feed (data.stratified)')
+        raise ValueError(
+            'representative sampling looks at the whole set at once and needs it on the devices; '
+            'use a device feed (data.stratified)'
+        )
     rows = class_members(source, spec.num_classes, 1)[0]
     candidates = Candidates(_resident(source, feed), parallel.replicate(jnp.asarray(rows)))
     return feeds.transform(feed, _with_candidates, candidates)
 
 
 def _resident(source: Source, feed) -> Array:
-    """The set's images on the devices: the feed's own copy where it has one, so that a run holds no second."""
+    """The set's images on the devices:
+    the feed's own copy where it has one, so that a run holds no second."""
     for leaf in jax.tree.leaves(feed):
-        if (leaf.shape, leaf.dtype) == (source.images.shape, source.images.dtype) and np.array_equal(
-                leaf, source.images):
+        if (leaf.shape, leaf.dtype) == (
+            source.images.shape,
+            source.images.dtype,
+        ) and np.array_equal(leaf, source.images):
             return leaf
     return parallel.replicate(jnp.asarray(source.images))
 
@@ -79,7 +90,9 @@ def _mixed_stream(feed: Stream, source: Source, spec: Spec, shape: tuple[int, in
         return np.asarray(source.images[index[:, own]]), labels[index]
 
     def start(key: PRNGKey, step: int) -> Iterator[Inputs]:
-        batches = ahead(functools.partial(gather, parallel.own_rows(shape[1]), on_host(key)), step, _AHEAD)
+        batches = ahead(
+            functools.partial(gather, parallel.own_rows(shape[1]), on_host(key)), step, _AHEAD
+        )
         for inputs, (images, of_them) in zip(feed.start(key, step), batches):
             yield inputs._replace(mixed=to_batch(parallel.assemble(images, shape[1], 1), of_them))
 
@@ -91,8 +104,15 @@ def _with_candidates(candidates: Candidates, inputs: Inputs, key: PRNGKey, step:
     return inputs._replace(candidates=candidates)
 
 
-def _with_minibatches(spec: Spec, shape: tuple[int, int], images: Array, labels: Array, inputs: Inputs, key: PRNGKey,
-                      step: Array) -> Inputs:
+def _with_minibatches(
+    spec: Spec,
+    shape: tuple[int, int],
+    images: Array,
+    labels: Array,
+    inputs: Inputs,
+    key: PRNGKey,
+    step: Array,
+) -> Inputs:
     index = _pick(len(labels), shape, key, step)
     return inputs._replace(mixed=_batch(spec, images[parallel.shard(index, 1)], labels[index]))
 
@@ -107,5 +127,8 @@ def _pick(size: int, shape: tuple[int, int], key: PRNGKey, step: Array) -> Array
 
 
 def _batch(spec: Spec, images: Array, labels: Array) -> Batch:
-    return Batch(parallel.shard(normalise(spec, images), 1), jax.nn.one_hot(labels, spec.num_classes),
-                 jnp.ones(labels.shape))
+    return Batch(
+        parallel.shard(normalise(spec, images), 1),
+        jax.nn.one_hot(labels, spec.num_classes),
+        jnp.ones(labels.shape),
+    )

@@ -1,4 +1,5 @@
 """Work on the host that is done before it is asked for."""
+
 import collections
 import itertools
 from collections.abc import Callable, Iterator
@@ -13,7 +14,9 @@ from jaxdd.types import PRNGKey
 
 
 def ahead(gather: Callable[[int], Any], first: int, count: int) -> Iterator[Any]:
-    """Endless gather(first), gather(first + 1), ..., up to `count` of them worked out ahead by one thread.
+    """Endless gather(first), gather(first + 1), ...
+
+    One thread works out up to `count` of them ahead.
 
     Args:
         gather: of one step.
@@ -32,6 +35,11 @@ def ahead(gather: Callable[[int], Any], first: int, count: int) -> Iterator[Any]
 
 
 def on_host(key: PRNGKey) -> PRNGKey:
-    """A copy of a key on the host: drawing from it waits for no accelerator and for no other process."""
+    """A copy of a key on the host.
+
+    Drawing from it waits for no accelerator and for no other process.
+    """
     with parallel.host():
-        return jax.random.wrap_key_data(np.asarray(jax.random.key_data(key)), impl=jax.random.key_impl(key))
+        return jax.random.wrap_key_data(
+            np.asarray(jax.random.key_data(key)), impl=jax.random.key_impl(key)
+        )

@@ -1,4 +1,5 @@
 """What is known about each data set: one table, and the normalisation that follows from it."""
+
 from typing import Any, NamedTuple
 
 import chex
@@ -11,8 +12,18 @@ from jaxdd.types import Array
 
 DIGITS = tuple('0123456789')
 CIFAR10 = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
-FASHION = ('T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag',
-           'Ankle boot')
+FASHION = (
+    'T-shirt/top',
+    'Trouser',
+    'Pullover',
+    'Dress',
+    'Coat',
+    'Sandal',
+    'Shirt',
+    'Sneaker',
+    'Bag',
+    'Ankle boot',
+)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -25,13 +36,14 @@ class Spec(NamedTuple):
         std: per channel, of pixels in [0, 1].
         num_classes: Y.
         image_shape: (H, W, C).
-        class_names: Y names in label order; None where they are known only once the data is read (a folder's, sorted:
-            a teacher trained elsewhere must count the classes in the same order).
+        class_names: Y names in label order; None where they are known only once the data is read (a
+            folder's, sorted: a teacher trained elsewhere must count the classes in the same order).
         tfds: its name in TensorFlow Datasets; None for what is embedded or read from files.
         train_split: the split that is distilled.
         test_split: the split that students are tested on.
         flip: whether a horizontal flip keeps the class (it does not for digits).
     """
+
     name: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -49,8 +61,8 @@ TABLE = {row.name: row for row in (
     Spec('mnist', (0.1307,), (0.3081,), 10, (28, 28, 1), DIGITS, 'mnist', 'train', 'test', False),
     Spec('fashion_mnist', (0.2861,), (0.3530,), 10, (28, 28, 1), FASHION,
          'fashion_mnist', 'train', 'test', True),
-    Spec('svhn_cropped', (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), 10, (32, 32, 3), DIGITS,
-         'svhn_cropped', 'train', 'test', False),
+    Spec('svhn_cropped', (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), 10, (32, 32, 3),
+         DIGITS, 'svhn_cropped', 'train', 'test', False),
     Spec('cifar10', (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), 10, (32, 32, 3), CIFAR10,
          'cifar10', 'train', 'test', True),
     Spec('cifar100', (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762), 100, (32, 32, 3), None,
@@ -60,14 +72,15 @@ TABLE = {row.name: row for row in (
     Spec('imagewoof', *IMAGENET, 10, (128, 128, 3), None, None, 'train', 'val', True),
     Spec('imagenet100', *IMAGENET, 100, (224, 224, 3), None, None, 'train', 'val', True),
     Spec('imagenet', *IMAGENET, 1000, (224, 224, 3), None, None, 'train', 'val', True),
-)}
+)}  # fmt: skip
 
 
 def spec(name: str) -> Spec:
     """Looks up what is known about a data set.
 
-    The constants are those of DC, DSA and DM (Zhao et al., ICLR 2021, https://arxiv.org/abs/2006.05929),
-    so that results can be set beside theirs; those of digits are measured on its training half (seed 0).
+    The constants are those of DC, DSA and DM (Zhao et al., ICLR 2021,
+    https://arxiv.org/abs/2006.05929), so that results can be set beside theirs; those of digits are
+    measured on its training half (seed 0).
 
     Args:
         name: a row of the table: digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
@@ -80,10 +93,11 @@ def spec(name: str) -> Spec:
         ValueError: no such row; lists all of them and names the nearest.
 
     Note:
-        The std of cifar10 is the mean of the images' own deviations, so its normalised pixels spread by
-        about 1.2; the papers share this habit, and it is kept. Some papers' code normalises cifar100
-        with cifar10's numbers (IDM, MTT, IDC) or leaves the training images of ImageNet-100 as they are
-        (IDM); here every set has its own numbers, for training and for testing.
+        The std of cifar10 is the mean of the images' own deviations, so its normalised pixels
+        spread by about 1.2; the papers share this habit, and it is kept. Some papers' code
+        normalises cifar100 with cifar10's numbers (IDM, MTT, IDC) or leaves the training images of
+        ImageNet-100 as they are (IDM); here every set has its own numbers, for training and for
+        testing.
     """
     checks.one_of('data set', name, TABLE)
     return TABLE[name]
@@ -134,15 +148,26 @@ def for_arrays(images: np.ndarray, num_classes: int, name: str) -> Spec:
         name: what to call the data set.
 
     Returns:
-        A row with the population mean and standard deviation per channel, rounded to four digits, no class
-        names, and `flip` False: nobody but the user knows (`spec._replace(flip=True)`).
+        A row with the population mean and standard deviation per channel, rounded to four digits,
+        no class names, and `flip` False: nobody but the user knows (`spec._replace(flip=True)`).
 
     Note:
-        A channel that never changes has std 0; 1/255 stands in for it, so normalised pixels stay finite.
+        A channel that never changes has std 0; 1/255 stands in for it, so normalised pixels stay
+        finite.
     """
     mean, std = _measure(images)
-    return Spec(name, mean, std, num_classes, tuple(int(s) for s in images.shape[1:]), None, None,
-                'train', 'test', False)
+    return Spec(
+        name,
+        mean,
+        std,
+        num_classes,
+        tuple(int(s) for s in images.shape[1:]),
+        None,
+        None,
+        'train',
+        'test',
+        False,
+    )
 
 
 def _measure(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -150,10 +175,10 @@ def _measure(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     counts = np.zeros((images.shape[-1], 256))
     for start in range(0, len(images), 1000):
         for channel, row in enumerate(counts):
-            row += np.bincount(images[start:start + 1000, ..., channel].ravel(), minlength=256)
+            row += np.bincount(images[start : start + 1000, ..., channel].ravel(), minlength=256)
     values, total = np.arange(256) / 255, counts.sum(1)
     mean = counts @ values / total
-    var = np.maximum(counts @ values ** 2 / total - mean ** 2, 0)
+    var = np.maximum(counts @ values**2 / total - mean**2, 0)
     std = np.maximum(np.sqrt(var), 1 / 255)
     return tuple(float(m) for m in mean.round(4)), tuple(float(s) for s in std.round(4))
 

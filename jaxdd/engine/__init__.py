@@ -1,1 +1,2 @@
-"""The loop that moves a synthetic set, trains networks and scores students: one for every method."""
+"""The loop that moves a synthetic set, trains networks and scores students:
+one for every method."""

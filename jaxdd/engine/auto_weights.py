@@ -1,4 +1,5 @@
 """Automatic weights for regularizers that nobody published a weight for."""
+
 from collections.abc import Mapping
 
 import jax
@@ -11,12 +12,20 @@ from jaxdd.engine.distill import make_gradient, num_classes
 from jaxdd.types import DistillState, Method, Model, Term
 
 
-def automatic_weights(method: Method, regularizers: Mapping[str, Term], state: DistillState, feed: loop.Feed, *,
-                      ratio: float, models: Mapping[str, Model], draws: int = 20) -> dict[str, float]:
+def automatic_weights(
+    method: Method,
+    regularizers: Mapping[str, Term],
+    state: DistillState,
+    feed: loop.Feed,
+    *,
+    ratio: float,
+    models: Mapping[str, Model],
+    draws: int = 20,
+) -> dict[str, float]:
     """Weights that give every regularizer a set share of the objective's pull on the images.
 
-    lambda = ratio / mean_draws(||grad R|| / ||grad L_DD||), gradients with respect to the stored parameters at the
-    run's start; meant to be frozen afterwards. Our own rule, not a paper's.
+    lambda = ratio / mean_draws(||grad R|| / ||grad L_DD||), gradients with respect to the stored
+    parameters at the run's start; meant to be frozen afterwards. Our own rule, not a paper's.
 
     Args:
         method: the base method, not regularized.
@@ -28,7 +37,8 @@ def automatic_weights(method: Method, regularizers: Mapping[str, Term], state: D
         draws: steps' worth of networks and batches to average over.
 
     Returns:
-        name -> lambda; 0 where a regularizer has no gradient (e.g. class centralization of one image per class).
+        name -> lambda; 0 where a regularizer has no gradient (e.g. class centralization of one
+        image per class).
 
     Raises:
         ValueError: a gradient is not a number; names the regularizer.
@@ -36,22 +46,36 @@ def automatic_weights(method: Method, regularizers: Mapping[str, Term], state: D
     method = method._replace(models={**method.models, **models})
     measure = jax.jit(_pulls(method, regularizers))
     classes = num_classes(method, state)
-    pulls = [measure(state, inputs, jnp.int32(i), None if method.classes == 'joint' else jnp.int32(i % classes))
-             for i, inputs in zip(range(draws), loop.iterate_feed(state, feed))]
+    pulls = [
+        measure(
+            state,
+            inputs,
+            jnp.int32(i),
+            None if method.classes == 'joint' else jnp.int32(i % classes),
+        )
+        for i, inputs in zip(range(draws), loop.iterate_feed(state, feed))
+    ]
     mean = {name: float(np.mean([pull[name] for pull in pulls])) for name in regularizers}
     if broken := [name for name, pull in mean.items() if np.isnan(pull)]:
-        raise ValueError(f'no automatic weight for {", ".join(broken)}: its gradient, or the objective\'s, is NaN at '
-                         'the initial images')
+        raise ValueError(
+            f"no automatic weight for {', '.join(broken)}: its gradient, or the objective's, is "
+            'NaN at the initial images'
+        )
     return {name: ratio / pull if pull > 1e-12 else 0.0 for name, pull in mean.items()}
 
 
 def _pulls(method: Method, regularizers: Mapping[str, Term]):
-    """name -> ||grad R|| / ||grad L_DD||, as one program: the passes that terms share are computed once."""
+    """name -> ||grad R|| / ||grad L_DD||, as one program:
+    the passes that terms share are computed once."""
+
     def pulls(state, inputs, step, only):
         state = state._replace(step=step)
 
         def norm(term):
-            return optax.tree.norm(make_gradient(method._replace(objective=term))(state, inputs, only)[0])
+            return optax.tree.norm(
+                make_gradient(method._replace(objective=term))(state, inputs, only)[0]
+            )
+
         base = jnp.maximum(norm(method.objective), 1e-30)
         return {name: norm(regularizers[name]) / base for name in sorted(regularizers)}
 

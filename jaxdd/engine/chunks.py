@@ -1,8 +1,10 @@
 """Distils a set in independent, individually resumable chunks.
 
-SRe2L recovers one image of each of 100 classes at a time, INFER one compensator per set and teacher. A chunk is a whole
-small run of `distill`; chunks of one shape share one compiled program, and several may run as one.
+SRe2L recovers one image of each of 100 classes at a time, INFER one compensator per set and
+teacher. A chunk is a whole small run of `distill`; chunks of one shape share one compiled program,
+and several may run as one.
 """
+
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,34 +19,55 @@ from jaxdd.storage import checkpoint
 from jaxdd.storage.fingerprint import Store
 from jaxdd.types import DistillState, Feed, Inputs, Method, PRNGKey, PyTree, SyntheticSet
 
-WORKING = 'working'    # the folder of the chunks in progress
+WORKING = 'working'  # the folder of the chunks in progress
 
 
 class Chunk(NamedTuple):
     """One independent part of a synthetic set."""
-    start: Callable[[], SyntheticSet]    # made when it is needed: all of them may not fit into memory
-    feed: Feed[Inputs]                   # supplies the network, and real images if a term reads them
-    shape: tuple[int, ...]               # of the images that it starts from
-    callbacks: Sequence[loop.Callback] = ()    # of its own steps, or of the group that it is the first of
+
+    start: Callable[[], SyntheticSet]  # made when it is needed: all of them may not fit into memory
+    feed: Feed[Inputs]  # supplies the network, and real images if a term reads them
+    shape: tuple[int, ...]  # of the images that it starts from
+    # of its own steps, or of the group that it is the first of
+    callbacks: Sequence[loop.Callback] = ()
 
 
-def cut(num_classes: int, num_images: int, *, classes: int, images: int) -> list[tuple[slice, slice]]:
-    """Cuts a set into parts of at most `classes` classes and `images` images per class, images outermost.
+def cut(
+    num_classes: int, num_images: int, *, classes: int, images: int
+) -> list[tuple[slice, slice]]:
+    """Cuts a set into parts of at most `classes` classes and `images` images per class.
+
+    Images are outermost.
 
     Returns:
-        (classes, images per class) of each part; the last ones may be smaller, and compile once more.
+        (classes, images per class) of each part; the last ones may be smaller, and compile once
+        more.
 
     Raises:
         ValueError: a size below 1.
     """
     if classes < 1 or images < 1:
-        raise ValueError(f'a chunk holds at least one image of one class, got {images} images of {classes} classes')
-    return [(slice(c, min(c + classes, num_classes)), slice(i, min(i + images, num_images)))
-            for i in range(0, num_images, images) for c in range(0, num_classes, classes)]
+        raise ValueError(
+            f'a chunk holds at least one image of one class, got {images} images of {classes} '
+            'classes'
+        )
+    return [
+        (slice(c, min(c + classes, num_classes)), slice(i, min(i + images, num_images)))
+        for i in range(0, num_images, images)
+        for c in range(0, num_classes, classes)
+    ]
 
 
-def run(key: PRNGKey, method: Method, optimizer: optax.GradientTransformation, chunks: Sequence[Chunk], *,
-        num_steps: int, store: Store, control: loop.Control = loop.Control()) -> list[PyTree]:
+def run(
+    key: PRNGKey,
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    chunks: Sequence[Chunk],
+    *,
+    num_steps: int,
+    store: Store,
+    control: loop.Control = loop.Control(),
+) -> list[PyTree]:
     """Distils every chunk and stores each when it is done; what is stored is not distilled again.
 
     Args:
@@ -52,10 +75,11 @@ def run(key: PRNGKey, method: Method, optimizer: optax.GradientTransformation, c
         method, optimizer: of every chunk.
         chunks: what they start from and see.
         num_steps: of each chunk.
-        store: finished chunks go to `folder/<i>`, the state of those at work to `folder/working`; a folder of another
-            identity is refused.
-        control: as in `loop.run`. Its `together` chunks, 1 by default, are distilled as one program: neighbours of the
-            same shape with the same device feed. Its `checkpoint_every` steps lie between saves of those at work.
+        store: finished chunks go to `folder/<i>`, the state of those at work to `folder/working`; a
+            folder of another identity is refused.
+        control: as in `loop.run`. Its `together` chunks, 1 by default, are distilled as one
+            program: neighbours of the same shape with the same device feed. Its `checkpoint_every`
+            steps lie between saves of those at work.
 
     Returns:
         The stored parameters of the chunks, in order; fewer when stopped early.
@@ -70,8 +94,10 @@ def run(key: PRNGKey, method: Method, optimizer: optax.GradientTransformation, c
         first = chunks[group[0]]
         parts = _stored(store, group, method, first)
         if parts is None:
-            states = [distill.init_state(jax.random.fold_in(key, i), method, optimizer, chunks[i].start())
-                      for i in group]
+            states = [
+                distill.init_state(jax.random.fold_in(key, i), method, optimizer, chunks[i].start())
+                for i in group
+            ]
             here = Store(store.folder / WORKING, {**store.identity, 'chunks': list(group)})
             own = control._replace(callbacks=[*control.callbacks, *first.callbacks])
             parts = _distilled(step, states, first.feed, num_steps, here, own)
@@ -91,20 +117,28 @@ def _groups(chunks: Sequence[Chunk], together: int) -> list[list[int]]:
     groups: list[list[int]] = []
     for i, chunk in enumerate(chunks):
         last = groups[-1] if groups else []
-        if last and len(last) < together and (chunks[last[0]].shape == chunk.shape
-                                              and chunks[last[0]].feed is chunk.feed):
+        if (
+            last
+            and len(last) < together
+            and (chunks[last[0]].shape == chunk.shape and chunks[last[0]].feed is chunk.feed)
+        ):
             last.append(i)
         else:
             groups.append([i])
     return groups
 
 
-def _stored(store: Store, group: Sequence[int], method: Method, chunk: Chunk) -> list[PyTree] | None:
+def _stored(
+    store: Store, group: Sequence[int], method: Method, chunk: Chunk
+) -> list[PyTree] | None:
     """The parameters of a group whose chunks are all stored."""
     if not all((store.folder / str(i)).exists() for i in group):
         return None
     like = jax.eval_shape(lambda: method.parametrization.init(jax.random.key(0), chunk.start())[0])
-    parts = [checkpoint.recall_tree(store.folder / str(i), like, {'chunk': i, **store.identity}) for i in group]
+    parts = [
+        checkpoint.recall_tree(store.folder / str(i), like, {'chunk': i, **store.identity})
+        for i in group
+    ]
     return None if any(params is None for params in parts) else parts
 
 
@@ -114,27 +148,45 @@ def _store(store: Store, group: Sequence[int], parts: Sequence[PyTree]) -> None:
     shutil.rmtree(store.folder / WORKING, ignore_errors=True)
 
 
-def _distilled(step: loop.Step, states: Sequence[DistillState], feed: Feed[Inputs], num_steps: int, store: Store,
-               control: loop.Control) -> list[PyTree] | None:
+def _distilled(
+    step: loop.Step,
+    states: Sequence[DistillState],
+    feed: Feed[Inputs],
+    num_steps: int,
+    store: Store,
+    control: loop.Control,
+) -> list[PyTree] | None:
     """The parameters of one group, or None where it was stopped; what was reached is kept."""
     if len(states) == 1:
         state = _worked(step, states[0], feed, num_steps, store, control)
         parts = [state.params]
     else:
         stacked = loop.stack_states(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
-        state = _worked(loop.vmap_step(step), stacked, loop.broadcast_feed(feed), num_steps, store, control)
-        parts = [jax.tree.map(lambda leaf, i=i: leaf[i], state.states.params) for i in range(len(states))]
+        state = _worked(
+            loop.vmap_step(step), stacked, loop.broadcast_feed(feed), num_steps, store, control
+        )
+        parts = [
+            jax.tree.map(lambda leaf, i=i: leaf[i], state.states.params) for i in range(len(states))
+        ]
     return parts if int(state.step) == num_steps else None
 
 
-def _worked(step: loop.Step, state: loop.State, feed: Feed[Any], num_steps: int, store: Store,
-            control: loop.Control) -> loop.State:
+def _worked(
+    step: loop.Step,
+    state: loop.State,
+    feed: Feed[Any],
+    num_steps: int,
+    store: Store,
+    control: loop.Control,
+) -> loop.State:
     """One group's run, from its last whole checkpoint if there is one."""
     with checkpoint.Checkpoints(store.folder, store.identity, keep=1) as saved:
         restored = saved.restore(state)
         state = restored[0] if restored else state
-        save = loop.Callback(control.checkpoint_every,
-                             lambda state, at, _: saved.save(at, state) if at < num_steps else None)
+        save = loop.Callback(
+            control.checkpoint_every,
+            lambda state, at, _: saved.save(at, state) if at < num_steps else None,
+        )
         options = control._replace(callbacks=[*control.callbacks, save]).of_run()
         state = loop.run(step, state, feed, num_steps=num_steps, **options)
         if int(state.step) < num_steps:

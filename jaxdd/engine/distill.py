@@ -1,8 +1,10 @@
 """The distillation engine: one step for every method, driven by the one loop.
 
-A step draws the encoder, looks at real and synthetic images through it, differentiates the objective with
-respect to the stored parameters and lets optax move them. Methods and regularizers are values in it.
+A step draws the encoder, looks at real and synthetic images through it, differentiates the
+objective with respect to the stored parameters and lets optax move them. Methods and regularizers
+are values in it.
 """
+
 import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -35,8 +37,9 @@ from jaxdd.types import (
 StepFn = Callable[[DistillState, Inputs], tuple[DistillState, Metrics]]
 
 
-def init_state(key: PRNGKey, method: Method, optimizer: optax.GradientTransformation,
-               initial: SyntheticSet) -> DistillState:
+def init_state(
+    key: PRNGKey, method: Method, optimizer: optax.GradientTransformation, initial: SyntheticSet
+) -> DistillState:
     """The state of a run before its first step.
 
     Args:
@@ -51,20 +54,27 @@ def init_state(key: PRNGKey, method: Method, optimizer: optax.GradientTransforma
     _check_initial(initial)
     k_params, k_networks, k_run = jax.random.split(key, 3)
     params, fixed = method.parametrization.init(k_params, initial)
-    return DistillState(jnp.zeros((), jnp.int32), k_run, params, fixed, optimizer.init(params),
-                        method.networks.init(k_networks))
+    return DistillState(
+        jnp.zeros((), jnp.int32),
+        k_run,
+        params,
+        fixed,
+        optimizer.init(params),
+        method.networks.init(k_networks),
+    )
 
 
 def make_step(method: Method, optimizer: optax.GradientTransformation) -> StepFn:
     """Builds the pure step `(state, inputs) -> (state, metrics)` of a method.
 
     Returns:
-        A function to be compiled by the caller (`run` does). Metrics: `loss/total`, what the terms report
-        (sums over the class steps when `classes='sequential'`), and `images/max_abs`, the largest absolute
-        stored value.
+        A function to be compiled by the caller (`run` does). Metrics: `loss/total`, what the terms
+        report (sums over the class steps when `classes='sequential'`), and `images/max_abs`, the
+        largest absolute stored value.
 
     Raises:
-        ValueError: at trace time, when a term reads something that is not supplied; says what to add.
+        ValueError: at trace time, when a term reads something that is not supplied; says what to
+            add.
     """
     gradient = _gradient(method)
 
@@ -76,7 +86,9 @@ def make_step(method: Method, optimizer: optax.GradientTransformation) -> StepFn
             params, opt_state = carry
             grads, metrics = gradient(state._replace(params=params), networks, inputs, only)
             updates, opt_state = optimizer.update(grads, opt_state, params)
-            params = method.parametrization.project(optax.apply_updates(params, updates), state.fixed)
+            params = method.parametrization.project(
+                optax.apply_updates(params, updates), state.fixed
+            )
             return (params, opt_state), metrics
 
         carry = state.params, state.opt_state
@@ -86,45 +98,62 @@ def make_step(method: Method, optimizer: optax.GradientTransformation) -> StepFn
             carry, metrics = jax.lax.scan(update, carry, jnp.arange(num_classes(method, state)))
             metrics = jax.tree.map(lambda m: m.sum(0), metrics)
         params, opt_state = carry
-        trained = method.networks.update(state.networks, keys.networks, inputs,
-                                         method.parametrization.decode(params, state.fixed))
+        trained = method.networks.update(
+            state.networks,
+            keys.networks,
+            inputs,
+            method.parametrization.decode(params, state.fixed),
+        )
         largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(params)]).max()
-        state = state._replace(step=state.step + 1, params=params, opt_state=opt_state, networks=trained)
+        state = state._replace(
+            step=state.step + 1, params=params, opt_state=opt_state, networks=trained
+        )
         return state, {**metrics, 'images/max_abs': largest}
 
     return step
 
 
-def make_gradient(method: Method) -> Callable[[DistillState, Inputs, Array | None], tuple[PyTree, Metrics]]:
+def make_gradient(
+    method: Method,
+) -> Callable[[DistillState, Inputs, Array | None], tuple[PyTree, Metrics]]:
     """Builds the gradient of a method's objective with respect to the stored parameters.
 
     Returns:
-        Pure `(state, inputs, only) -> (gradient, metrics)`; `only` is one class index, or None for all classes.
-        The draws follow from the state's key and step.
+        Pure `(state, inputs, only) -> (gradient, metrics)`; `only` is one class index, or None for
+        all classes. The draws follow from the state's key and step.
     """
     inner = _gradient(method)
 
-    def gradient(state: DistillState, inputs: Inputs, only: Array | None = None) -> tuple[PyTree, Metrics]:
+    def gradient(
+        state: DistillState, inputs: Inputs, only: Array | None = None
+    ) -> tuple[PyTree, Metrics]:
         networks, inputs = _sampled(method, state, inputs, _keys(state))
         return inner(state, networks, inputs, only)
 
     return gradient
 
 
-def _sampled(method: Method, state: DistillState, inputs: Inputs, keys: '_Keys') -> tuple[dict[str, Variables], Inputs]:
+def _sampled(
+    method: Method, state: DistillState, inputs: Inputs, keys: '_Keys'
+) -> tuple[dict[str, Variables], Inputs]:
     """This step's networks by role, and what they look at."""
     encoder, inputs = method.networks.sample(state.networks, keys.encoder, inputs)
     return {**inputs.pretrained, **({} if encoder is None else {'encoder': encoder})}, inputs
 
 
 def _gradient(method: Method):
-    def gradient(state: DistillState, networks: Mapping[str, Variables], inputs: Inputs,
-                 only: Array | None) -> tuple[PyTree, Metrics]:
+    def gradient(
+        state: DistillState, networks: Mapping[str, Variables], inputs: Inputs, only: Array | None
+    ) -> tuple[PyTree, Metrics]:
         keys = _keys(state)
 
         def loss(params: PyTree) -> tuple[Array, Metrics]:
-            synthetic, given, classes = _restrict(method.parametrization.decode(params, state.fixed), inputs, only)
-            seen = observe(method, networks, synthetic, given, keys.augment, classes=classes, step=state.step)
+            synthetic, given, classes = _restrict(
+                method.parametrization.decode(params, state.fixed), inputs, only
+            )
+            seen = observe(
+                method, networks, synthetic, given, keys.augment, classes=classes, step=state.step
+            )
             value, metrics = method.objective.loss(seen, keys.terms)
             return value, {**metrics, 'loss/total': value}
 
@@ -144,49 +173,79 @@ def _keys(state: DistillState) -> _Keys:
     return _Keys(*jax.random.split(jax.random.fold_in(state.key, state.step), 4))
 
 
-def observe(method: Method, networks: Mapping[str, Variables], synthetic: SyntheticSet, inputs: Inputs,
-            key: PRNGKey, *, classes: Array, step: Array) -> Observation:
+def observe(
+    method: Method,
+    networks: Mapping[str, Variables],
+    synthetic: SyntheticSet,
+    inputs: Inputs,
+    key: PRNGKey,
+    *,
+    classes: Array,
+    step: Array,
+) -> Observation:
     """Computes every pass that the objective reads, each once.
 
     Args:
         networks: role -> weights.
-        key: the step's augmentation key; class c uses `fold_in(key, c)` for real and synthetic alike, which is
-            what makes a shared transform Siamese. With `Method.draws` 'step' every class uses `key` itself.
+        key: the step's augmentation key; class c uses `fold_in(key, c)` for real and synthetic
+            alike, which is what makes a shared transform Siamese. With `Method.draws` 'step' every
+            class uses `key` itself.
         classes: `[K]` int32, which classes the batch holds.
 
     Raises:
         ValueError: a read whose network, architecture or images are missing.
     """
-    reads = sorted(method.objective.reads)  # a frozenset's order differs between processes, and so would the program
-    keys = jax.vmap(lambda c: key if method.draws == 'step' else jax.random.fold_in(key, c))(classes)
+    # a frozenset's order differs between processes, and so would the program
+    reads = sorted(method.objective.reads)
+    keys = jax.vmap(lambda c: key if method.draws == 'step' else jax.random.fold_in(key, c))(
+        classes
+    )
     augment = method.augment.at(step) if isinstance(method.augment, Curriculum) else method.augment
     sources = {'synthetic': synthetic.images, 'real': inputs.real}
     images = {}
     for data, view in sorted({(read.data, read.view) for read in reads}):
         _require_images(data, view, sources)
         raw = parallel.shard(sources[data], 1)
-        images[data, view] = raw if view == 'raw' else parallel.shard(parallel.each(augment, keys, raw), 1)
-    outputs = {read: _forward(method.models, networks, read, images[read.data, read.view])
-               for read in reads if read.role}
+        images[data, view] = (
+            raw if view == 'raw' else parallel.shard(parallel.each(augment, keys, raw), 1)
+        )
+    outputs = {
+        read: _forward(method.models, networks, read, images[read.data, read.view])
+        for read in reads
+        if read.role
+    }
     return Observation(outputs, images, synthetic, networks, inputs, step, classes)
 
 
-def _forward(models: Mapping[str, Model], networks: Mapping[str, Variables], read: Read, images: Array) -> Outputs:
-    """One pass `[K, m, ...]`. Folded image-major, so that a split of the m axis stays a split of the batch."""
+def _forward(
+    models: Mapping[str, Model], networks: Mapping[str, Variables], read: Read, images: Array
+) -> Outputs:
+    """One pass `[K, m, ...]`.
+
+    Folded image-major, so that a split of the m axis stays a split of the batch.
+    """
     if read.role not in networks or read.role not in models:
         raise ValueError(
-            f'a term reads {_words(read)}, but there is no {"network" if read.role in models else "architecture"} for '
-            f'the role {read.role!r} (there are: {", ".join(sorted(set(models) & set(networks))) or "none"}). Give '
-            f'regularize(..., models={{{read.role!r}: model}}) and pools.attach(feed, {read.role!r}, pool)')
+            f'a term reads {_words(read)}, but there is no '
+            f'{"network" if read.role in models else "architecture"} for the role {read.role!r} '
+            f'(there are: {", ".join(sorted(set(models) & set(networks))) or "none"}). Give '
+            f'regularize(..., models={{{read.role!r}: model}}) and pools.attach(feed, '
+            f'{read.role!r}, pool)'
+        )
     num_classes, m = images.shape[:2]
     batch = images.swapaxes(0, 1).reshape(m * num_classes, *images.shape[2:])
     apply = functools.partial(models[read.role].apply, networks[read.role])
-    independent = not jax.tree.leaves(jax.eval_shape(apply, batch).moments)  # batch norm sees the whole batch
-    out = parallel.shard_map_uneven(functools.partial(parallel.chunked, apply), batch) if independent else apply(
-        parallel.shard(batch))
+    # batch norm sees the whole batch
+    independent = not jax.tree.leaves(jax.eval_shape(apply, batch).moments)
+    out = (
+        parallel.shard_map_uneven(functools.partial(parallel.chunked, apply), batch)
+        if independent
+        else apply(parallel.shard(batch))
+    )
 
     def unfold(x):
         return x.reshape(m, num_classes, *x.shape[1:]).swapaxes(0, 1)
+
     return Outputs(unfold(out.logits), unfold(out.features), unfold(out.maps), out.moments)
 
 
@@ -197,8 +256,12 @@ def _restrict(synthetic: SyntheticSet, inputs: Inputs, only: Array | None):
 
     def take(x):
         return None if x is None else jax.lax.dynamic_slice_in_dim(x, only, 1)
-    return (synthetic._replace(images=take(synthetic.images), labels=take(synthetic.labels)),
-            inputs._replace(real=take(inputs.real), real_weights=take(inputs.real_weights)), only[None])
+
+    return (
+        synthetic._replace(images=take(synthetic.images), labels=take(synthetic.labels)),
+        inputs._replace(real=take(inputs.real), real_weights=take(inputs.real_weights)),
+        only[None],
+    )
 
 
 def num_classes(method: Method, state: DistillState) -> int:
@@ -216,19 +279,27 @@ def _require_images(data: str, view: str, sources: Mapping[str, Array | None]) -
     if view not in ('raw', 'augmented'):
         raise ValueError(f'a term reads the view {view!r}; valid: augmented, raw')
     if sources[data] is None:
-        raise ValueError(f'a term reads {data}/{view}, but the feed has no real images; '
-                         'use a feed that supplies Inputs.real, e.g. data.stratified(...)')
+        raise ValueError(
+            f'a term reads {data}/{view}, but the feed has no real images; '
+            'use a feed that supplies Inputs.real, e.g. data.stratified(...)'
+        )
 
 
 def _check_initial(initial: SyntheticSet) -> None:
     images, labels = initial.images, initial.labels
     if images.ndim != 5:
-        raise ValueError('initial images must be [classes, per class, height, width, channels], '
-                         f'got shape {images.shape}')
+        raise ValueError(
+            'initial images must be [classes, per class, height, width, channels], '
+            f'got shape {images.shape}'
+        )
     if labels.ndim != 3 or labels.shape[:2] != images.shape[:2]:
-        raise ValueError(f'initial labels must be [{images.shape[0]}, {images.shape[1]}, classes], '
-                         f'got shape {labels.shape}')
+        raise ValueError(
+            f'initial labels must be [{images.shape[0]}, {images.shape[1]}, classes], '
+            f'got shape {labels.shape}'
+        )
     if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise ValueError(f'initial images must be normalised floats, got {images.dtype}; see data.normalise')
+        raise ValueError(
+            f'initial images must be normalised floats, got {images.dtype}; see data.normalise'
+        )
     if not bool(jnp.isfinite(images).all()):
         raise ValueError('initial images hold NaN or infinite values')

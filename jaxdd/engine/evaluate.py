@@ -1,4 +1,5 @@
 """Evaluation: students trained from scratch on a synthetic set, tested on real images."""
+
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -13,21 +14,43 @@ from jaxdd.bound import bind
 from jaxdd.engine import loop
 from jaxdd.engine.fit import fit_seeds
 from jaxdd.labels import relabel
-from jaxdd.types import Accuracy, Array, Batch, Model, PRNGKey, Recipe, Source, Supervision, SyntheticSet, Variables
+from jaxdd.types import (
+    Accuracy,
+    Array,
+    Batch,
+    Model,
+    PRNGKey,
+    Recipe,
+    Source,
+    Supervision,
+    SyntheticSet,
+    Variables,
+)
 
 
 class Student(NamedTuple):
     """One architecture, with how it is trained and tested."""
-    model: Model                  # in training mode
-    supervision: Supervision      # which images and labels it sees, e.g. `relabel.hard(augment)`
+
+    model: Model  # in training mode
+    supervision: Supervision  # which images and labels it sees, e.g. `relabel.hard(augment)`
     recipe: Recipe
-    tested: Model | None = None   # in test mode, where that differs (batch norm)
-    name: str = 'network'         # for messages
+    tested: Model | None = None  # in test mode, where that differs (batch norm)
+    name: str = 'network'  # for messages
 
 
-def evaluate(key: PRNGKey, synthetic: SyntheticSet, test: Source, student: Student, *, num_seeds: int,
-             preprocess: Callable[[Array], Array], control: loop.Control = loop.Control()) -> Accuracy:
-    """Trains students from scratch on the synthetic set and tests the last step of each on real images.
+def evaluate(
+    key: PRNGKey,
+    synthetic: SyntheticSet,
+    test: Source,
+    student: Student,
+    *,
+    num_seeds: int,
+    preprocess: Callable[[Array], Array],
+    control: loop.Control = loop.Control(),
+) -> Accuracy:
+    """Trains students from scratch on the synthetic set.
+
+    The last step of each is tested on real images.
 
     Args:
         key: student i uses `fold_in(key, i)`.
@@ -47,32 +70,62 @@ def evaluate(key: PRNGKey, synthetic: SyntheticSet, test: Source, student: Stude
     """
     if num_seeds < 1:
         raise ValueError(f'num_seeds must be at least 1, got {num_seeds}')
-    return summary([one for some in accuracies(key, synthetic, test, student, seeds=range(num_seeds),
-                                               preprocess=preprocess, control=control) for one in some])
+    return summary(
+        [
+            one
+            for some in accuracies(
+                key,
+                synthetic,
+                test,
+                student,
+                seeds=range(num_seeds),
+                preprocess=preprocess,
+                control=control,
+            )
+            for one in some
+        ]
+    )
 
 
-def accuracies(key: PRNGKey, synthetic: SyntheticSet, test: Source, student: Student, *, seeds: Sequence[int],
-               preprocess: Callable[[Array], Array], control: loop.Control = loop.Control()) -> Iterator[list[float]]:
+def accuracies(
+    key: PRNGKey,
+    synthetic: SyntheticSet,
+    test: Source,
+    student: Student,
+    *,
+    seeds: Sequence[int],
+    preprocess: Callable[[Array], Array],
+    control: loop.Control = loop.Control(),
+) -> Iterator[list[float]]:
     """The students of `evaluate`, as they are finished: what is known need not be trained again.
 
     Args:
         seeds: numbers i of the students; the others as in `evaluate`.
 
     Yields:
-        The accuracies of the next students, fractions: of those that are one program, or of one. Ends when stopped.
+        The accuracies of the next students, fractions: of those that are one program, or of one.
+        Ends when stopped.
 
     Raises:
         NonFiniteError: as `evaluate` does.
     """
     sample = student_batches(synthetic, student.supervision, batch_size=student.recipe.batch_size)
     size = loop.num_together(control, 1 if parallel.on_cpu() else len(seeds))
-    for group in (seeds[first:first + size] for first in range(0, len(seeds), size)):
+    for group in (seeds[first : first + size] for first in range(0, len(seeds), size)):
         with _named(student.name, group):
-            trained = fit_seeds([jax.random.fold_in(key, i) for i in group], student.model, sample, student.recipe,
-                                control=control._replace(together=size))
+            trained = fit_seeds(
+                [jax.random.fold_in(key, i) for i in group],
+                student.model,
+                sample,
+                student.recipe,
+                control=control._replace(together=size),
+            )
         if not trained:
             return
-        yield [accuracy(student.tested or student.model, v, test, preprocess=preprocess) for v in trained]
+        yield [
+            accuracy(student.tested or student.model, v, test, preprocess=preprocess)
+            for v in trained
+        ]
 
 
 @contextlib.contextmanager
@@ -81,18 +134,35 @@ def _named(name: str, seeds: Sequence[int]) -> Iterator[None]:
     try:
         yield
     except loop.NonFiniteError as error:
-        who = f'student {seeds[0]}' if len(seeds) == 1 else f'one of the students {seeds[0]} to {seeds[-1]}'
-        raise loop.NonFiniteError(f'{name}, {who}: {error.what}', 'lower the students\' learning rate') from error
+        who = (
+            f'student {seeds[0]}'
+            if len(seeds) == 1
+            else f'one of the students {seeds[0]} to {seeds[-1]}'
+        )
+        raise loop.NonFiniteError(
+            f'{name}, {who}: {error.what}', "lower the students' learning rate"
+        ) from error
 
 
-def student_batches(synthetic: SyntheticSet, supervision: Supervision, *, batch_size: int) -> jax.tree_util.Partial:
-    """A sampler of a student's mini-batches, `(key, step) -> Batch`, over the arrays of the set and the supervision."""
+def student_batches(
+    synthetic: SyntheticSet, supervision: Supervision, *, batch_size: int
+) -> jax.tree_util.Partial:
+    """A sampler of a student's mini-batches, `(key, step) -> Batch`.
+
+    Its arrays are the set's and the supervision's.
+    """
     arrays = parallel.replicate((relabel.with_arrays(supervision), synthetic))
     return jax.tree_util.Partial(bind(_student_draw, batch_size), *arrays)
 
 
-def accuracy(model: Model, variables: Variables, test: Source, *, preprocess: Callable[[Array], Array],
-             batch_size: int = 500) -> float:
+def accuracy(
+    model: Model,
+    variables: Variables,
+    test: Source,
+    *,
+    preprocess: Callable[[Array], Array],
+    batch_size: int = 500,
+) -> float:
     """Top-1 accuracy on a labelled set, fraction in [0, 1].
 
     Args:
@@ -103,8 +173,14 @@ def accuracy(model: Model, variables: Variables, test: Source, *, preprocess: Ca
     hits = 0
     for start in range(0, size, batch_size):
         index = np.minimum(np.arange(start, start + batch_size), size - 1)
-        right = _hits(model, preprocess, variables, jnp.asarray(test.images[index]), jnp.asarray(test.labels[index]))
-        hits += int(np.asarray(right)[:min(batch_size, size - start)].sum())
+        right = _hits(
+            model,
+            preprocess,
+            variables,
+            jnp.asarray(test.images[index]),
+            jnp.asarray(test.labels[index]),
+        )
+        hits += int(np.asarray(right)[: min(batch_size, size - start)].sum())
     return hits / size
 
 
@@ -116,14 +192,20 @@ def summary(per_seed: Sequence[float]) -> Accuracy:
     """
     if not len(per_seed):
         raise ValueError('there is no accuracy to take the mean of: no student was finished')
-    return Accuracy(float(np.mean(per_seed)), float(np.std(per_seed)), tuple(float(a) for a in per_seed))
+    return Accuracy(
+        float(np.mean(per_seed)), float(np.std(per_seed)), tuple(float(a) for a in per_seed)
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _hits(model, preprocess, variables, images, labels):
-    return model.apply(variables, parallel.shard_uneven(preprocess(images))).logits.argmax(-1) == labels
+    return (
+        model.apply(variables, parallel.shard_uneven(preprocess(images))).logits.argmax(-1)
+        == labels
+    )
 
 
-def _student_draw(batch_size: int, supervision: Supervision, synthetic: SyntheticSet, key: PRNGKey,
-                  step: Array) -> Batch:
+def _student_draw(
+    batch_size: int, supervision: Supervision, synthetic: SyntheticSet, key: PRNGKey, step: Array
+) -> Batch:
     return supervision(key, step, synthetic, batch_size)

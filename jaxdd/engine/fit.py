@@ -1,4 +1,5 @@
 """Everything that trains a classifier: proxies, students, later teachers and experts."""
+
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -17,23 +18,35 @@ Sample = DeviceFeed[Batch]
 
 class FitState(NamedTuple):
     """One network in training."""
+
     step: Array
     key: PRNGKey
     variables: Variables
     opt_state: PyTree
 
 
-def sgd(learning_rate: float | optax.Schedule, *, momentum: float = 0.0, weight_decay: float = 0.0,
-        drop_at: int | Sequence[int] = (), drop_factor: float = 0.1,
-        restart: bool = True) -> optax.GradientTransformation:
-    """SGD as torch counts it: g + wd * theta enters the momentum buffer, the learning rate multiplies last.
+def sgd(
+    learning_rate: float | optax.Schedule,
+    *,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    drop_at: int | Sequence[int] = (),
+    drop_factor: float = 0.1,
+    restart: bool = True,
+) -> optax.GradientTransformation:
+    """SGD as torch counts it.
+
+    The momentum buffer takes g + wd * theta, and the learning rate multiplies last.
 
     Args:
-        learning_rate: of the first updates; or a schedule, number of updates before -> rate (`optimizers.cosine`).
+        learning_rate: of the first updates; or a schedule, number of updates before -> rate
+            (`optimizers.cosine`).
         momentum: of the buffer, which starts as the first gradient.
         weight_decay: on every parameter, biases and norms included.
-        drop_at: numbers of updates after each of which the learning rate is multiplied by `drop_factor`.
-        restart: whether the momentum buffer starts anew there: the papers' evaluation creates a new optimiser.
+        drop_at: numbers of updates after each of which the learning rate is multiplied by
+            `drop_factor`.
+        restart: whether the momentum buffer starts anew there: the papers' evaluation creates a new
+            optimiser.
     """
     drops = jnp.asarray([drop_at] if isinstance(drop_at, int) else drop_at, jnp.int32)
 
@@ -48,6 +61,7 @@ def sgd(learning_rate: float | optax.Schedule, *, momentum: float = 0.0, weight_
 
         def moved(g, p, b):
             return g + weight_decay * p + momentum * jnp.where(fresh, jnp.zeros_like(b), b)
+
         buffer = jax.tree.map(moved, grads, params, buffer)
         return jax.tree.map(lambda b: (-rate * b).astype(b.dtype), buffer), (count + 1, buffer)
 
@@ -58,20 +72,26 @@ def init_fit(key: PRNGKey, model: Model, recipe: Recipe) -> FitState:
     """A freshly initialised network and its optimiser."""
     k_init, k_run = jax.random.split(key)
     variables = model.init(k_init)
-    return FitState(jnp.zeros((), jnp.int32), k_run, variables, recipe.optimizer.init(variables.params))
+    return FitState(
+        jnp.zeros((), jnp.int32), k_run, variables, recipe.optimizer.init(variables.params)
+    )
 
 
-def make_fit_step(model: Model, recipe: Recipe) -> Callable[[FitState, Batch], tuple[FitState, Metrics]]:
+def make_fit_step(
+    model: Model, recipe: Recipe
+) -> Callable[[FitState, Batch], tuple[FitState, Metrics]]:
     """Builds the pure step `(state, batch) -> (state, metrics)` that trains a classifier.
 
-    The loss is the mean of `recipe.loss` over the batch's images, padding excluded. Metrics: `loss/train` and
-    `accuracy/train` (fraction) of the batch before the update. `Variables.accuracy` is the mean of the latter over
-    the network's life.
+    The loss is the mean of `recipe.loss` over the batch's images, padding excluded. Metrics:
+    `loss/train` and `accuracy/train` (fraction) of the batch before the update.
+    `Variables.accuracy` is the mean of the latter over the network's life.
     """
     return bind(_fit_step, model, recipe)
 
 
-def _fit_step(model: Model, recipe: Recipe, state: FitState, batch: Batch) -> tuple[FitState, Metrics]:
+def _fit_step(
+    model: Model, recipe: Recipe, state: FitState, batch: Batch
+) -> tuple[FitState, Metrics]:
     old = state.variables
 
     def gradient(images, labels, weights, old):
@@ -80,22 +100,32 @@ def _fit_step(model: Model, recipe: Recipe, state: FitState, batch: Batch) -> tu
             value = jnp.sum(recipe.loss(out.logits, labels) * weights)
             hits = jnp.sum((out.logits.argmax(-1) == labels.argmax(-1)) * weights)
             return value, (hits, jnp.sum(weights), out.moments)
+
         return jax.value_and_grad(loss, has_aux=True)(old.params)
 
     # Batch norm sees the whole batch; without it images are independent and their gradients add up.
-    (value, (hits, total, moments)), grads = gradient(parallel.shard(batch.images), *batch[1:], old) if (
-        old.batch_stats) else parallel.chunked_sum(gradient, *map(parallel.shard_uneven, batch), whole=[old])
-    # Last, so that devices meet once: they add up their images' weights together with the gradients.
+    (value, (hits, total, moments)), grads = (
+        gradient(parallel.shard(batch.images), *batch[1:], old)
+        if (old.batch_stats)
+        else parallel.chunked_sum(gradient, *map(parallel.shard_uneven, batch), whole=[old])
+    )
+    # Last, so that devices meet once: they add up their images' weights together with the
+    # gradients.
     accuracy, grads = hits / total, jax.tree.map(lambda g: (g / total).astype(g.dtype), grads)
     updates, opt_state = recipe.optimizer.update(grads, state.opt_state, old.params)
-    variables = Variables(optax.apply_updates(old.params, updates), update_batch_stats(old.batch_stats, moments),
-                          old.age + 1, old.accuracy + (accuracy - old.accuracy) / (old.age + 1))
+    variables = Variables(
+        optax.apply_updates(old.params, updates),
+        update_batch_stats(old.batch_stats, moments),
+        old.age + 1,
+        old.accuracy + (accuracy - old.accuracy) / (old.age + 1),
+    )
     metrics = {'loss/train': value / total, 'accuracy/train': accuracy}
     return FitState(state.step + 1, state.key, variables, opt_state), metrics
 
 
 def fit(key: PRNGKey, model: Model, sample: Sample, recipe: Recipe) -> Variables:
-    """Trains one network, as a pure function: a scan over steps, which jit, vmap and shard_map take as it is.
+    """Trains one network, as a pure function:
+    a scan over steps, which jit, vmap and shard_map take as it is.
 
     Args:
         key: initialisation and every draw follow from it.
@@ -111,18 +141,25 @@ def fit(key: PRNGKey, model: Model, sample: Sample, recipe: Recipe) -> Variables
 
     def body(state, _):
         return step(state, sample(feed, state.step))[0], None
+
     return jax.lax.scan(body, state, length=recipe.num_steps)[0].variables
 
 
-def fit_seeds(keys: Sequence[PRNGKey], model: Model, sample: Sample, recipe: Recipe, *,
-              control: loop.Control = loop.Control()) -> list[Variables]:
+def fit_seeds(
+    keys: Sequence[PRNGKey],
+    model: Model,
+    sample: Sample,
+    recipe: Recipe,
+    *,
+    control: loop.Control = loop.Control(),
+) -> list[Variables]:
     """Trains one network per key, with progress; the same weights as `fit`, up to rounding.
 
     Args:
         keys: one per network.
-        control: its `together` networks are trained as one program (`vmap`), then the next ones; by default all on
-            accelerators, and one on CPUs, where a batch of networks turns convolutions into slow grouped ones. Its
-            callbacks see each group's steps.
+        control: its `together` networks are trained as one program (`vmap`), then the next ones; by
+            default all on accelerators, and one on CPUs, where a batch of networks turns
+            convolutions into slow grouped ones. Its callbacks see each group's steps.
 
     Returns:
         The networks, in the order of the keys; fewer when stopped early.
@@ -130,10 +167,16 @@ def fit_seeds(keys: Sequence[PRNGKey], model: Model, sample: Sample, recipe: Rec
     step = loop.vmap_step(make_fit_step(model, recipe))
     size = loop.num_together(control, 1 if parallel.on_cpu() else len(keys))
     done: list[Variables] = []
-    for group in (keys[first:first + size] for first in range(0, len(keys), size)):
-        state = loop.stack_states(jax.jit(jax.vmap(lambda k: init_fit(k, model, recipe)))(jnp.stack(list(group))))
-        state = loop.run(step, state, loop.broadcast_feed(sample), num_steps=recipe.num_steps, **control.of_run())
+    for group in (keys[first : first + size] for first in range(0, len(keys), size)):
+        state = loop.stack_states(
+            jax.jit(jax.vmap(lambda k: init_fit(k, model, recipe)))(jnp.stack(list(group)))
+        )
+        state = loop.run(
+            step, state, loop.broadcast_feed(sample), num_steps=recipe.num_steps, **control.of_run()
+        )
         if int(state.step) < recipe.num_steps:
             break
-        done += [jax.tree.map(lambda x, i=i: x[i], state.states.variables) for i in range(len(group))]
+        done += [
+            jax.tree.map(lambda x, i=i: x[i], state.states.variables) for i in range(len(group))
+        ]
     return done

@@ -1,7 +1,9 @@
-"""The one loop: several steps per dispatch, metrics, callbacks, a loud stop at the first non-finite number.
+"""The one loop: several steps per dispatch, metrics, callbacks,
+a loud stop at the first non-finite number.
 
 Everything that advances a state by steps runs here: distillation, proxies, students.
 """
+
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,30 +16,39 @@ from jaxdd import feeds, parallel
 from jaxdd.bound import bind
 from jaxdd.types import Array, DeviceFeed, Feed, Metrics, PRNGKey
 
-State = Any                                              # a record with the fields `step` and `key`
+State = Any  # a record with the fields `step` and `key`
 Step = Callable[[State, Any], tuple[State, Metrics]]
 
-_FEED = 0x0feed  # separates the feed's draws from the step's own
+_FEED = 0x0FEED  # separates the feed's draws from the step's own
 
 
 class Callback(NamedTuple):
     """Something done every `every` steps, and after the last one."""
+
     every: int
-    call: Callable[[State, int, dict[str, np.ndarray]], None]   # (state, step, metrics [n] of the last dispatch)
+    # (state, step, metrics [n] of the last dispatch)
+    call: Callable[[State, int, dict[str, np.ndarray]], None]
 
 
 class Control(NamedTuple):
-    """How a training is dispatched, watched, saved and stopped; its result is the same up to rounding."""
+    """How a training is dispatched, watched, saved and stopped.
+
+    Its result is the same up to rounding.
+    """
+
     steps_per_call: int = 1
     callbacks: Sequence[Callback] = ()
     should_stop: Callable[[], bool] = lambda: False
-    together: int | None = None       # networks or chunks trained as one program; None = as the function says
-    checkpoint_every: int = 1000      # steps between saves of a state on its way
+    # networks or chunks trained as one program; None = as the function says
+    together: int | None = None
+    checkpoint_every: int = 1000  # steps between saves of a state on its way
     log: Callable[[str], None] = lambda message: None
 
     def of_run(self) -> dict[str, Any]:
         """The options of `run`."""
-        return {name: getattr(self, name) for name in ('steps_per_call', 'callbacks', 'should_stop')}
+        return {
+            name: getattr(self, name) for name in ('steps_per_call', 'callbacks', 'should_stop')
+        }
 
 
 def num_together(control: Control, default: int) -> int:
@@ -59,21 +70,25 @@ class NonFiniteError(ArithmeticError):
         advice: what to do about it.
     """
 
-    def __init__(self, what: str, advice: str = 'lower the learning rate or the regularizers\' weights'):
+    def __init__(
+        self, what: str, advice: str = "lower the learning rate or the regularizers' weights"
+    ):
         super().__init__(f'{what}; {advice}')
         self.what = what
 
 
 def feed_key(state: State) -> PRNGKey:
-    """The key that a device feed of this run receives: constant, so (key, step) alone position the feed."""
+    """The key that a device feed of this run receives:
+    constant, so (key, step) alone position the feed."""
     return jax.random.fold_in(state.key, _FEED)
 
 
 class Stacked(NamedTuple):
     """Several runs of the same kind as one state, for `vmap_step`."""
+
     step: Array
-    key: PRNGKey      # not used by the runs, which have their own
-    states: State     # leaves [runs, ...]
+    key: PRNGKey  # not used by the runs, which have their own
+    states: State  # leaves [runs, ...]
 
 
 def stack_states(states: State) -> Stacked:
@@ -92,8 +107,8 @@ def vmap_step(step: Step) -> Step:
         step: of one run.
 
     Returns:
-        A step on `Stacked` states, whose input is the feed itself (see `broadcast_feed`); metrics are `[runs]`, of which
-        `run_steps` reports the mean.
+        A step on `Stacked` states, whose input is the feed itself (see `broadcast_feed`); metrics
+        are `[runs]`, of which `run_steps` reports the mean.
     """
     return bind(_step_of_all, step)
 
@@ -102,7 +117,8 @@ def _step_of_all(step: Step, state: Stacked, feed: DeviceFeed) -> tuple[Stacked,
     def one(state: State, feed: DeviceFeed) -> tuple[State, Metrics]:
         return step(state, feed(feed_key(state), state.step))
 
-    if state.states.step.shape[0] == 1:  # vmap over one would still make every convolution a grouped one
+    # vmap over one would still make every convolution a grouped one
+    if state.states.step.shape[0] == 1:
         states, metrics = one(jax.tree.map(lambda x: x[0], state.states), feed)
         states, metrics = jax.tree.map(lambda x: x[None], (states, metrics))
     else:
@@ -126,11 +142,15 @@ def iterate_feed(state: State, feed: Feed) -> Iterator[Any]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def run_steps(step: Step, size: int, state: State, feed: DeviceFeed, count: Array) -> tuple[State, Metrics]:
-    """Takes `count <= size` steps in one dispatch, sampling included; the state's buffers are donated.
+def run_steps(
+    step: Step, size: int, state: State, feed: DeviceFeed, count: Array
+) -> tuple[State, Metrics]:
+    """Takes `count <= size` steps in one dispatch, sampling included.
 
-    Runs that are stepped together are divided among the devices, which meet at the end of a dispatch alone
-    (`parallel.shard_map_rows`); a single run divides the work of every step.
+    The state's buffers are donated.
+
+    Runs that are stepped together are divided among the devices, which meet at the end of a
+    dispatch alone (`parallel.shard_map_rows`); a single run divides the work of every step.
 
     Args:
         step: pure `(state, inputs) -> (state, metrics)`; the same function object compiles once.
@@ -148,17 +168,20 @@ def run_steps(step: Step, size: int, state: State, feed: DeviceFeed, count: Arra
 
     def own(states: State, feed: DeviceFeed, count: Array) -> tuple[State, Metrics]:
         state, history = _taken(step, size, stack_states(states), feed, count)
-        return state.states, jax.tree.map(jnp.transpose, history)    # [runs, size]
+        return state.states, jax.tree.map(jnp.transpose, history)  # [runs, size]
 
     states, history = parallel.shard_map_rows(own, state.states, feed, count)
     state = state._replace(step=states.step[0], states=states)
     return parallel.replicate(state), jax.tree.map(lambda m: m.mean(0), history)
 
 
-def _taken(step: Step, size: int, state: State, feed: DeviceFeed, count: Array) -> tuple[State, Metrics]:
+def _taken(
+    step: Step, size: int, state: State, feed: DeviceFeed, count: Array
+) -> tuple[State, Metrics]:
     """The state after `count` steps, and the metrics `[size, ...]`."""
     key = feed_key(state)
-    one = jax.jit(lambda state: step(state, feed(key, state.step)))  # traced once, for its shapes and for the loop
+    # traced once, for its shapes and for the loop
+    one = jax.jit(lambda state: step(state, feed(key, state.step)))
     if size == 1:  # nothing to loop over
         state, metrics = one(state)
         return state, jax.tree.map(lambda m: m[None], metrics)
@@ -168,7 +191,9 @@ def _taken(step: Step, size: int, state: State, feed: DeviceFeed, count: Array) 
         state, metrics = one(state)
         return state, jax.tree.map(lambda h, m: h.at[i].set(m), history, metrics)
 
-    history = jax.tree.map(lambda m: jnp.full((size, *m.shape), jnp.nan, m.dtype), jax.eval_shape(one, state)[1])
+    history = jax.tree.map(
+        lambda m: jnp.full((size, *m.shape), jnp.nan, m.dtype), jax.eval_shape(one, state)[1]
+    )
     return jax.lax.fori_loop(0, count, body, (state, history))
 
 
@@ -179,37 +204,51 @@ def advance_with(step: Step, state: State, inputs: Any) -> tuple[State, Metrics]
     return parallel.replicate(state), metrics
 
 
-def run(step: Step, state: State, feed: Feed | Iterator[Any], *, num_steps: int, steps_per_call: int = 1,
-        callbacks: Sequence[Callback] = (), should_stop: Callable[[], bool] = lambda: False) -> State:
+def run(
+    step: Step,
+    state: State,
+    feed: Feed | Iterator[Any],
+    *,
+    num_steps: int,
+    steps_per_call: int = 1,
+    callbacks: Sequence[Callback] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> State:
     """Advances a state to `num_steps`, from wherever it stands.
 
     Args:
         step: pure `(state, inputs) -> (state, metrics)`; scalars in metrics.
         state: a record with `step` and `key`. Its buffers are consumed.
-        feed: a pure `(key, step) -> inputs` sampled inside the compiled program; a `Stream` from the host, started
-            at `state.step`; or an iterator of inputs that stands there.
+        feed: a pure `(key, step) -> inputs` sampled inside the compiled program; a `Stream` from
+            the host, started at `state.step`; or an iterator of inputs that stands there.
         num_steps: the step to stop at.
         steps_per_call: steps per dispatch with a device feed.
-        callbacks: called in order, after every multiple of their period and after the last step; not on an early stop.
+        callbacks: called in order, after every multiple of their period and after the last step;
+            not on an early stop.
         should_stop: asked before each dispatch; True ends the run early with the state as it is.
 
     Returns:
         The state, `state.step == num_steps` unless stopped early.
 
     Raises:
-        NonFiniteError: a metric is NaN or infinite; names it and the step. Callbacks have not seen that state.
+        NonFiniteError: a metric is NaN or infinite; names it and the step. Callbacks have not seen
+            that state.
         ValueError: a period below 1, or an iterator that ends before `num_steps`.
 
     Note:
-        A run is the same bit for bit however its dispatches are cut, as long as `steps_per_call` stays 1 or stays
-        above 1: XLA compiles a step alone and a step in a loop differently.
+        A run is the same bit for bit however its dispatches are cut, as long as `steps_per_call`
+        stays 1 or stays above 1: XLA compiles a step alone and a step in a loop differently.
     """
     for callback in callbacks:
         if callback.every < 1:
             raise ValueError(f'a callback period must be at least 1 step, got {callback.every}')
     state = parallel.replicate(jax.tree.map(_owned, state))
-    supply = feed if isinstance(feed, Iterator) else feeds.start(feed, feed_key(state), int(state.step))
-    take = functools.partial(_streamed if isinstance(supply, Iterator) else _on_device, step, supply, steps_per_call)
+    supply = (
+        feed if isinstance(feed, Iterator) else feeds.start(feed, feed_key(state), int(state.step))
+    )
+    take = functools.partial(
+        _streamed if isinstance(supply, Iterator) else _on_device, step, supply, steps_per_call
+    )
     done = int(state.step)
     while done < num_steps and not should_stop():
         limits = [c.every - done % c.every for c in callbacks]
@@ -225,17 +264,22 @@ def run(step: Step, state: State, feed: Feed | Iterator[Any], *, num_steps: int,
 
 
 def _owned(leaf: Array) -> Array:
-    """A copy that may be donated, of a strong type: a weak one would compile the program a second time."""
+    """A copy that may be donated, of a strong type:
+    a weak one would compile the program a second time."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jnp.copy(leaf)
     return jnp.array(leaf, dtype=leaf.dtype, copy=True)
 
 
-def _on_device(step: Step, feed: DeviceFeed, size: int, state: State, count: int) -> tuple[State, Metrics]:
+def _on_device(
+    step: Step, feed: DeviceFeed, size: int, state: State, count: int
+) -> tuple[State, Metrics]:
     return run_steps(step, size, state, feed, jnp.int32(count))
 
 
-def _streamed(step: Step, feed: Iterator[Any], size: int, state: State, count: int) -> tuple[State, Metrics]:
+def _streamed(
+    step: Step, feed: Iterator[Any], size: int, state: State, count: int
+) -> tuple[State, Metrics]:
     del size
     rows = []
     for _ in range(count):

@@ -1,8 +1,9 @@
 """Supervision: which images and labels a student sees.
 
-`hard` shows the set and `with_mixing` mixes what is shown. Teachers label the clean images once (`static`), or whatever
-is shown each time (`dynamic`). `replay` keeps what `dynamic` said.
+`hard` shows the set and `with_mixing` mixes what is shown. Teachers label the clean images once
+(`static`), or whatever is shown each time (`dynamic`). `replay` keeps what `dynamic` said.
 """
+
 import functools
 from collections.abc import Callable, Sequence
 
@@ -16,24 +17,29 @@ from jaxdd.bound import Bound, bind
 from jaxdd.data import epoch_indices
 from jaxdd.types import Array, Augment, Batch, Model, PRNGKey, Supervision, SyntheticSet, Variables
 
-View = Callable[[PRNGKey, Array, Array], tuple[Array, Array]]    # (key, images, labels) -> the same, as shown
+# (key, images, labels) -> the same, as shown
+View = Callable[[PRNGKey, Array, Array], tuple[Array, Array]]
 
-_MIX = 0x317c  # separates the mixing of what another supervision drew from that supervision's own draws
+# separates the mixing of what another supervision drew from that supervision's own draws
+_MIX = 0x317C
 
 
 def hard(augment: Augment) -> Supervision:
     """The labels that the synthetic set holds, with every image augmented (DC, DSA, DM, IDM, IDC).
 
-    Mini-batches are those of shuffled epochs; the last of an epoch is padded, and its padding has weight 0.
+    Mini-batches are those of shuffled epochs; the last of an epoch is padded, and its padding has
+    weight 0.
 
     Args:
-        augment: applied to the mini-batch, e.g. `augment.independent(...)`; `augment.identity()` for none.
+        augment: applied to the mini-batch, e.g. `augment.independent(...)`; `augment.identity()`
+            for none.
     """
     return bind(_shown, bind(_augmented, augment))
 
 
 def with_mixing(supervision: Supervision, mix: Mix) -> Supervision:
-    """What another supervision shows, with images and labels mixed within the mini-batch (IDC: CutMix).
+    """What another supervision shows, with images and labels mixed within the mini-batch (IDC:
+    CutMix).
 
     Labels that are logits (`static`) are interpolated as logits, before any softmax, as INFER does.
 
@@ -41,18 +47,26 @@ def with_mixing(supervision: Supervision, mix: Mix) -> Supervision:
         supervision: e.g. `hard(...)`.
         mix: `(key, images [b, H, W, C], labels [b, Y]) -> the same`, e.g. `augment.cutmix`.
     """
-    if isinstance(supervision, Bound) and supervision.function is _shown:    # mixed before its batch is made
+    # mixed before its batch is made
+    if isinstance(supervision, Bound) and supervision.function is _shown:
         return bind(_shown, bind(_mixed_view, *supervision.arguments, mix))
     return jax.tree_util.Partial(bind(_mixed, mix), with_arrays(supervision))
 
 
-def static(models: Sequence[Model], variables: Sequence[Variables], synthetic: SyntheticSet, *,
-           batch_size: int = 100) -> SyntheticSet:
-    """A set whose labels are its teachers' verdict on the clean images, one vector each for the whole training.
+def static(
+    models: Sequence[Model],
+    variables: Sequence[Variables],
+    synthetic: SyntheticSet,
+    *,
+    batch_size: int = 100,
+) -> SyntheticSet:
+    """A set whose labels are its teachers' verdict on the clean images.
 
-    l = (1 / M) sum_m f_m(x), a mean of logits, not of probabilities. Zhang et al., Breaking Class Barriers (INFER, ICLR
-    2025), https://arxiv.org/abs/2408.06927. Students see it through `mixed(hard(augment), mixup)`, with
-    `losses.soft_label_kl` as their loss.
+    Each image has one vector for the whole training.
+
+    l = (1 / M) sum_m f_m(x), a mean of logits, not of probabilities. Zhang et al., Breaking Class
+    Barriers (INFER, ICLR 2025), https://arxiv.org/abs/2408.06927. Students see it through
+    `mixed(hard(augment), mixup)`, with `losses.soft_label_kl` as their loss.
 
     Args:
         models: M teachers, in test mode.
@@ -64,7 +78,8 @@ def static(models: Sequence[Model], variables: Sequence[Variables], synthetic: S
         The set with logits `[K, n, Y]` as labels.
 
     Raises:
-        ValueError: no teacher, fewer or more weights than teachers, or teachers of another number of classes.
+        ValueError: no teacher, fewer or more weights than teachers, or teachers of another number
+            of classes.
     """
     models, variables = _teachers(models, variables)
     images = synthetic.images.reshape(-1, *synthetic.images.shape[2:])
@@ -72,15 +87,20 @@ def static(models: Sequence[Model], variables: Sequence[Variables], synthetic: S
     for start in range(0, len(images), batch_size):
         index = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
         rows.append(_mean_logits(models, variables, images[index]))
-    logits = jnp.concatenate(rows)[:len(images)]
+    logits = jnp.concatenate(rows)[: len(images)]
     _require_classes(logits, synthetic)
     return synthetic._replace(labels=logits.reshape(*synthetic.images.shape[:2], -1))
 
 
-def dynamic(supervision: Supervision, models: Sequence[Model], variables: Sequence[Variables]) -> jax.tree_util.Partial:
-    """The images of another supervision, labelled by teachers as they are shown, augmented and mixed.
+def dynamic(
+    supervision: Supervision, models: Sequence[Model], variables: Sequence[Variables]
+) -> jax.tree_util.Partial:
+    """The images of another supervision.
 
-    l = (1 / M) sum_m f_m(x), a mean of logits, without a gradient (SRe2L, RDED; INFER calls it Dyn).
+    Teachers label them as they are shown, augmented and mixed.
+
+    l = (1 / M) sum_m f_m(x), a mean of logits, without a gradient (SRe2L, RDED; INFER calls it
+    Dyn).
 
     Args:
         supervision: e.g. `mixed(hard(...), mixup)`; its labels are not used.
@@ -91,8 +111,8 @@ def dynamic(supervision: Supervision, models: Sequence[Model], variables: Sequen
         A supervision over the weights: other weights of the same `models` do not compile anew.
 
     Raises:
-        ValueError: no teacher, or fewer or more weights than teachers; when traced, teachers of another number of
-            classes.
+        ValueError: no teacher, or fewer or more weights than teachers; when traced, teachers of
+            another number of classes.
     """
     models, variables = _teachers(models, variables)
     return jax.tree_util.Partial(bind(_labelled, models), with_arrays(supervision), variables)
@@ -105,7 +125,9 @@ def with_arrays(supervision: Supervision) -> jax.tree_util.Partial:
     return jax.tree_util.Partial(supervision)
 
 
-def _shown(view: View, key: PRNGKey, step: Array, synthetic: SyntheticSet, batch_size: int) -> Batch:
+def _shown(
+    view: View, key: PRNGKey, step: Array, synthetic: SyntheticSet, batch_size: int
+) -> Batch:
     k_order, k_view = jax.random.split(key)
     images = synthetic.images.reshape(-1, *synthetic.images.shape[2:])
     labels = synthetic.labels.reshape(-1, synthetic.labels.shape[-1])
@@ -117,20 +139,35 @@ def _augmented(augment: Augment, key: PRNGKey, images: Array, labels: Array) -> 
     return augment(key, images), labels
 
 
-def _mixed_view(view: View, mix: Mix, key: PRNGKey, images: Array, labels: Array) -> tuple[Array, Array]:
+def _mixed_view(
+    view: View, mix: Mix, key: PRNGKey, images: Array, labels: Array
+) -> tuple[Array, Array]:
     k_view, k_mix = jax.random.split(key)
     return mix(k_mix, *view(k_view, images, labels))
 
 
-def _mixed(mix: Mix, supervision: Supervision, key: PRNGKey, step: Array, synthetic: SyntheticSet,
-           batch_size: int) -> Batch:
+def _mixed(
+    mix: Mix,
+    supervision: Supervision,
+    key: PRNGKey,
+    step: Array,
+    synthetic: SyntheticSet,
+    batch_size: int,
+) -> Batch:
     batch = supervision(key, step, synthetic, batch_size)
     k_mix = jax.random.fold_in(jax.random.fold_in(key, _MIX), step)
     return Batch(*mix(k_mix, batch.images, batch.labels), batch.weights)
 
 
-def _labelled(models: tuple[Model, ...], supervision: Supervision, variables: tuple[Variables, ...], key: PRNGKey,
-              step: Array, synthetic: SyntheticSet, batch_size: int) -> Batch:
+def _labelled(
+    models: tuple[Model, ...],
+    supervision: Supervision,
+    variables: tuple[Variables, ...],
+    key: PRNGKey,
+    step: Array,
+    synthetic: SyntheticSet,
+    batch_size: int,
+) -> Batch:
     batch = supervision(key, step, synthetic, batch_size)
     logits = jax.lax.stop_gradient(_mean_logits(models, variables, batch.images))
     _require_classes(logits, synthetic)
@@ -138,7 +175,9 @@ def _labelled(models: tuple[Model, ...], supervision: Supervision, variables: tu
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _mean_logits(models: tuple[Model, ...], variables: tuple[Variables, ...], images: Array) -> Array:
+def _mean_logits(
+    models: tuple[Model, ...], variables: tuple[Variables, ...], images: Array
+) -> Array:
     def each(images: Array) -> Array:
         return sum(m.apply(v, images).logits for m, v in zip(models, variables)) / len(models)
 
@@ -147,12 +186,16 @@ def _mean_logits(models: tuple[Model, ...], variables: tuple[Variables, ...], im
 
 def _teachers(models: Sequence[Model], variables: Sequence[Variables]) -> tuple[tuple, tuple]:
     if not models or len(models) != len(variables):
-        raise ValueError(f'labels need at least one teacher and the weights of each, got {len(models)} architectures '
-                         f'and {len(variables)} sets of weights')
+        raise ValueError(
+            f'labels need at least one teacher and the weights of each, got {len(models)} '
+            f'architectures and {len(variables)} sets of weights'
+        )
     return tuple(models), tuple(variables)
 
 
 def _require_classes(logits: Array, synthetic: SyntheticSet) -> None:
     if logits.shape[-1] != synthetic.labels.shape[-1]:
-        raise ValueError(f'the teachers know {logits.shape[-1]} classes, the synthetic set has '
-                         f'{synthetic.labels.shape[-1]}; use teachers of the same data')
+        raise ValueError(
+            f'the teachers know {logits.shape[-1]} classes, the synthetic set has '
+            f'{synthetic.labels.shape[-1]}; use teachers of the same data'
+        )

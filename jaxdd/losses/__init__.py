@@ -1,4 +1,5 @@
 """Losses: arrays in, one number per class or sample out; no keys, networks or configurations."""
+
 from jaxdd.losses.classification import soft_cross_entropy as soft_cross_entropy
 from jaxdd.losses.classification import soft_label_kl as soft_label_kl
 from jaxdd.losses.features import mean_feature_distance as mean_feature_distance
@@ -7,7 +8,9 @@ from jaxdd.losses.gradients import layerwise_cosine_distance as layerwise_cosine
 from jaxdd.losses.gradients import layerwise_l1 as layerwise_l1
 from jaxdd.losses.gradients import layerwise_l2 as layerwise_l2
 from jaxdd.losses.gradients import squared_distance as squared_distance
-from jaxdd.losses.information import conditional_mutual_information as conditional_mutual_information
+from jaxdd.losses.information import (
+    conditional_mutual_information as conditional_mutual_information,
+)
 from jaxdd.losses.moments import batch_moment_distance as batch_moment_distance
 from jaxdd.losses.moments import layer_moment_distances as layer_moment_distances
 from jaxdd.losses.priors import pixel_norm as pixel_norm

@@ -1,8 +1,9 @@
 """Matching of parameter gradients.
 
-Arguments are pytrees in Flax layout: convolution kernels [h, w, in, out], dense kernels [in, out], scale and
-bias [C], those of layer normalisation [H, W, C]. The last axis counts output units.
+Arguments are pytrees in Flax layout: convolution kernels [h, w, in, out], dense kernels [in, out],
+scale and bias [C], those of layer normalisation [H, W, C]. The last axis counts output units.
 """
+
 from collections.abc import Callable
 from typing import cast
 
@@ -13,34 +14,37 @@ import jax.numpy as jnp
 from jaxdd.types import Array, PyTree
 
 
-def layerwise_cosine_distance(real: PyTree, synthetic: PyTree, *, epsilon: float = 1e-6,
-                              axis_name: str | None = None) -> Array:
+def layerwise_cosine_distance(
+    real: PyTree, synthetic: PyTree, *, epsilon: float = 1e-6, axis_name: str | None = None
+) -> Array:
     """Cosine distance of gradients, output unit by output unit (DC, DSA).
 
-    d = sum_l sum_o 1 - <a_lo, b_lo> / (||a_lo|| ||b_lo|| + epsilon), with a_lo and b_lo the real and the
-    synthetic gradient of all weights into output unit o of layer l. Zhao, Mopuri & Bilen, "Dataset
-    Condensation with Gradient Matching", ICLR 2021, https://arxiv.org/abs/2006.05929.
+    d = sum_l sum_o 1 - <a_lo, b_lo> / (||a_lo|| ||b_lo|| + epsilon), with a_lo and b_lo the real
+    and the synthetic gradient of all weights into output unit o of layer l. Zhao, Mopuri & Bilen,
+    "Dataset Condensation with Gradient Matching", ICLR 2021, https://arxiv.org/abs/2006.05929.
 
     Args:
         real: gradients of the mean loss of the real images, module docstring's layout.
         synthetic: the same of the synthetic images: same structure, same shapes.
         epsilon: added to the product of norms, squared gradient units.
-        axis_name: name of the `jax.pmap` or `jax.shard_map` axis over which the real batch is split in
-            equal parts (`real` is the gradient of this device's part, `synthetic` the same everywhere). None:
-            not split.
+        axis_name: name of the `jax.pmap` or `jax.shard_map` axis over which the real batch is split
+            in equal parts (`real` is the gradient of this device's part, `synthetic` the same
+            everywhere). None: not split.
 
     Returns:
-        Scalar in 0..2 times the number of units: summed over units and tensors and not averaged. DC sums over
-        classes. Tensors of one axis (biases, scales) count nothing; of layer normalisation every channel is a
-        unit.
+        Scalar in 0..2 times the number of units: summed over units and tensors and not averaged. DC
+        sums over classes. Tensors of one axis (biases, scales) count nothing; of layer
+        normalisation every channel is a unit.
 
     Note:
         The epsilon and the disregard of one-axis tensors are those of the authors' code (utils.py).
-        A unit with a zero gradient on either side is at distance 1. The derivative of a norm at zero is taken
-        as zero, as torch does: at b = 0 the gradient is -a / epsilon, finite but huge; at a = 0 it is 0.
-        No gradient is stopped here. With `axis_name`, gradients to `synthetic` are complete on every device
-        and need no further reduction; gradients to `real` are not meant to be taken.
+        A unit with a zero gradient on either side is at distance 1. The derivative of a norm at
+        zero is taken as zero, as torch does: at b = 0 the gradient is -a / epsilon, finite but
+        huge; at a = 0 it is 0. No gradient is stopped here. With `axis_name`, gradients to
+        `synthetic` are complete on every device and need no further reduction; gradients to `real`
+        are not meant to be taken.
     """
+
     def distance(a: Array, b: Array) -> Array:
         weights_of_a_unit = tuple(range(a.ndim - 1))
         return jnp.sum(_cosine_distance(*_products(a, b, weights_of_a_unit), epsilon))
@@ -48,12 +52,13 @@ def layerwise_cosine_distance(real: PyTree, synthetic: PyTree, *, epsilon: float
     return _total(distance, real, synthetic, axis_name, counts=lambda tensor: tensor.ndim > 1)
 
 
-def cosine_distance(real: PyTree, synthetic: PyTree, *, epsilon: float = 1e-6,
-                    axis_name: str | None = None) -> Array:
+def cosine_distance(
+    real: PyTree, synthetic: PyTree, *, epsilon: float = 1e-6, axis_name: str | None = None
+) -> Array:
     """Cosine distance of gradients, all parameters as one vector.
 
-    d = 1 - <a, b> / (||a|| ||b|| + epsilon): the metric 'cos' of DC's code (Zhao, Mopuri & Bilen, ICLR 2021,
-    https://arxiv.org/abs/2006.05929).
+    d = 1 - <a, b> / (||a|| ||b|| + epsilon): the metric 'cos' of DC's code (Zhao, Mopuri & Bilen,
+    ICLR 2021, https://arxiv.org/abs/2006.05929).
 
     Args:
         real, synthetic, epsilon, axis_name: as in `layerwise_cosine_distance`.
@@ -62,6 +67,7 @@ def cosine_distance(real: PyTree, synthetic: PyTree, *, epsilon: float = 1e-6,
         Scalar in 0..2, over every parameter including biases and scales. At zero gradients as in
         `layerwise_cosine_distance`.
     """
+
     def products(a: Array, b: Array) -> Array:
         return jnp.stack(_products(a, b, None))
 
@@ -79,8 +85,8 @@ def squared_distance(real: PyTree, synthetic: PyTree, *, axis_name: str | None =
         real, synthetic, axis_name: as in `layerwise_cosine_distance`.
 
     Returns:
-        Scalar in squared gradient units: summed over every parameter including biases and scales, and not
-        averaged.
+        Scalar in squared gradient units: summed over every parameter including biases and scales,
+        and not averaged.
     """
     return _total(_squared, real, synthetic, axis_name)
 
@@ -95,13 +101,14 @@ def layerwise_l1(real: PyTree, synthetic: PyTree, *, axis_name: str | None = Non
         real, synthetic, axis_name: as in `layerwise_cosine_distance`.
 
     Returns:
-        Scalar in gradient units: summed over the entries of all four-axis tensors and not averaged; 0 where a
-        network has none. Where an entry agrees exactly, its gradient is 0.
+        Scalar in gradient units: summed over the entries of all four-axis tensors and not averaged;
+        0 where a network has none. Where an entry agrees exactly, its gradient is 0.
 
     Note:
-        That biases, normalisation and dense layers count nothing follows the authors' code, where it is the
-        default.
+        That biases, normalisation and dense layers count nothing follows the authors' code, where
+        it is the default.
     """
+
     def distance(a: Array, b: Array) -> Array:
         gap = a - b
         # The derivative of jnp.abs is 1 at zero; this one is 0, as in torch.
@@ -113,31 +120,39 @@ def layerwise_l1(real: PyTree, synthetic: PyTree, *, axis_name: str | None = Non
 def layerwise_l2(real: PyTree, synthetic: PyTree, *, axis_name: str | None = None) -> Array:
     """Squared distance of the gradients of convolution kernels (IDC).
 
-    d = sum_l || a_l - b_l ||^2 over convolutions l. Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959.
+    d = sum_l || a_l - b_l ||^2 over convolutions l. Kim et al., ICML 2022,
+    https://arxiv.org/abs/2205.14959.
 
     Args:
         real, synthetic, axis_name: as in `layerwise_cosine_distance`.
 
     Returns:
-        Scalar in squared gradient units: summed over the entries of all four-axis tensors and not averaged; 0
-        where a network has none.
+        Scalar in squared gradient units: summed over the entries of all four-axis tensors and not
+        averaged; 0 where a network has none.
 
     Note:
-        The selection is that of `layerwise_l1`. The authors' code calls this 'mse'; with biases and all
-        layers it is `squared_distance`.
+        The selection is that of `layerwise_l1`. The authors' code calls this 'mse'; with biases and
+        all layers it is `squared_distance`.
     """
     return _total(_squared, real, synthetic, axis_name, counts=_is_convolution)
 
 
-def _total(distance: Callable[[Array, Array], Array], real: PyTree, synthetic: PyTree, axis_name: str | None,
-           counts: Callable[[Array], bool] = lambda tensor: True) -> Array:
+def _total(
+    distance: Callable[[Array, Array], Array],
+    real: PyTree,
+    synthetic: PyTree,
+    axis_name: str | None,
+    counts: Callable[[Array], bool] = lambda tensor: True,
+) -> Array:
     """Sum of `distance` over the pairs of tensors that count."""
     chex.assert_trees_all_equal_shapes(real, synthetic)
     if axis_name is not None:
         real = jax.lax.pmean(real, axis_name)
     pairs = zip(jax.tree.leaves(real), jax.tree.leaves(synthetic), strict=True)
     # `sum` begins with the number 0, which alone is no array: the distance of two empty trees.
-    return cast(Array, sum(distance(a, b) if counts(a) else jnp.zeros((), a.dtype) for a, b in pairs))
+    return cast(
+        Array, sum(distance(a, b) if counts(a) else jnp.zeros((), a.dtype) for a, b in pairs)
+    )
 
 
 def _is_convolution(tensor: Array) -> bool:

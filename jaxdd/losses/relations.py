@@ -1,8 +1,9 @@
 """Relations between the images of a class (CC) and between their feature channels (CM).
 
-Both from IID: Deng et al., "Exploiting Inter-sample and Inter-feature Relations in Dataset Distillation",
-CVPR 2024, https://arxiv.org/abs/2404.00563.
+Both from IID: Deng et al., "Exploiting Inter-sample and Inter-feature Relations in Dataset
+Distillation", CVPR 2024, https://arxiv.org/abs/2404.00563.
 """
+
 import functools
 
 import chex
@@ -13,45 +14,55 @@ from jaxdd import checks
 from jaxdd.losses.features import class_mean, shares
 from jaxdd.types import Array
 
-MAX_EXPONENT = 80.0    # exp(88.7) is the end of float32; the rest is room for sums and slopes
+MAX_EXPONENT = 80.0  # exp(88.7) is the end of float32; the rest is room for sums and slopes
 
 
-def local_covariance_distance(real: Array, synthetic: Array, *, real_weights: Array | None = None,
-                              axis_name: str | None = None) -> Array:
+def local_covariance_distance(
+    real: Array,
+    synthetic: Array,
+    *,
+    real_weights: Array | None = None,
+    axis_name: str | None = None,
+) -> Array:
     """Squared distance between real and synthetic covariances of local features (CM).
 
-    d_k = || Sigma(real_k) - Sigma(synthetic_k) ||_F^2 with Sigma(F) = (1/N) sum_i sum_p x_ip x_ip^T and
-    x_ip = F_ip - (1/N) sum_j F_jp: the covariance matching constraint of IID (module docstring). Of real images both
-    sums are weighted by w_i, and N is the sum of the weights.
+    d_k = || Sigma(real_k) - Sigma(synthetic_k) ||_F^2 with Sigma(F) = (1/N) sum_i sum_p x_ip x_ip^T
+    and x_ip = F_ip - (1/N) sum_j F_jp: the covariance matching constraint of IID (module
+    docstring). Of real images both sums are weighted by w_i, and N is the sum of the weights.
 
     Args:
         real: `[K, B, P, D]` last feature maps of the real images, class-major.
         synthetic: `[K, n, P, D]` last feature maps of the synthetic images.
-        real_weights: `[K, B]`, w; 0 for rows that only fill up a class with fewer images: of the maps 1, 3, 1 (P = D
-            = 1) with weights 1, 1, 0 the mean is 2 and Sigma 1. None: all 1.
-        axis_name: name of the `jax.pmap` or `jax.shard_map` axis over which the real batch is split in
-            equal parts (`real`, and its weights, are this device's part, `synthetic` the same everywhere). None: not
-            split.
+        real_weights: `[K, B]`, w; 0 for rows that only fill up a class with fewer images: of the
+            maps 1, 3, 1 (P = D = 1) with weights 1, 1, 0 the mean is 2 and Sigma 1. None: all 1.
+        axis_name: name of the `jax.pmap` or `jax.shard_map` axis over which the real batch is split
+            in equal parts (`real`, and its weights, are this device's part, `synthetic` the same
+            everywhere). None: not split.
 
     Returns:
-        `[K]`, in fourth powers of feature units: summed over the D x D entries, one value per class. IID sums
-        over K. With n = 1 the synthetic covariance is zero: the value is a constant with zero gradient.
+        `[K]`, in fourth powers of feature units: summed over the D x D entries, one value per
+        class. IID sums over K. With n = 1 the synthetic covariance is zero: the value is a constant
+        with zero gradient.
 
     Note:
-        The paper speaks of covariances of local descriptors; where they are centred and how they are scaled
-        follows the authors' code (main_DM_IID.py): each position has its own mean over the batch, positions
-        are summed and not averaged, the sum over images is divided by N and not N - 1. No gradient is stopped
-        here. With `axis_name`, gradients to `synthetic` are complete on every device and need no further
-        reduction; gradients to `real` are not meant to be taken.
+        The paper speaks of covariances of local descriptors; where they are centred and how they
+        are scaled follows the authors' code (main_DM_IID.py): each position has its own mean over
+        the batch, positions are summed and not averaged, the sum over images is divided by N and
+        not N - 1. No gradient is stopped here. With `axis_name`, gradients to `synthetic` are
+        complete on every device and need no further reduction; gradients to `real` are not meant to
+        be taken.
     """
     chex.assert_rank([real, synthetic], 4)
     chex.assert_equal_shape([real, synthetic], dims=(0, 2, 3))
-    gap = _local_covariance(real, real_weights, axis_name) - _local_covariance(synthetic, None, None)
+    gap = _local_covariance(real, real_weights, axis_name) - _local_covariance(
+        synthetic, None, None
+    )
     return jnp.sum(jnp.square(gap), axis=(1, 2))
 
 
-def class_centralization(features: Array, *, form: str = 'squared', alpha: float = 0.02,
-                         beta: float = 1.0) -> Array:
+def class_centralization(
+    features: Array, *, form: str = 'squared', alpha: float = 0.02, beta: float = 1.0
+) -> Array:
     """Spread of the synthetic images of a class around their mean feature (CC).
 
     With d_i = || g_i - (1/n) sum_j g_j ||^2,
@@ -62,28 +73,31 @@ def class_centralization(features: Array, *, form: str = 'squared', alpha: float
         features: `[K, n, D]` features of the synthetic images, class-major.
         form: 'squared' or 'exp_hinge'.
         alpha: steepness of 'exp_hinge', per squared feature unit; positive.
-        beta: floor of 'exp_hinge'. 1 makes a collapsed class cost 0; above 1, images nearer to the mean than
-            d = ln(beta) / alpha are left alone.
+        beta: floor of 'exp_hinge'. 1 makes a collapsed class cost 0; above 1, images nearer to the
+            mean than d = ln(beta) / alpha are left alone.
 
     Returns:
-        `[K]`, 'squared' in squared feature units: summed over the n images and not averaged, one value per
-        class. IID sums over K. Zero, with zero gradient, for n = 1 ('exp_hinge': if beta is at least 1).
+        `[K]`, 'squared' in squared feature units: summed over the n images and not averaged, one
+        value per class. IID sums over K. Zero, with zero gradient, for n = 1 ('exp_hinge': if beta
+        is at least 1).
 
     Raises:
         ValueError: `form` is unknown.
 
     Note:
-        The authors' code (main_DM_IID.py) computes 'squared', the default here. 'exp_hinge' is our reading of
-        the paper's form with its parameter beta: the code has it commented out, with alpha 0.02 and beta 0,
-        and remarks that it made no difference. For small d it is alpha times 'squared' (at beta 1), so its
-        weight must be 1 / alpha times larger. Its exponent is clipped at 80 to keep float32 finite; an image
-        beyond the clip has no gradient.
-        The sum over images makes the pull on one image independent of n, while that of mean matching falls
-        as 1 / n: a weight tuned at one n is relatively stronger at a larger one.
+        The authors' code (main_DM_IID.py) computes 'squared', the default here. 'exp_hinge' is our
+        reading of the paper's form with its parameter beta: the code has it commented out, with
+        alpha 0.02 and beta 0, and remarks that it made no difference. For small d it is alpha times
+        'squared' (at beta 1), so its weight must be 1 / alpha times larger. Its exponent is clipped
+        at 80 to keep float32 finite; an image beyond the clip has no gradient.
+        The sum over images makes the pull on one image independent of n, while that of mean
+        matching falls as 1 / n: a weight tuned at one n is relatively stronger at a larger one.
     """
     checks.one_of('class centralization form', form, ('squared', 'exp_hinge'))
     chex.assert_rank(features, 3)
-    squared_distance = jnp.sum(jnp.square(features - jnp.mean(features, axis=1, keepdims=True)), axis=-1)
+    squared_distance = jnp.sum(
+        jnp.square(features - jnp.mean(features, axis=1, keepdims=True)), axis=-1
+    )
     if form == 'squared':
         return jnp.sum(squared_distance, axis=1)
     exponent = jnp.minimum(alpha * squared_distance, MAX_EXPONENT)
@@ -96,7 +110,8 @@ def _local_covariance(maps: Array, weights: Array | None, axis_name: str | None)
     num_classes, num_images, num_positions, width = maps.shape
     centred = maps - class_mean(maps, weights, axis_name, keepdims=True)
     rows = centred.reshape(num_classes, num_images * num_positions, width)
-    # Accelerators round matmul inputs to bfloat16 or TF32 by default: too coarse for a covariance gap.
+    # Accelerators round matmul inputs to bfloat16 or TF32 by default: too coarse for a covariance
+    # gap.
     product = functools.partial(jnp.einsum, 'krd,kre->kde', precision=jax.lax.Precision.HIGHEST)
     if weights is None:
         covariance = product(rows, rows) / num_images

@@ -1,5 +1,6 @@
 """Distribution matching. Zhao & Bilen, Dataset Condensation with Distribution Matching (WACV 2023),
 https://arxiv.org/abs/2110.04181."""
+
 import jax
 
 from jaxdd.losses import mean_feature_distance
@@ -10,10 +11,11 @@ from jaxdd.types import Augment, Method, Model, Observation, PRNGKey, Read, Term
 
 
 def objective() -> Term:
-    """Squared distance of the class means of features: sum_c ||mean psi(A(real_c)) - mean psi(A(syn_c))||^2.
+    """Squared distance of the class means of features:
+    sum_c ||mean psi(A(real_c)) - mean psi(A(syn_c))||^2.
 
-    Reads the encoder's features of real and synthetic images under one shared augmentation A per class;
-    sum over classes and features, as in equation 4 of the paper.
+    Reads the encoder's features of real and synthetic images under one shared augmentation A per
+    class; sum over classes and features, as in equation 4 of the paper.
     """
     real, synthetic = Read('encoder', 'real'), Read('encoder', 'synthetic')
 
@@ -21,19 +23,21 @@ def objective() -> Term:
         del key
         target = jax.lax.stop_gradient(observation.outputs[real].features)
         weights = observation.inputs.real_weights
-        return mean_feature_distance(target, observation.outputs[synthetic].features, real_weights=weights).sum(), {}
+        return mean_feature_distance(
+            target, observation.outputs[synthetic].features, real_weights=weights
+        ).sum(), {}
 
     return named('dm', Term(frozenset({real, synthetic}), loss))
 
 
 def dm(model: Model, *, augment: Augment) -> Method:
-    """Distribution matching: free pixels, a fresh random network per step, one step on the class sum.
+    """Distribution matching: free pixels, a fresh random network per step, a step on the class sum.
 
     Args:
-        model: the encoder, e.g. ConvNet-3. With batch norm give the batch-statistics mode: all classes of a
-            pass are normalised together, as in the authors' code.
-        augment: a Siamese transform (`augment.shared`); every class gets its own draw, the same for real and
-            synthetic images.
+        model: the encoder, e.g. ConvNet-3. With batch norm give the batch-statistics mode: all
+            classes of a pass are normalised together, as in the authors' code.
+        augment: a Siamese transform (`augment.shared`); every class gets its own draw, the same for
+            real and synthetic images.
 
     Returns:
         A `Method`; its feed must supply `Inputs.real`.

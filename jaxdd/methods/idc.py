@@ -1,5 +1,9 @@
-"""Multi-formation gradient matching. Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization
-(IDC, ICML 2022), https://arxiv.org/abs/2205.14959."""
+"""Multi-formation gradient matching.
+
+Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization (IDC, ICML 2022),
+https://arxiv.org/abs/2205.14959.
+"""
+
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,23 +17,38 @@ from jaxdd.parametrizations import partitioned
 from jaxdd.types import Augment, Method, Model, Recipe
 
 
-def idc(model: Model, recipe: Recipe, *, augment: Augment, box: tuple[Sequence[float], Sequence[float]],
-        factor: int = 2, every: int = 100, train_augment: Augment | None = None, mix: Mix | None = None,
-        distance: Distance = layerwise_l2, max_synthetic: int | None = 128, training: Model | None = None,
-        classes: Literal['joint', 'sequential'] = 'sequential') -> Method:
-    """IDC: pixels in [0, 1] that decode to factor**2 images, gradient matching, networks trained on real images.
+def idc(
+    model: Model,
+    recipe: Recipe,
+    *,
+    augment: Augment,
+    box: tuple[Sequence[float], Sequence[float]],
+    factor: int = 2,
+    every: int = 100,
+    train_augment: Augment | None = None,
+    mix: Mix | None = None,
+    distance: Distance = layerwise_l2,
+    max_synthetic: int | None = 128,
+    training: Model | None = None,
+    classes: Literal['joint', 'sequential'] = 'sequential',
+) -> Method:
+    """IDC: pixels in [0, 1] that decode to factor**2 images, and gradient matching.
 
-    One optimiser step per class, then `recipe.num_steps` updates of the network on real mini-batches
-    (`Inputs.mixed`); a new network after every `every` steps.
+    Networks train on real images.
+
+    One optimiser step per class, then `recipe.num_steps` updates of the network on real
+    mini-batches (`Inputs.mixed`); a new network after every `every` steps.
 
     Args:
         model: the encoder; with batch norm in running-moments mode.
-        recipe: of the network between steps: SGD with learning rate 0.01, momentum 0.9, weight decay 5e-4.
+        recipe: of the network between steps: SGD with learning rate 0.01, momentum 0.9, weight
+            decay 5e-4.
         augment: a Siamese transform, e.g. `augment.shared('color_crop_cutout', mode='IDC')`.
         box: (mean, std) per channel of pixels in [0, 1].
         factor: tiles per side of a stored image; 1 is IDC-I.
         every: steps that one network serves (the paper's inner loop).
-        train_augment, mix: of the network's mini-batches, e.g. per-image colour and crop, then CutMix.
+        train_augment, mix: of the network's mini-batches, e.g. per-image colour and crop, then
+            CutMix.
         distance: `layerwise_l2` (the code's 'mse') or `layerwise_l1`: convolution kernels only.
         max_synthetic: most decoded images per class and step, a random choice; None: all.
         training: the same architecture in batch-statistics mode, if it has batch norm.
@@ -39,23 +58,37 @@ def idc(model: Model, recipe: Recipe, *, augment: Augment, box: tuple[Sequence[f
         A `Method`; its feed must supply `Inputs.real` and `Inputs.mixed`.
 
     Raises:
-        ValueError: `every` or `factor` below 1; a model without convolutions under a distance that sees nothing else;
-            from `init_state`: images that `factor` does not divide.
+        ValueError: `every` or `factor` below 1; a model without convolutions under a distance that
+            sees nothing else; from `init_state`: images that `factor` does not divide.
 
     Note:
-        The authors clip pixels to [0, 1] once per new network; here after every optimiser step. Their images are not
-        normalised before the CMI term; here every network sees normalised images.
+        The authors clip pixels to [0, 1] once per new network; here after every optimiser step.
+        Their images are not normalised before the CMI term; here every network sees normalised
+        images.
     """
     _require_convolutions(model, distance)
-    grown = resetting(training or model, recipe, every=every,
-                      draw=real_batches(recipe.num_steps, augment=train_augment, mix=mix))
+    grown = resetting(
+        training or model,
+        recipe,
+        every=every,
+        draw=real_batches(recipe.num_steps, augment=train_augment, mix=mix),
+    )
     objective = gradient_matching('idc', model, distance, max_synthetic=max_synthetic)
-    return Method(partitioned(factor, order='row', shrink='nearest', box=box), objective, grown, {'encoder': model},
-                  augment, classes)
+    return Method(
+        partitioned(factor, order='row', shrink='nearest', box=box),
+        objective,
+        grown,
+        {'encoder': model},
+        augment,
+        classes,
+    )
 
 
 def _require_convolutions(model: Model, distance: Distance) -> None:
     shapes = jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)).params)
     if distance in (layerwise_l1, layerwise_l2) and not any(leaf.ndim == 4 for leaf in shapes):
-        raise ValueError(f'{distance.__name__} compares the gradients of convolutions alone, and this network has '
-                         'none; use squared_distance or layerwise_cosine_distance, or a convolutional network')
+        raise ValueError(
+            f'{distance.__name__} compares the gradients of convolutions alone, and this network '
+            'has none; use squared_distance or layerwise_cosine_distance, or a convolutional '
+            'network'
+        )

@@ -1,4 +1,5 @@
 """Network architectures as pure functions."""
+
 from jaxdd.models.alexnet import AlexNet as AlexNet
 from jaxdd.models.build import NAMES as NAMES
 from jaxdd.models.build import by_name as by_name

@@ -1,4 +1,5 @@
 """What the networks of depthwise convolutions share."""
+
 import math
 
 from jaxdd.models.layers import at_least_float32, classifier

@@ -1,4 +1,5 @@
 """The ConvNet of dataset distillation."""
+
 import flax.linen as nn
 
 from jaxdd import checks
@@ -6,17 +7,22 @@ from jaxdd.models.layers import average_pool, conv, flattened_head, stem_padding
 from jaxdd.models.norms import norm as make_norm
 from jaxdd.types import Array
 
-ACTIVATIONS = {'relu': nn.relu, 'sigmoid': nn.sigmoid, 'swish': nn.swish,
-               'leaky_relu': lambda x: nn.leaky_relu(x, negative_slope=0.01)}
+ACTIVATIONS = {
+    'relu': nn.relu,
+    'sigmoid': nn.sigmoid,
+    'swish': nn.swish,
+    'leaky_relu': lambda x: nn.leaky_relu(x, negative_slope=0.01),
+}
 POOLINGS = ('avg', 'max', 'none')
 
 
 class ConvNet(nn.Module):
     """ConvNet: blocks that halve the image, then one linear layer.
 
-    Each of `depth` blocks is a 3x3 convolution, a normalisation, an activation and a 2x2 pooling. Gidaris and
-    Komodakis, CVPR 2018, https://arxiv.org/abs/1804.09458, as Zhao, Mopuri and Bilen, ICLR 2021,
-    https://arxiv.org/abs/2006.05929 (DC), and its successors use it. 320,010 parameters at 32x32x3, Y = 10.
+    Each of `depth` blocks is a 3x3 convolution, a normalisation, an activation and a 2x2 pooling.
+    Gidaris and Komodakis, CVPR 2018, https://arxiv.org/abs/1804.09458, as Zhao, Mopuri and Bilen,
+    ICLR 2021, https://arxiv.org/abs/2006.05929 (DC), and its successors use it. 320,010 parameters
+    at 32x32x3, Y = 10.
 
     Attributes:
         num_classes: Y.
@@ -25,15 +31,17 @@ class ConvNet(nn.Module):
         activation: 'relu', 'sigmoid', 'leaky_relu' (slope 0.01) or 'swish'.
         norm: 'instance', 'batch', 'layer', 'group' (4 groups) or 'none'.
         pooling: 'avg', 'max' or 'none' (the map keeps its side).
-        batch_statistics: for norm 'batch': normalise by the batch (True) or by running moments (False).
+        batch_statistics: for norm 'batch': normalise by the batch (True) or by running moments
+            (False).
         dtype: of the body, e.g. 'bfloat16'; None = that of images and parameters.
 
     Note:
-        DC's code (networks.py) pads the first convolution of every one-channel input by 3, which turns
-        MNIST's 28x28 into the 32x32 that the depths were chosen for. We do so for 28x28 alone: 8x8 would
-        become 12x12.
+        DC's code (networks.py) pads the first convolution of every one-channel input by 3, which
+        turns MNIST's 28x28 into the 32x32 that the depths were chosen for. We do so for 28x28
+        alone: 8x8 would become 12x12.
         Features are flattened in the order H, W, C; torch's are C, H, W.
     """
+
     num_classes: int
     width: int = 128
     depth: int = 3
@@ -51,10 +59,12 @@ class ConvNet(nn.Module):
             images: `[N, H, W, C]` normalised pixels.
 
         Returns:
-            `[N, Y]` logits; `[N, D]` features, the flattened maps; `[N, P, width]` maps after the last pool.
+            `[N, Y]` logits; `[N, D]` features, the flattened maps; `[N, P, width]` maps after the
+            last pool.
 
         Raises:
-            ValueError: an unknown activation, norm or pooling, or more poolings than the side allows.
+            ValueError: an unknown activation, norm or pooling, or more poolings than the side
+                allows.
         """
         checks.one_of('activation', self.activation, ACTIVATIONS)
         checks.one_of('pooling', self.pooling, POOLINGS)
@@ -76,5 +86,7 @@ class ConvNet(nn.Module):
     def _check_depth(self, side: int) -> None:
         largest = side.bit_length() - 1
         if self.depth < 1 or (self.pooling != 'none' and self.depth > largest):
-            raise ValueError(f'ConvNet depth must be between 1 and {largest} for images of side {side} '
-                             f'(each block halves the side), got {self.depth}')
+            raise ValueError(
+                f'ConvNet depth must be between 1 and {largest} for images of side {side} '
+                f'(each block halves the side), got {self.depth}'
+            )

@@ -1,4 +1,5 @@
 """Layers and checks that the networks share."""
+
 import functools
 import math
 
@@ -11,23 +12,44 @@ from jaxdd.models import derivatives
 from jaxdd.models.cpu import convolution, grouped_convolution
 from jaxdd.types import Array
 
-# Network -> smallest image side, `margin` included, at which no map vanishes and no instance norm sees 1x1.
-SMALLEST_SIDES = {'mlp': 1, 'convnet': 2, 'resnet18': 2, 'alexnet': 8, 'lenet': 16, 'vgg11': 32,
-                  'mobilenetv2': 1, 'efficientnet_b0': 1, 'shufflenet_g2': 1, 'shufflenetv2': 1}
+# Network -> smallest image side, `margin` included, at which no map vanishes and no instance norm
+# sees 1x1.
+SMALLEST_SIDES = {
+    'mlp': 1,
+    'convnet': 2,
+    'resnet18': 2,
+    'alexnet': 8,
+    'lenet': 16,
+    'vgg11': 32,
+    'mobilenetv2': 1,
+    'efficientnet_b0': 1,
+    'shufflenet_g2': 1,
+    'shufflenetv2': 1,
+}
 
 
-def conv(x: Array, features: int, *, name: str, size: int = 3, stride: int = 1, padding: int = 1,
-         groups: int = 1, use_bias: bool = True, dtype: str | None = None) -> Array:
+def conv(
+    x: Array,
+    features: int,
+    *,
+    name: str,
+    size: int = 3,
+    stride: int = 1,
+    padding: int = 1,
+    groups: int = 1,
+    use_bias: bool = True,
+    dtype: str | None = None,
+) -> Array:
     """Applies a square convolution with torch's padding, inside a compact module.
 
     Args:
         x: `[N, H, W, C]`.
         features: output channels.
         name: of the submodule.
-        size, stride, padding: pixels, the same for both axes and both sides ('SAME' would pad a stride-2
-            convolution of an even side by (0, 1)).
-        groups: of neighbouring channels, each mapped on its own, in torch's order; as many as channels is a depthwise
-            convolution.
+        size, stride, padding: pixels, the same for both axes and both sides ('SAME' would pad a
+            stride-2 convolution of an even side by (0, 1)).
+        groups: of neighbouring channels, each mapped on its own, in torch's order; as many as
+            channels is a depthwise convolution.
         use_bias: whether to add a bias.
         dtype: of the products; None = promoted from image and parameters.
 
@@ -36,9 +58,17 @@ def conv(x: Array, features: int, *, name: str, size: int = 3, stride: int = 1, 
     """
     on_cpu = (convolution if groups == 1 else grouped_convolution).general_dilated
     own = parallel.on_cpu() and derivatives.own()
-    layer = nn.Conv(features, (size, size), (stride, stride), [(padding, padding)] * 2, feature_group_count=groups,
-                    use_bias=use_bias, dtype=dtype, name=name,
-                    conv_general_dilated=on_cpu if own else None)
+    layer = nn.Conv(
+        features,
+        (size, size),
+        (stride, stride),
+        [(padding, padding)] * 2,
+        feature_group_count=groups,
+        use_bias=use_bias,
+        dtype=dtype,
+        name=name,
+        conv_general_dilated=on_cpu if own else None,
+    )
     return layer(x)
 
 
@@ -63,7 +93,8 @@ def flattened_head(x: Array, num_classes: int) -> tuple[Array, Array, Array]:
         num_classes: Y.
 
     Returns:
-        `[N, Y]` logits; `[N, H * W * C]` features; `[N, H * W, C]` maps. The last two are float32 or wider.
+        `[N, Y]` logits; `[N, H * W * C]` features; `[N, H * W, C]` maps. The last two are float32
+        or wider.
     """
     maps = at_least_float32(x).reshape(len(x), -1, x.shape[-1])
     features = maps.reshape(len(x), -1)
@@ -73,8 +104,9 @@ def flattened_head(x: Array, num_classes: int) -> tuple[Array, Array, Array]:
 def average_pool(x: Array, window: tuple[int, int]) -> Array:
     """Averages disjoint windows; a remainder at the lower and right edge is dropped, as in torch.
 
-    Its derivative spreads a gradient evenly, whose derivative averages again: `reduce_window`'s is slow on a CPU, and
-    that of slices adds up images full of zeros (second derivatives of ConvNet-3 take 5.2 instead of 3.8 ms per image).
+    Its derivative spreads a gradient evenly, whose derivative averages again: `reduce_window`'s is
+    slow on a CPU, and that of slices adds up images full of zeros (second derivatives of ConvNet-3
+    take 5.2 instead of 3.8 ms per image).
 
     Args:
         x: `[N, H, W, C]`.
@@ -85,7 +117,7 @@ def average_pool(x: Array, window: tuple[int, int]) -> Array:
     """
     rows, columns = x.shape[1] // window[0], x.shape[2] // window[1]
     averaged = derivatives.chosen(_averaged)
-    return averaged(x[:, :rows * window[0], :columns * window[1]], window)
+    return averaged(x[:, : rows * window[0], : columns * window[1]], window)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -93,19 +125,27 @@ def _averaged(x: Array, window: tuple[int, int]) -> Array:
     n, h, w, c = x.shape
     if math.prod(window) > 4:
         return x.reshape(n, h // window[0], window[0], w // window[1], window[1], c).mean((2, 4))
-    taps = [x[:, i::window[0], j::window[1]] for i in range(window[0]) for j in range(window[1])]
+    taps = [
+        x[:, i :: window[0], j :: window[1]] for i in range(window[0]) for j in range(window[1])
+    ]
     return sum(taps[1:], taps[0]) / len(taps)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _spread(x: Array, window: tuple[int, int]) -> Array:
     n, h, w, c = x.shape
-    even = jnp.broadcast_to((x / math.prod(window))[:, :, None, :, None], (n, h, window[0], w, window[1], c))
+    even = jnp.broadcast_to(
+        (x / math.prod(window))[:, :, None, :, None], (n, h, window[0], w, window[1], c)
+    )
     return even.reshape(n, h * window[0], w * window[1], c)
 
 
-_averaged.defvjp(lambda x, window: (_averaged(x, window), None), lambda window, _, g: (_spread(g, window),))
-_spread.defvjp(lambda x, window: (_spread(x, window), None), lambda window, _, g: (_averaged(g, window),))
+_averaged.defvjp(
+    lambda x, window: (_averaged(x, window), None), lambda window, _, g: (_spread(g, window),)
+)
+_spread.defvjp(
+    lambda x, window: (_spread(x, window), None), lambda window, _, g: (_averaged(g, window),)
+)
 
 
 def at_least_float32(x: Array) -> Array:
@@ -141,5 +181,7 @@ def check_side(network: str, image_shape: tuple[int, ...], smallest: int) -> Non
     side = min(image_shape[:2]) + 2 * stem_padding(image_shape)
     if side < smallest:
         fitting = [name for name, other in SMALLEST_SIDES.items() if other <= side]
-        raise ValueError(f'{network} is too deep for images of side {side}: it needs a side of {smallest} or '
-                         f'more. Networks that fit: {", ".join(fitting) or "none"}')
+        raise ValueError(
+            f'{network} is too deep for images of side {side}: it needs a side of {smallest} or '
+            f'more. Networks that fit: {", ".join(fitting) or "none"}'
+        )

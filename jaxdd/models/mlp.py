@@ -1,4 +1,5 @@
 """The multi-layer perceptron of the evaluation pools."""
+
 import flax.linen as nn
 
 from jaxdd.models.layers import at_least_float32, classifier
@@ -18,9 +19,10 @@ class MLP(nn.Module):
         dtype: of the hidden layers, e.g. 'bfloat16'; None = that of images and parameters.
 
     Note:
-        There is no spatial map: `maps` are the features, as one position. Images are flattened in the order
-        H, W, C; torch's are C, H, W.
+        There is no spatial map: `maps` are the features, as one position. Images are flattened in
+        the order H, W, C; torch's are C, H, W.
     """
+
     num_classes: int
     width: int = 128
     batch_statistics: bool = False
@@ -28,7 +30,8 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array) -> tuple[Array, Array, Array]:
-        """Classifies normalised `[N, H, W, C]`: `[N, Y]` logits, `[N, D]` features, the same as maps `[N, 1, D]`."""
+        """Classifies normalised `[N, H, W, C]`:
+        `[N, Y]` logits, `[N, D]` features, the same as maps `[N, 1, D]`."""
         x = images.reshape(len(images), -1)
         for i in range(2):
             x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f'dense{i}')(x))

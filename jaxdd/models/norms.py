@@ -1,4 +1,6 @@
-"""Normalisation layers with torch's conventions: eps 1e-5, biased two-pass variance, float32 or wider."""
+"""Normalisation layers with torch's conventions:
+eps 1e-5, biased two-pass variance, float32 or wider."""
+
 import functools
 from collections.abc import Callable, Mapping
 
@@ -11,20 +13,21 @@ from jaxdd.models import derivatives
 from jaxdd.types import Array, Moments, PyTree
 
 NORMS = ('instance', 'batch', 'layer', 'group', 'none')
-EPSILON = 1e-5    # torch's default; Flax has 1e-6
-GROUPS = 4        # of the 'group' variant in DC's architecture tables
+EPSILON = 1e-5  # torch's default; Flax has 1e-6
+GROUPS = 4  # of the 'group' variant in DC's architecture tables
 
 
 class GroupNorm(nn.Module):
     """Group normalisation: moments per image and group of channels.
 
-    y = (x - E[x]) / sqrt(Var[x] + 1e-5) * scale + bias, moments over H, W and the channels of one group. One
-    channel per group is the "instance norm" of DC, DM, MTT and their successors.
+    y = (x - E[x]) / sqrt(Var[x] + 1e-5) * scale + bias, moments over H, W and the channels of one
+    group. One channel per group is the "instance norm" of DC, DM, MTT and their successors.
     Wu and He, ECCV 2018, https://arxiv.org/abs/1803.08494, equation 1.
 
     Attributes:
         groups: number of groups; None = one per channel.
     """
+
     groups: int | None = None
 
     @nn.compact
@@ -37,19 +40,24 @@ class GroupNorm(nn.Module):
         n, h, w, channels = x.shape
         groups = self.groups or channels
         if channels % groups:
-            raise ValueError(f'group norm with {groups} groups needs a width divisible by {groups}, '
-                             f'got {channels}')
+            raise ValueError(
+                f'group norm with {groups} groups needs a width divisible by {groups}, '
+                f'got {channels}'
+            )
         # No axis of length 1 for the instance norm: a CPU would not vectorise over it.
-        wide = _widened(x).reshape(n, h, w, *((channels,) if groups == channels else (groups, channels // groups)))
+        wide = _widened(x).reshape(
+            n, h, w, *((channels,) if groups == channels else (groups, channels // groups))
+        )
         standardise = derivatives.chosen(_standardise)
-        y = standardise(wide, (1, 2, 4)[:wide.ndim - 2])[0].reshape(x.shape)
+        y = standardise(wide, (1, 2, 4)[: wide.ndim - 2])[0].reshape(x.shape)
         scale = self.param('scale', nn.initializers.ones, (channels,))
         bias = self.param('bias', nn.initializers.zeros, (channels,))
         return (y * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)).astype(x.dtype)
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation: moments per image over H, W and C, one scale and bias per element of the map.
+    """Layer normalisation: moments per image over H, W and C.
+    Every element of the map has a scale and a bias.
 
     Ba, Kiros and Hinton 2016, https://arxiv.org/abs/1607.06450, equation 3.
     """
@@ -65,17 +73,18 @@ class LayerNorm(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation, whose batch moments are an output and whose running moments are only read.
+    """Batch normalisation: its batch moments are an output, its running moments are only read.
 
     y = (x - mean) / sqrt(var + 1e-5) * scale + bias, moments over N, H and W, biased variance.
     Ioffe and Szegedy, ICML 2015, https://arxiv.org/abs/1502.03167, algorithm 1.
 
-    Whatever normalises, the moments of this batch are sown into the collection 'moments'. Running moments
-    change through `update_batch_stats` alone, so that a forward pass stays a pure function.
+    Whatever normalises, the moments of this batch are sown into the collection 'moments'. Running
+    moments change through `update_batch_stats` alone, so that a forward pass stays a pure function.
 
     Attributes:
         batch_statistics: normalise by this batch (True) or by the collection 'batch_stats' (False).
     """
+
     batch_statistics: bool
 
     @nn.compact
@@ -84,9 +93,16 @@ class BatchNorm(nn.Module):
         channels = x.shape[-1]
         wide = _widened(x)
         mean, var = _moments(wide, (0, 1, 2))
-        self.sow('moments', 'input', Moments(mean.reshape(-1), var.reshape(-1), x.size // channels),
-                 init_fn=lambda: None, reduce_fn=lambda _, new: new)
-        running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (channels,), jnp.float32).value
+        self.sow(
+            'moments',
+            'input',
+            Moments(mean.reshape(-1), var.reshape(-1), x.size // channels),
+            init_fn=lambda: None,
+            reduce_fn=lambda _, new: new,
+        )
+        running_mean = self.variable(
+            'batch_stats', 'mean', jnp.zeros, (channels,), jnp.float32
+        ).value
         running_var = self.variable('batch_stats', 'var', jnp.ones, (channels,), jnp.float32).value
         if not self.batch_statistics:
             mean, var = running_mean.reshape(1, 1, 1, -1), running_var.reshape(1, 1, 1, -1)
@@ -120,8 +136,9 @@ def norm(kind: str, *, batch_statistics: bool, name: str) -> Callable[[Array], A
     return GroupNorm(GROUPS if kind == 'group' else None, name=name)
 
 
-def update_batch_stats(batch_stats: Mapping[str, PyTree], moments: Mapping[str, Moments], *,
-                       momentum: float = 0.1) -> dict[str, dict[str, Array]]:
+def update_batch_stats(
+    batch_stats: Mapping[str, PyTree], moments: Mapping[str, Moments], *, momentum: float = 0.1
+) -> dict[str, dict[str, Array]]:
     """Moves running moments towards those of one batch.
 
     running <- (1 - momentum) * running + momentum * batch, the variance counted without bias:
@@ -136,9 +153,11 @@ def update_batch_stats(batch_stats: Mapping[str, PyTree], moments: Mapping[str, 
         New running moments, structure and dtypes of `batch_stats`.
 
     Note:
-        `momentum` is torch's; Flax calls 1 - momentum by this name. Torch normalises by the biased variance
-        but keeps the unbiased one, Flax the biased one in both places; we follow torch, as the papers do.
+        `momentum` is torch's; Flax calls 1 - momentum by this name. Torch normalises by the biased
+        variance but keeps the unbiased one, Flax the biased one in both places; we follow torch, as
+        the papers do.
     """
+
     def moved(old: Array, new: Array) -> Array:
         return ((1 - momentum) * old + momentum * new).astype(old.dtype)
 
@@ -159,8 +178,9 @@ def _widened(x: Array) -> Array:
 def _standardise(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """x around its mean in units of its standard deviation, and one over the latter.
 
-    The derivative is made of these two again, so that gradients of gradients stay short: an image gradient of ConvNet-3
-    takes 1.2 ms instead of 1.4 on a CPU core, one through the gradient to the weights 5.1 instead of 6.2.
+    The derivative is made of these two again, so that gradients of gradients stay short: an image
+    gradient of ConvNet-3 takes 1.2 ms instead of 1.4 on a CPU core, one through the gradient to the
+    weights 5.1 instead of 6.2.
     """
     mean, var = _moments(x, axes)
     scale = jax.lax.rsqrt(var + EPSILON)
@@ -168,13 +188,15 @@ def _standardise(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 
 
 def _standardise_forward(
-        x: Array, axes: tuple[int, ...]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    x: Array, axes: tuple[int, ...]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     found = _standardise(x, axes)
     return found, found
 
 
-def _standardise_backward(axes: tuple[int, ...], found: tuple[Array, Array],
-                          cotangents: tuple[Array, Array]) -> tuple[Array]:
+def _standardise_backward(
+    axes: tuple[int, ...], found: tuple[Array, Array], cotangents: tuple[Array, Array]
+) -> tuple[Array]:
     (y, scale), (to_y, to_scale) = found, cotangents
     slope = (to_y * y).mean(axes, keepdims=True) + to_scale * scale * (scale.size / y.size)
     return (scale * (to_y - to_y.mean(axes, keepdims=True) - y * slope),)

@@ -1,4 +1,5 @@
 """ShuffleNet V2 for small images."""
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -8,16 +9,17 @@ from jaxdd.models.norms import norm
 from jaxdd.models.shufflenet import shuffled
 from jaxdd.types import Array
 
-STAGES = ((116, 4), (232, 8), (464, 4))    # channels, blocks; the first block of each has stride 2
-STEM, TAIL = 24, 1024                      # channels
+STAGES = ((116, 4), (232, 8), (464, 4))  # channels, blocks; the first block of each has stride 2
+STEM, TAIL = 24, 1024  # channels
 
 
 class SplitBlock(nn.Module):
     """ShuffleNet V2 unit: half of the channels pass, the other half are convolved.
 
-    With 1x1, 3x3 depthwise and 1x1: shuffle(join(a, relu(norm(conv(norm(depthwise(relu(norm(conv(b))))))))), where a
-    and b are the halves of x; at stride 2 both are x, and a goes through relu(norm(conv(norm(depthwise(a))))). Ma et
-    al., ECCV 2018, https://arxiv.org/abs/1807.11164, figure 3 (c) and (d).
+    With 1x1, 3x3 depthwise and 1x1: shuffle(join(a,
+    relu(norm(conv(norm(depthwise(relu(norm(conv(b))))))))), where a and b are the halves of x; at
+    stride 2 both are x, and a goes through relu(norm(conv(norm(depthwise(a))))). Ma et al., ECCV
+    2018, https://arxiv.org/abs/1807.11164, figure 3 (c) and (d).
 
     Attributes:
         features: output channels, even.
@@ -25,6 +27,7 @@ class SplitBlock(nn.Module):
         batch_statistics: see `ShuffleNetV2`.
         dtype: see `ShuffleNetV2`.
     """
+
     features: int
     stride: int
     batch_statistics: bool
@@ -33,16 +36,35 @@ class SplitBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps `[N, H, W, C]` to `[N, ceil(H / stride), ceil(W / stride), features]`."""
+
         def normed(x: Array, name: str) -> Array:
             return norm('batch', batch_statistics=self.batch_statistics, name=f'{name}_norm')(x)
 
         def pointwise(x: Array, name: str) -> Array:
-            x = conv(x, self.features // 2, size=1, padding=0, use_bias=False, dtype=self.dtype, name=f'{name}_conv')
+            x = conv(
+                x,
+                self.features // 2,
+                size=1,
+                padding=0,
+                use_bias=False,
+                dtype=self.dtype,
+                name=f'{name}_conv',
+            )
             return nn.relu(normed(x, name))
 
         def depthwise(x: Array, name: str) -> Array:
-            return normed(conv(x, x.shape[-1], stride=self.stride, groups=x.shape[-1], use_bias=False,
-                               dtype=self.dtype, name=f'{name}_conv'), name)
+            return normed(
+                conv(
+                    x,
+                    x.shape[-1],
+                    stride=self.stride,
+                    groups=x.shape[-1],
+                    use_bias=False,
+                    dtype=self.dtype,
+                    name=f'{name}_conv',
+                ),
+                name,
+            )
 
         if self.stride == 1:
             kept, y = jnp.split(x, 2, -1)
@@ -65,9 +87,10 @@ class ShuffleNetV2(nn.Module):
         dtype: of the body, e.g. 'bfloat16'; None = that of images and parameters.
 
     Note:
-        For small images the stem has stride 1 and no max pool follows; its parameters are those of the paper's.
-        Sides are rounded up, so the map never vanishes.
+        For small images the stem has stride 1 and no max pool follows; its parameters are those of
+        the paper's. Sides are rounded up, so the map never vanishes.
     """
+
     num_classes: int
     width: int = STEM
     batch_statistics: bool = False
@@ -75,18 +98,36 @@ class ShuffleNetV2(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array) -> tuple[Array, Array, Array]:
-        """Classifies normalised `[N, H, W, C]`: `[N, Y]` logits, `[N, D]` features, `[N, P, D]` maps, D = 1024."""
+        """Classifies normalised `[N, H, W, C]`:
+        `[N, Y]` logits, `[N, D]` features, `[N, P, D]` maps, D = 1024."""
+
         def normed(x: Array, name: str) -> Array:
             return nn.relu(norm('batch', batch_statistics=self.batch_statistics, name=name)(x))
 
-        # Names sort in the order of the network: pytrees of per-layer values then list the stem first.
+        # Names sort in the order of the network:
+        # pytrees of per-layer values then list the stem first.
         x = normed(conv(images, self.width, use_bias=False, dtype=self.dtype, name='conv'), 'norm')
         for stage, (features, repeats) in enumerate(STAGES):
             for block in range(repeats):
-                x = SplitBlock(scaled(features, self.width, STEM, multiple=2), 2 if block == 0 else 1,
-                               self.batch_statistics, self.dtype, name=f'stage{stage}_block{block}')(x)
-        x = normed(conv(x, scaled(TAIL, self.width, STEM), size=1, padding=0, use_bias=False, dtype=self.dtype,
-                        name='tail_conv'), 'tail_norm')
+                x = SplitBlock(
+                    scaled(features, self.width, STEM, multiple=2),
+                    2 if block == 0 else 1,
+                    self.batch_statistics,
+                    self.dtype,
+                    name=f'stage{stage}_block{block}',
+                )(x)
+        x = normed(
+            conv(
+                x,
+                scaled(TAIL, self.width, STEM),
+                size=1,
+                padding=0,
+                use_bias=False,
+                dtype=self.dtype,
+                name='tail_conv',
+            ),
+            'tail_norm',
+        )
         return pooled_head(x, self.num_classes)
 
     def torch_key(self, layer: str) -> str:
@@ -98,8 +139,13 @@ class ShuffleNetV2(nn.Module):
         Returns:
             The prefix of its tensors' names there, e.g. 'stage3.0.branch2.0'.
         """
-        outer = {'conv': 'conv1.0', 'norm': 'conv1.1', 'tail_conv': 'conv5.0', 'tail_norm': 'conv5.1',
-                 'classifier': 'fc'}
+        outer = {
+            'conv': 'conv1.0',
+            'norm': 'conv1.1',
+            'tail_conv': 'conv5.0',
+            'tail_norm': 'conv5.1',
+            'classifier': 'fc',
+        }
         if layer in outer:
             return outer[layer]
         stage, block, place, kind = located(layer)

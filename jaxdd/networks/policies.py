@@ -1,4 +1,5 @@
 """Policies for the encoder: which network measures the match at each step, and how it grows."""
+
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,7 +28,8 @@ from jaxdd.types import (
 # (key, number of the mini-batch within this step, inputs, synthetic) -> what a network trains on
 Draw = Callable[[PRNGKey, Array, Inputs, SyntheticSet], Batch]
 
-BATCH_NORM_IMAGES = 16    # real images per class behind the running moments of a matched network (DC's code)
+# real images per class behind the running moments of a matched network (DC's code)
+BATCH_NORM_IMAGES = 16
 
 
 def fresh(model: Model) -> Networks:
@@ -36,6 +38,7 @@ def fresh(model: Model) -> Networks:
     Zhao & Bilen, Dataset Condensation with Distribution Matching (WACV 2023),
     https://arxiv.org/abs/2110.04181, Algorithm 1: theta ~ P_theta at each iteration.
     """
+
     def init(key: PRNGKey) -> PyTree:
         del key
         return ()
@@ -53,12 +56,16 @@ def fresh(model: Model) -> Networks:
 
 def pretrained() -> Networks:
     """The network that the feed supplies as 'encoder': trained before, frozen (SRe2L, INFER)."""
-    return Networks(lambda key: (), lambda state, key, inputs: (None, inputs),
-                    lambda state, key, inputs, synthetic: state)
+    return Networks(
+        lambda key: (),
+        lambda state, key, inputs: (None, inputs),
+        lambda state, key, inputs, synthetic: state,
+    )
 
 
 def synthetic_batches(supervision: Supervision, batch_size: int) -> Draw:
     """Mini-batches of the synthetic set itself, in shuffled epochs (DC, DSA)."""
+
     def draw(key: PRNGKey, step: Array, inputs: Inputs, synthetic: SyntheticSet) -> Batch:
         del inputs
         return supervision(key, step, synthetic, batch_size)
@@ -66,7 +73,9 @@ def synthetic_batches(supervision: Supervision, batch_size: int) -> Draw:
     return draw
 
 
-def real_batches(num_batches: int, *, augment: Augment | None = None, mix: Mix | None = None) -> Draw:
+def real_batches(
+    num_batches: int, *, augment: Augment | None = None, mix: Mix | None = None
+) -> Draw:
     """The real mini-batches of the feed, `Inputs.mixed` (IDM, IDC).
 
     Args:
@@ -77,12 +86,15 @@ def real_batches(num_batches: int, *, augment: Augment | None = None, mix: Mix |
     Raises:
         ValueError: when traced with a feed that supplies fewer mini-batches, or none.
     """
+
     def draw(key: PRNGKey, step: Array, inputs: Inputs, synthetic: SyntheticSet) -> Batch:
         del synthetic
         found = 0 if inputs.mixed is None else len(inputs.mixed.images)
         if found < num_batches:
-            raise ValueError(f'the encoder trains on {num_batches} real mini-batches per step, but the feed supplies '
-                             f'{found}; use data.with_minibatches(feed, ..., num_batches={num_batches})')
+            raise ValueError(
+                f'the encoder trains on {num_batches} real mini-batches per step, but the feed '
+                f'supplies {found}; use data.with_minibatches(feed, ..., num_batches={num_batches})'
+            )
         k_augment, k_mix = jax.random.split(jax.random.fold_in(key, step))
         images, labels, weights = jax.tree.map(lambda leaf: leaf[step], inputs.mixed)
         images = augment(k_augment, images) if augment else images
@@ -94,31 +106,39 @@ def real_batches(num_batches: int, *, augment: Augment | None = None, mix: Mix |
 
 class Resetting(NamedTuple):
     """State of `resetting`."""
+
     # int32, synthetic-set updates so far; hides a method of tuples, and checkpoints hold the name
-    count: Array            # pyright: ignore[reportIncompatibleMethodOverride]
+    count: Array  # pyright: ignore[reportIncompatibleMethodOverride]
     network: fit.FitState
 
 
 def resetting(model: Model, recipe: Recipe, *, every: int, draw: Draw) -> Networks:
-    """One network at a time: trained a little after each synthetic-set update, replaced by a new one now and then.
+    """One network at a time: trained a little after each synthetic-set update.
 
-    DC and DSA train it on the synthetic set (Zhao, Mopuri & Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929,
-    Algorithm 1; `synthetic_batches`), IDC on real data (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959;
-    `real_batches`).
+    A new one replaces it now and then.
+
+    DC and DSA train it on the synthetic set (Zhao, Mopuri & Bilen, ICLR 2021,
+    https://arxiv.org/abs/2006.05929, Algorithm 1; `synthetic_batches`), IDC on real data (Kim et
+    al., ICML 2022, https://arxiv.org/abs/2205.14959; `real_batches`).
 
     Args:
-        model: in batch-statistics mode if it has batch norm; the matching itself uses running moments, which first
-            see `BATCH_NORM_IMAGES` real images per class at every step, as in DC's code; fewer where the feed draws
-            fewer, and of a class with fewer its images more than once.
+        model: in batch-statistics mode if it has batch norm; the matching itself uses running
+            moments, which first see `BATCH_NORM_IMAGES` real images per class at every step, as in
+            DC's code; fewer where the feed draws fewer, and of a class with fewer its images more
+            than once.
         recipe: optimiser, and the number of updates after each step.
-        every: steps (synthetic-set updates) that one network serves; it is not trained after the last of them.
+        every: steps (synthetic-set updates) that one network serves; it is not trained after the
+            last of them.
         draw: what it trains on.
 
     Raises:
-        ValueError: `every` below 1; when traced, a batch-norm network without real images in the feed.
+        ValueError: `every` below 1; when traced, a batch-norm network without real images in the
+            feed.
     """
     if every < 1:
-        raise ValueError(f'a network must serve at least 1 step before a new one, got every={every}')
+        raise ValueError(
+            f'a network must serve at least 1 step before a new one, got every={every}'
+        )
     step = fit.make_fit_step(model, recipe)
 
     def init(key: PRNGKey) -> Resetting:
@@ -128,14 +148,18 @@ def resetting(model: Model, recipe: Recipe, *, every: int, draw: Draw) -> Networ
         del key
         return _acquainted(model, state.network.variables, inputs), inputs
 
-    def update(state: Resetting, key: PRNGKey, inputs: Inputs, synthetic: SyntheticSet) -> Resetting:
+    def update(
+        state: Resetting, key: PRNGKey, inputs: Inputs, synthetic: SyntheticSet
+    ) -> Resetting:
         k_new, k_draw = jax.random.split(key)
 
         def keep(network: fit.FitState) -> fit.FitState:
             return network._replace(variables=_acquainted(model, network.variables, inputs))
 
         def train(network: fit.FitState) -> fit.FitState:
-            return _trained(step, keep(network), recipe.num_steps, lambda i: draw(k_draw, i, inputs, synthetic))
+            return _trained(
+                step, keep(network), recipe.num_steps, lambda i: draw(k_draw, i, inputs, synthetic)
+            )
 
         def renew(network: fit.FitState) -> fit.FitState:
             del network
@@ -151,15 +175,25 @@ def resetting(model: Model, recipe: Recipe, *, every: int, draw: Draw) -> Networ
 
 class Queue(NamedTuple):
     """State of `queue`."""
+
     # int32, synthetic-set updates so far; the name as in `Resetting`
-    count: Array              # pyright: ignore[reportIncompatibleMethodOverride]
-    pushed: Array             # int32, networks made so far; the next goes to slot `pushed % max_size`
-    networks: fit.FitState    # leaves [max_size, ...]; slots beyond `pushed` are not in use
+    count: Array  # pyright: ignore[reportIncompatibleMethodOverride]
+    pushed: Array  # int32, networks made so far; the next goes to slot `pushed % max_size`
+    networks: fit.FitState  # leaves [max_size, ...]; slots beyond `pushed` are not in use
 
 
-def queue(model: Model, recipe: Recipe, *, max_size: int, push_every: int, train_count: int, draw: Draw,
-          initial_size: int = 3) -> Networks:
-    """A queue of networks of all ages: one measures each step, a few are trained after it, the oldest leave (IDM).
+def queue(
+    model: Model,
+    recipe: Recipe,
+    *,
+    max_size: int,
+    push_every: int,
+    train_count: int,
+    draw: Draw,
+    initial_size: int = 3,
+) -> Networks:
+    """A queue of networks of all ages:
+    one measures each step, a few are trained after it, the oldest leave (IDM).
 
     Zhao et al., Improved Distribution Matching for Dataset Condensation (CVPR 2023),
     https://arxiv.org/abs/2307.09742. Every network has its own optimiser and running accuracy.
@@ -178,17 +212,24 @@ def queue(model: Model, recipe: Recipe, *, max_size: int, push_every: int, train
         ValueError: a count below 1, or fewer networks at the start than are trained.
 
     Note:
-        The authors' code resets the networks' accuracies at each evaluation, which ties the loss to how often one
-        looks. Here `Variables.accuracy` is the mean over the network's life and is never reset.
+        The authors' code resets the networks' accuracies at each evaluation, which ties the loss to
+        how often one looks. Here `Variables.accuracy` is the mean over the network's life and is
+        never reset.
     """
-    counts = {'max_size': max_size, 'push_every': push_every, 'train_count': train_count,
-              'initial_size': initial_size}
+    counts = {
+        'max_size': max_size,
+        'push_every': push_every,
+        'train_count': train_count,
+        'initial_size': initial_size,
+    }
     for name, value in counts.items():
         if value < 1:
             raise ValueError(f'{name} must be at least 1, got {value}')
     filled = min(initial_size + 1, max_size)
     if train_count > filled:
-        raise ValueError(f'train_count must be at most {filled}, the networks at the start, got {train_count}')
+        raise ValueError(
+            f'train_count must be at most {filled}, the networks at the start, got {train_count}'
+        )
     step = fit.make_fit_step(model, recipe)
 
     def init(key: PRNGKey) -> Queue:
@@ -202,36 +243,57 @@ def queue(model: Model, recipe: Recipe, *, max_size: int, push_every: int, train
 
     def update(state: Queue, key: PRNGKey, inputs: Inputs, synthetic: SyntheticSet) -> Queue:
         k_choice, k_new, k_draw = jax.random.split(key, 3)
-        lots = jnp.where(jnp.arange(max_size) < state.pushed, jax.random.uniform(k_choice, (max_size,)), -1.0)
+        lots = jnp.where(
+            jnp.arange(max_size) < state.pushed, jax.random.uniform(k_choice, (max_size,)), -1.0
+        )
         _, chosen = jax.lax.top_k(lots, train_count)
 
         def train(j: Array, networks: fit.FitState) -> fit.FitState:
-            after = _trained(step, _slot(networks, chosen[j]), recipe.num_steps,
-                             lambda i: draw(k_draw, j * recipe.num_steps + i, inputs, synthetic))
+            after = _trained(
+                step,
+                _slot(networks, chosen[j]),
+                recipe.num_steps,
+                lambda i: draw(k_draw, j * recipe.num_steps + i, inputs, synthetic),
+            )
             return _with_slot(networks, chosen[j], after)
+
         networks = jax.lax.fori_loop(0, train_count, train, state.networks)
 
         count = state.count + 1
         due, slot = count % push_every == 0, state.pushed % max_size
-        new = jax.lax.cond(due, lambda old: fit.init_fit(k_new, model, recipe), lambda old: old, _slot(networks, slot))
+        new = jax.lax.cond(
+            due,
+            lambda old: fit.init_fit(k_new, model, recipe),
+            lambda old: old,
+            _slot(networks, slot),
+        )
         return Queue(count, state.pushed + due, _with_slot(networks, slot, new))
 
     return Networks(init, sample, update)
 
 
-def _trained(step: Callable[[fit.FitState, Batch], tuple[fit.FitState, Metrics]],
-             network: fit.FitState, num_steps: int, batch: Callable[[Array], Batch]) -> fit.FitState:
+def _trained(
+    step: Callable[[fit.FitState, Batch], tuple[fit.FitState, Metrics]],
+    network: fit.FitState,
+    num_steps: int,
+    batch: Callable[[Array], Batch],
+) -> fit.FitState:
     """A network after `num_steps` updates, on mini-batches by number."""
-    return jax.lax.scan(lambda network, i: (step(network, batch(i))[0], None), network, jnp.arange(num_steps))[0]
+    return jax.lax.scan(
+        lambda network, i: (step(network, batch(i))[0], None), network, jnp.arange(num_steps)
+    )[0]
 
 
 def _acquainted(model: Model, variables: Variables, inputs: Inputs) -> Variables:
-    """Batch norm's running moments after one more batch of real images; networks without it as they are."""
+    """Batch norm's running moments after one more batch of real images;
+    networks without it as they are."""
     if not variables.batch_stats:
         return variables
     if inputs.real is None:
-        raise ValueError('a network with batch norm needs real images for its running moments, but the feed has none; '
-                         'use a feed that supplies Inputs.real, e.g. data.stratified(...)')
+        raise ValueError(
+            'a network with batch norm needs real images for its running moments, but the feed has '
+            'none; use a feed that supplies Inputs.real, e.g. data.stratified(...)'
+        )
     images = inputs.real[:, :BATCH_NORM_IMAGES]
     moments = model.apply(variables, images.reshape(-1, *images.shape[2:])).moments
     return variables._replace(batch_stats=update_batch_stats(variables.batch_stats, moments))

@@ -1,4 +1,6 @@
-"""Pools of networks trained before distillation: cached on disk, drawn inside the compiled program."""
+"""Pools of networks trained before distillation:
+cached on disk, drawn inside the compiled program."""
+
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -14,20 +16,30 @@ from jaxdd.types import Array, Feed, Inputs, Model, PRNGKey, Recipe, Variables
 _DRAW = 0x9001  # separates the draw of a network from the feed's other draws
 
 
-def proxies(key: PRNGKey, model: Model, sample: fit.Sample, recipe: Recipe, *, count: int, store: Store,
-            control: loop.Control = loop.Control()) -> list[Variables]:
+def proxies(
+    key: PRNGKey,
+    model: Model,
+    sample: fit.Sample,
+    recipe: Recipe,
+    *,
+    count: int,
+    store: Store,
+    control: loop.Control = loop.Control(),
+) -> list[Variables]:
     """Loads a pool of trained networks from the cache and trains what is missing.
 
-    IID and CMI judge synthetic images by ResNet-18s trained on the real set, which differ by their seed only.
+    IID and CMI judge synthetic images by ResNet-18s trained on the real set, which differ by their
+    seed only.
 
     Args:
         key: network i uses `fold_in(key, i)`.
         model, sample, recipe: as in `fit.fit`.
         count: networks wanted. A larger pool of the same identity extends a smaller one.
-        store: the folder of all pools, and the architecture, recipe, data and key of this one, whose fingerprint names
-            its folder there. Each finished network is stored at once, so an interrupted run keeps what it has.
-        control: as in `fit.fit_seeds`, but one network after the other by default. Its `log` is told what is loaded and
-            what is trained.
+        store: the folder of all pools, and the architecture, recipe, data and key of this one,
+            whose fingerprint names its folder there. Each finished network is stored at once, so an
+            interrupted run keeps what it has.
+        control: as in `fit.fit_seeds`, but one network after the other by default. Its `log` is
+            told what is loaded and what is trained.
 
     Returns:
         The networks; fewer than `count` when stopped early.
@@ -39,15 +51,25 @@ def proxies(key: PRNGKey, model: Model, sample: fit.Sample, recipe: Recipe, *, c
         raise ValueError(f'a pool needs at least one network, got count={count}')
     folder = store.named()
     like = jax.eval_shape(model.init, key)
-    cached = {i: checkpoint.recall_tree(folder / str(i), like, store.identity, warn=control.log) for i in range(count)}
+    cached = {
+        i: checkpoint.recall_tree(folder / str(i), like, store.identity, warn=control.log)
+        for i in range(count)
+    }
     pool = {i: network for i, network in cached.items() if network is not None}
     missing = [i for i in range(count) if i not in pool]
-    control.log(f'proxy pool {folder.name}: {len(pool)} of {count} networks cached'
-                + (f', training {len(missing)}' if missing else ''))
+    control.log(
+        f'proxy pool {folder.name}: {len(pool)} of {count} networks cached'
+        + (f', training {len(missing)}' if missing else '')
+    )
     size = loop.num_together(control, 1)
-    for group in (missing[first:first + size] for first in range(0, len(missing), size)):
-        trained = fit.fit_seeds([jax.random.fold_in(key, i) for i in group], model, sample, recipe,
-                                control=control._replace(together=size))
+    for group in (missing[first : first + size] for first in range(0, len(missing), size)):
+        trained = fit.fit_seeds(
+            [jax.random.fold_in(key, i) for i in group],
+            model,
+            sample,
+            recipe,
+            control=control._replace(together=size),
+        )
         for i, variables in zip(group, trained):
             checkpoint.save_tree(folder / str(i), variables, dict(store.identity))
             pool[i] = variables
@@ -73,7 +95,9 @@ def attach(feed: Feed[Inputs], role: str, pool: Sequence[Variables]) -> Feed[Inp
     return feeds.transform(feed, _with_networks, {role: stacked})
 
 
-def _with_networks(stacked: Mapping[str, Variables], inputs: Inputs, key: PRNGKey, step: Array) -> Inputs:
+def _with_networks(
+    stacked: Mapping[str, Variables], inputs: Inputs, key: PRNGKey, step: Array
+) -> Inputs:
     drawn = {}
     for role in sorted(stacked):
         size = jax.tree.leaves(stacked[role])[0].shape[0]

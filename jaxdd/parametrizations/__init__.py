@@ -1,4 +1,5 @@
 """What is learned: how stored parameters become the synthetic images."""
+
 from jaxdd.parametrizations.compensators import compensated as compensated
 from jaxdd.parametrizations.partitioned import partitioned as partitioned
 from jaxdd.parametrizations.pixels import Normalisation as Normalisation

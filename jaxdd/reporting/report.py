@@ -1,4 +1,5 @@
 """What a run found, for people: curves, a table for the terminal, a markdown page."""
+
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,14 +13,17 @@ from matplotlib.figure import Figure
 from jaxdd.reporting import tables
 from jaxdd.storage.atomic import write_whole
 
-BUDGET = 6    # differences from the published budget that are listed
+BUDGET = 6  # differences from the published budget that are listed
 COUNTED = ('image bytes', 'label bytes')
 _BLUE, _GREY = '#1f5fa8', '#8a8a8a'
 Results = Mapping[str, Any]
 
 
 def table(results: Results) -> str:
-    """The accuracies as plain text for the terminal, in percent, one line per training set and student."""
+    """The accuracies as plain text for the terminal, in percent.
+
+    Each training set and student has a line.
+    """
     header, rows = _rows(results)
     return '\n'.join((tables.aligned(header, rows, rule=True), *_notes(results)))
 
@@ -29,22 +33,39 @@ def report(results: Results) -> str:
 
     Args:
         results: any of
-            'method', 'plugins' [names], 'dataset', 'ipc', 'seed', 'steps', 'commit', 'command', 'hardware',
-            'accuracy' {'random' | 'distilled' | other: {student: {'mean', 'std', 'per_seed'}}} in fractions,
+            'method', 'plugins' [names], 'dataset', 'ipc', 'seed', 'steps', 'commit', 'command',
+                'hardware',
+            'accuracy' {'random' | 'distilled' | other: {student: {'mean', 'std', 'per_seed'}}} in
+                fractions,
             'protocol' {'name', 'epochs', 'num_seeds', ...},
-            'bytes' {'images', 'labels'} of the distilled set, and {'random images', 'random labels'},
+            'bytes' {'images', 'labels'} of the distilled set, and {'random images', 'random
+                labels'},
             'published' {'value', 'std', 'source'} in fractions, for the first student, or None,
-            'budget' {field: {'published', 'here'}}, where the run's differs from the published one's,
-            'students' {student: what tables call it}, 'missing' {row: why it is not there}, 'warnings' [sentences],
-            'weights' {plug-in: {'value', 'source'}}, 'config' (nested), 'versions' {package: version},
+            'budget' {field: {'published', 'here'}}, where the run's differs from the published
+                one's,
+            'students' {student: what tables call it}, 'missing' {row: why it is not there},
+                'warnings' [sentences],
+            'weights' {plug-in: {'value', 'source'}}, 'config' (nested), 'versions' {package:
+                version},
             'real_per_class' {'asked', 'least', 'most'}, see `real_per_class`, or None,
-            'bibtex' [entries], 'seconds' {stage: s}, 'seconds_per_step', and 'pictures' {title: path relative to the page}.
+            'bibtex' [entries], 'seconds' {stage: s}, 'seconds_per_step', and 'pictures' {title:
+            path relative to the page}.
     """
     header, rows = _rows(results)
-    parts = [f'# {_title(results)}', tables.markdown(header, rows), '\n\n'.join(_notes(results)), _facts(results), _pictures(results),
-             _weights(results), _seconds(results), _environment(results), _again(results), _bibtex(results),
-             _settings('Protocol', results.get('protocol')),
-             _settings('Configuration', results.get('config'))]
+    parts = [
+        f'# {_title(results)}',
+        tables.markdown(header, rows),
+        '\n\n'.join(_notes(results)),
+        _facts(results),
+        _pictures(results),
+        _weights(results),
+        _seconds(results),
+        _environment(results),
+        _again(results),
+        _bibtex(results),
+        _settings('Protocol', results.get('protocol')),
+        _settings('Configuration', results.get('config')),
+    ]
     return '\n\n'.join(part for part in parts if part) + '\n'
 
 
@@ -54,25 +75,35 @@ def real_per_class(drawn: Mapping[str, int]) -> str:
     Args:
         drawn: 'asked' for; 'least' and 'most' that a class gives.
     """
-    fewer = '' if drawn['least'] == drawn['asked'] else (
-        f' (classes with fewer: all of theirs, {drawn["least"]:,} at least)')
+    fewer = (
+        ''
+        if drawn['least'] == drawn['asked']
+        else (f' (classes with fewer: all of theirs, {drawn["least"]:,} at least)')
+    )
     return f'{drawn["asked"]:,}{fewer}'
 
 
-def curves_png(path: str | os.PathLike, history: Sequence[Mapping[str, float]],
-               accuracies: Mapping[int, Mapping[str, Any]], *, random: Mapping[str, Any] | None = None,
-               marks: Mapping[int, str] | None = None) -> None:
+def curves_png(
+    path: str | os.PathLike,
+    history: Sequence[Mapping[str, float]],
+    accuracies: Mapping[int, Mapping[str, Any]],
+    *,
+    random: Mapping[str, Any] | None = None,
+    marks: Mapping[int, str] | None = None,
+) -> None:
     """Draws every loss over the run in a panel of its own, and the accuracies measured on the way.
 
     A panel is logarithmic where the loss is positive and ranges over more than a factor of 10.
 
     Args:
         path: the png file; written through a temporary file.
-        history: rows of {'step': synthetic-set updates, 'loss/<name>': value}; other metrics are not drawn.
+        history: rows of {'step': synthetic-set updates, 'loss/<name>': value}; other metrics are
+            not drawn.
         accuracies: {step: {student: `Accuracy` or {'mean', 'std'}}}, fractions; may be empty.
         random: {student: the same} of random real images, drawn as a horizontal line.
-        marks: {step: what begins there}, drawn as vertical lines through the losses: independent parts of a run, whose
-            curves have nothing to do with each other; '' for a line without a name.
+        marks: {step: what begins there}, drawn as vertical lines through the losses: independent
+            parts of a run, whose curves have nothing to do with each other; '' for a line without a
+            name.
     """
     names = sorted({name for row in history for name in row if name.startswith('loss/')})
     panels = len(names) + bool(accuracies or random)
@@ -82,7 +113,9 @@ def curves_png(path: str | os.PathLike, history: Sequence[Mapping[str, float]],
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     for name, axis in zip(names, axes):
-        _loss_panel(axis, name, [(row['step'], row[name]) for row in history if name in row], marks or {})
+        _loss_panel(
+            axis, name, [(row['step'], row[name]) for row in history if name in row], marks or {}
+        )
     if panels > len(names):
         _accuracy_panel(axes[len(names)], accuracies, random or {})
     for axis in axes[:panels]:
@@ -96,37 +129,79 @@ def curves_png(path: str | os.PathLike, history: Sequence[Mapping[str, float]],
     write_whole(path, content.getvalue())
 
 
-def _loss_panel(axis: Axes, name: str, points: Sequence[tuple[float, float]],
-                marks: Mapping[int, str]) -> None:
+def _loss_panel(
+    axis: Axes, name: str, points: Sequence[tuple[float, float]], marks: Mapping[int, str]
+) -> None:
     steps, values = np.array(points, float).T
     starts = sorted(marks)
-    for part in np.split(np.arange(len(steps)), np.searchsorted(steps, starts, side='right')):    # no line between parts
-        axis.plot(steps[part], values[part], color=_BLUE, linewidth=1, marker='o' if len(part) < 3 else None,
-                  markersize=4)
+    # no line between parts
+    for part in np.split(np.arange(len(steps)), np.searchsorted(steps, starts, side='right')):
+        axis.plot(
+            steps[part],
+            values[part],
+            color=_BLUE,
+            linewidth=1,
+            marker='o' if len(part) < 3 else None,
+            markersize=4,
+        )
     for at in starts:
-        axis.axvline(at, color=_GREY, linewidth=1.2 if marks[at] else 0.5, linestyle='-' if marks[at] else ':')
-        axis.annotate(f' {marks[at]}', (at, 1), xycoords=('data', 'axes fraction'), fontsize=7, color=_GREY, va='top')
+        axis.axvline(
+            at,
+            color=_GREY,
+            linewidth=1.2 if marks[at] else 0.5,
+            linestyle='-' if marks[at] else ':',
+        )
+        axis.annotate(
+            f' {marks[at]}',
+            (at, 1),
+            xycoords=('data', 'axes fraction'),
+            fontsize=7,
+            color=_GREY,
+            va='top',
+        )
     if values.min() > 0 and values.max() > 10 * values.min():
         axis.set_yscale('log')
     axis.set_title(name.removeprefix('loss/') + ' loss', loc='left', fontsize=10)
 
 
-def _accuracy_panel(axis: Axes, accuracies: Mapping[int, Mapping[str, Any]],
-                    random: Mapping[str, Any]) -> None:
-    students = sorted({student for scores in accuracies.values() for student in scores} | set(random))
+def _accuracy_panel(
+    axis: Axes, accuracies: Mapping[int, Mapping[str, Any]], random: Mapping[str, Any]
+) -> None:
+    students = sorted(
+        {student for scores in accuracies.values() for student in scores} | set(random)
+    )
     for i, student in enumerate(students):
         color, of = (f'C{i}', f', {student}') if len(students) > 1 else (_BLUE, '')
-        points = [(step, *_mean_std(scores[student])) for step, scores in sorted(accuracies.items())
-                  if student in scores]
+        points = [
+            (step, *_mean_std(scores[student]))
+            for step, scores in sorted(accuracies.items())
+            if student in scores
+        ]
         if points:
             steps, means, stds = np.array(points, float).T
-            axis.errorbar(steps, 100 * means, 100 * stds, color=color, marker='o', markersize=4,
-                          linewidth=1.2, capsize=3, label=f'distilled{of}')
+            axis.errorbar(
+                steps,
+                100 * means,
+                100 * stds,
+                color=color,
+                marker='o',
+                markersize=4,
+                linewidth=1.2,
+                capsize=3,
+                label=f'distilled{of}',
+            )
         if student in random:
             mean, std = _mean_std(random[student])
-            axis.axhline(100 * mean, color=color if len(students) > 1 else _GREY, linestyle='--',
-                         linewidth=1.2, label=f'random real images{of}')
-            axis.axhspan(100 * (mean - std), 100 * (mean + std), color=_GREY, alpha=0.15, linewidth=0)
+            axis.axhline(
+                100 * mean,
+                color=color if len(students) > 1 else _GREY,
+                linestyle='--',
+                linewidth=1.2,
+                label=f'random real images{of}',
+            )
+            axis.axhspan(
+                100 * (mean - std), 100 * (mean + std), color=_GREY, alpha=0.15, linewidth=0
+            )
     axis.set_xlim(left=0, right=1.05 * max([*accuracies, 1]))
     axis.set_xlabel('synthetic-set updates')
     axis.set_title('test accuracy, % (mean ± std over seeds)', loc='left', fontsize=10)
@@ -144,27 +219,45 @@ def _title(results: Results) -> str:
 
 
 def _notes(results: Results) -> list[str]:
-    """What the table cannot say: warnings, rows that are missing, and a budget other than the published one."""
+    """What the table cannot say: warnings, rows that are missing,
+    and a budget other than the published one."""
     names = {'random': 'random real images'}
     notes = [f'WARNING: {text}.' for text in results.get('warnings') or []]
-    notes += [f'No row for {names.get(key, key)}: {why}.' for key, why in (results.get('missing') or {}).items()]
+    notes += [
+        f'No row for {names.get(key, key)}: {why}.'
+        for key, why in (results.get('missing') or {}).items()
+    ]
     if results.get('published') and (budget := results.get('budget')):
-        some = [f'{field} {one["here"]} (published: {one["published"]})' for field, one in list(budget.items())[:BUDGET]]
+        some = [
+            f'{field} {one["here"]} (published: {one["published"]})'
+            for field, one in list(budget.items())[:BUDGET]
+        ]
         more = f', and {len(budget) - BUDGET} more' if len(budget) > BUDGET else ''
         notes.append(f'The published number has another budget: here {", ".join(some)}{more}.')
     return notes
 
 
 def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the accuracy table: random first, the method last, then what was published."""
+    """Header and cells of the accuracy table:
+    random first, the method last, then what was published."""
     accuracy, protocol = results.get('accuracy') or {}, results.get('protocol') or {}
     order = sorted(accuracy, key=lambda key: (key != 'random', key == 'distilled', key))
     names = {'random': 'random real images', 'distilled': _name(results)}
     fixed = [str(protocol.get('name', '-')), str(protocol.get('epochs', '-'))]
     sizes = results.get('bytes') or {}
     called = results.get('students') or {}
-    rows = [[names.get(key, key), called.get(student, student), _percent(score), str(_seeds(score, protocol)), *fixed, *_sizes(key, sizes)]
-            for key in order for student, score in accuracy[key].items()]
+    rows = [
+        [
+            names.get(key, key),
+            called.get(student, student),
+            _percent(score),
+            str(_seeds(score, protocol)),
+            *fixed,
+            *_sizes(key, sizes),
+        ]
+        for key in order
+        for student, score in accuracy[key].items()
+    ]
     published, ours = results.get('published'), accuracy.get('distilled') or {}
     blank = ['-' for _ in sizes and COUNTED]
     if published:
@@ -174,14 +267,34 @@ def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
         student, score = next(iter(ours.items()))
         points = 100 * (_mean_std(score)[0] - _mean_std(published)[0])
         budget = ' at another budget' if results.get('budget') else ''
-        rows.append([f'ours{budget} - published', called.get(student, student), f'{points:+.2f} points', '-', '-', '-', *blank])
-    header = ['training set', 'student', 'accuracy, %', 'seeds', 'protocol', 'epochs', *(COUNTED if sizes else ())]
+        rows.append(
+            [
+                f'ours{budget} - published',
+                called.get(student, student),
+                f'{points:+.2f} points',
+                '-',
+                '-',
+                '-',
+                *blank,
+            ]
+        )
+    header = [
+        'training set',
+        'student',
+        'accuracy, %',
+        'seeds',
+        'protocol',
+        'epochs',
+        *(COUNTED if sizes else ()),
+    ]
     return header, rows
 
 
 def _sizes(key: str, sizes: Mapping[str, int]) -> list[str]:
     """The bytes of one training set's images and labels, if any are known."""
-    keys = {'distilled': ('images', 'labels'), 'random': ('random images', 'random labels')}.get(key, ('', ''))
+    keys = {'distilled': ('images', 'labels'), 'random': ('random images', 'random labels')}.get(
+        key, ('', '')
+    )
     return [f'{sizes[name]:,}' if name in sizes else '-' for name in keys] if sizes else []
 
 
@@ -218,18 +331,25 @@ def _facts(results: Results) -> str:
 
 
 def _weights(results: Results) -> str:
-    rows = [[name, _short(entry.get('value')), entry.get('source', '-')]
-            for name, entry in (results.get('weights') or {}).items()]
+    rows = [
+        [name, _short(entry.get('value')), entry.get('source', '-')]
+        for name, entry in (results.get('weights') or {}).items()
+    ]
     return _section('Weights', ['plug-in', 'λ', 'source'], rows)
 
 
 def _pictures(results: Results) -> str:
-    return '\n\n'.join(f'![{text}]({path})' for text, path in (results.get('pictures') or {}).items())
+    return '\n\n'.join(
+        f'![{text}]({path})' for text, path in (results.get('pictures') or {}).items()
+    )
 
 
 def _seconds(results: Results) -> str:
-    rows = [[stage, f'{value:,.1f}'] for stage, value in (results.get('seconds') or {}).items()
-            if value is not None]
+    rows = [
+        [stage, f'{value:,.1f}']
+        for stage, value in (results.get('seconds') or {}).items()
+        if value is not None
+    ]
     if results.get('seconds_per_step') is not None:
         rows.append(['one step', f'{results["seconds_per_step"]:.4g}'])
     return _section('Time', ['stage', 'seconds'], rows)
@@ -237,7 +357,9 @@ def _seconds(results: Results) -> str:
 
 def _environment(results: Results) -> str:
     rows = [[key, str(results[key])] for key in ('hardware', 'commit') if results.get(key)]
-    rows += [[package, str(version)] for package, version in (results.get('versions') or {}).items()]
+    rows += [
+        [package, str(version)] for package, version in (results.get('versions') or {}).items()
+    ]
     return _section('Made with', ['what', 'which'], rows)
 
 

@@ -1,4 +1,5 @@
 """Tables as text: aligned for a terminal, or Markdown for a page."""
+
 from collections.abc import Iterable, Sequence
 
 
@@ -17,7 +18,9 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], *, rule: bool 
     return '\n'.join('  '.join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = ()) -> str:
+def markdown(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = ()
+) -> str:
     """A Markdown table; a bar within a cell is escaped.
 
     Args:
@@ -25,7 +28,10 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: I
         rows: cells, as many as names.
         numbers: columns that are set to the right.
     """
-    lines = ['| ' + ' | '.join(str(cell).replace('|', '\\|') for cell in line) + ' |' for line in (header, *rows)]
+    lines = [
+        '| ' + ' | '.join(str(cell).replace('|', '\\|') for cell in line) + ' |'
+        for line in (header, *rows)
+    ]
     right = set(numbers)
     marks = ' | '.join('---:' if column in right else '---' for column in range(len(header)))
     return '\n'.join([lines[0], f'| {marks} |', *lines[1:]])

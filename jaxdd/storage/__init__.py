@@ -1,1 +1,2 @@
-"""What is written to disk: distilled sets, checkpoints and records, each believed only after a check."""
+"""What is written to disk: distilled sets, checkpoints and records,
+each believed only after a check."""

@@ -1,4 +1,5 @@
 """Paths as a user writes them, and files that are whole or absent."""
+
 import contextlib
 import os
 import pathlib
@@ -14,16 +15,19 @@ def expanded(path: str | os.PathLike) -> pathlib.Path:
     try:
         return pathlib.Path(path).expanduser()
     except RuntimeError as error:
-        raise ValueError(f'{os.fspath(path)}: no home folder of that name is known; write the folder out') from error
+        raise ValueError(
+            f'{os.fspath(path)}: no home folder of that name is known; write the folder out'
+        ) from error
 
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
-    """Adds the file's name to an error of the disk: a full one does not say which file it refused."""
+    """Adds the file's name to an error of the disk:
+    a full one does not say which file it refused."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:    # in words of its own
+        if error.errno is None:  # in words of its own
             raise
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 

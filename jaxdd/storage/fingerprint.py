@@ -1,4 +1,6 @@
-"""When two configurations are the same: canonical JSON, its fingerprint, and where two of them differ."""
+"""When two configurations are the same:
+canonical JSON, its fingerprint, and where two of them differ."""
+
 import hashlib
 import json
 import math
@@ -9,8 +11,9 @@ from typing import Any, NamedTuple
 
 class Store(NamedTuple):
     """A folder, and everything that determines what is kept there."""
+
     folder: pathlib.Path
-    identity: Mapping[str, Any]    # JSON-able; a folder of another identity is refused or left alone
+    identity: Mapping[str, Any]  # JSON-able; a folder of another identity is refused or left alone
 
     def named(self) -> pathlib.Path:
         """The folder of this identity, where `folder` holds those of several."""
@@ -21,7 +24,8 @@ def fingerprint(config: Any) -> str:
     """Short name of a configuration: equal exactly when the canonical JSON is equal.
 
     Args:
-        config: text, finite numbers, booleans, None, lists and mappings with text keys, nested freely.
+        config: text, finite numbers, booleans, None, lists and mappings with text keys, nested
+            freely.
 
     Returns:
         12 hexadecimal characters of the SHA-256. Tuples count as lists; 1 and 1.0 differ.
@@ -40,16 +44,23 @@ def differences(stored: Any, current: Any) -> list[str]:
         stored, current: configurations as `fingerprint` takes them. Lists are compared whole.
 
     Returns:
-        Lines like `'optimizer.learning_rate: stored 1.0, now 0.5'`; empty exactly when fingerprints agree.
+        Lines like `'optimizer.learning_rate: stored 1.0, now 0.5'`; empty exactly when fingerprints
+        agree.
     """
-    return [f'{path}: stored {old}, now {new}' for path, (old, new) in changes(stored, current).items()]
+    return [
+        f'{path}: stored {old}, now {new}' for path, (old, new) in changes(stored, current).items()
+    ]
 
 
 def changes(stored: Any, current: Any) -> dict[str, tuple[str, str]]:
-    """Where two configurations differ: dotted path -> (stored, current) as JSON text, 'nothing' where one has none."""
+    """Where two configurations differ:
+    dotted path -> (stored, current) as JSON text, 'nothing' where one has none."""
     old, new = _flat(plain(stored, 'stored')), _flat(plain(current, 'current'))
-    return {path: (old.get(path, 'nothing'), new.get(path, 'nothing'))
-            for path in sorted({*old, *new}) if old.get(path) != new.get(path)}
+    return {
+        path: (old.get(path, 'nothing'), new.get(path, 'nothing'))
+        for path in sorted({*old, *new})
+        if old.get(path) != new.get(path)
+    }
 
 
 def plain(value: Any, where: str) -> Any:
@@ -68,14 +79,24 @@ def plain(value: Any, where: str) -> Any:
         return {key: plain(entry, f'{where}.{key}') for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(entry, f'{where}[{i}]') for i, entry in enumerate(value)]
-    if value is None or isinstance(value, str) or isinstance(value, (int, float)) and math.isfinite(value):
+    if (
+        value is None
+        or isinstance(value, str)
+        or isinstance(value, (int, float))
+        and math.isfinite(value)
+    ):
         return value
-    raise ValueError(f'{where}: cannot be stored as JSON: {value!r}; '
-                     'use text, finite numbers, booleans, None, lists and mappings')
+    raise ValueError(
+        f'{where}: cannot be stored as JSON: {value!r}; '
+        'use text, finite numbers, booleans, None, lists and mappings'
+    )
 
 
 def _flat(value: Any, path: str = '') -> dict[str, str]:
     if not isinstance(value, dict) or not value:
         return {path: json.dumps(value, sort_keys=True)}
-    return {leaf: entry for key, inner in value.items()
-            for leaf, entry in _flat(inner, f'{path}.{key}' if path else key).items()}
+    return {
+        leaf: entry
+        for key, inner in value.items()
+        for leaf, entry in _flat(inner, f'{path}.{key}' if path else key).items()
+    }

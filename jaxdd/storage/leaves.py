@@ -1,4 +1,6 @@
-"""What the record beside stored arrays says of them: describing a tree's leaves, comparing, and checking them."""
+"""What the record beside stored arrays says of them:
+describing a tree's leaves, comparing, and checking them."""
+
 import zlib
 from typing import Any
 
@@ -21,10 +23,14 @@ def named(tree: PyTree) -> list[tuple[str, Any]]:
     Raises:
         ValueError: two leaves share a name.
     """
-    pairs = [(jax.tree_util.keystr(path, simple=True, separator='.') or 'value', leaf)
-             for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    pairs = [
+        (jax.tree_util.keystr(path, simple=True, separator='.') or 'value', leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
     if len(dict(pairs)) != len(pairs):
-        raise ValueError(f'two leaves share a name; rename keys with dots: {[name for name, _ in pairs]}')
+        raise ValueError(
+            f'two leaves share a name; rename keys with dots: {[name for name, _ in pairs]}'
+        )
     return pairs
 
 
@@ -41,12 +47,17 @@ def described(name: str, leaf: Any) -> str:
     """
     leaf = as_array(leaf)
     if not hasattr(leaf, 'shape') or not hasattr(leaf, 'dtype'):
-        raise ValueError(f'{name}: a checkpoint holds arrays and numbers, got {type(leaf).__name__} {leaf!r}')
+        raise ValueError(
+            f'{name}: a checkpoint holds arrays and numbers, got {type(leaf).__name__} {leaf!r}'
+        )
     return f'{leaf.dtype}{list(leaf.shape)}'
 
 
 def checksum(array: Array) -> int | None:
-    """CRC-32 of an array's bytes; None where they are spread over hosts, of which none holds them all."""
+    """CRC-32 of an array's bytes.
+
+    It is None where they are spread over hosts, of which none holds them all.
+    """
     typed = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
     words = jax.random.key_data(array) if typed else array
     if not (words.is_fully_addressable or words.is_fully_replicated):
@@ -64,9 +75,11 @@ def copied(tree: PyTree) -> tuple[dict[str, Array], dict[str, dict]]:
     for name, leaf in named(tree):
         kind, array = described(name, leaf), jnp.copy(leaf)
         if described(name, array) != kind:
-            raise ValueError(f'{name}: {kind} would be stored as {array.dtype}; convert it before saving')
+            raise ValueError(
+                f'{name}: {kind} would be stored as {array.dtype}; convert it before saving'
+            )
         about[name] = {'kind': kind, 'checksum': checksum(array)}
-        if array.size:    # Orbax refuses empty arrays; their shape says it all
+        if array.size:  # Orbax refuses empty arrays; their shape says it all
             arrays[name] = array
     return arrays, about
 
@@ -83,7 +96,8 @@ def believed(record: dict, config: str | None) -> dict:
         Different: it is of another run.
     """
     record = dict(record)
-    if set(record) == {'leaves', 'extra'}:    # of the first version, which had checksums of the arrays alone
+    # of the first version, which had checksums of the arrays alone
+    if set(record) == {'leaves', 'extra'}:
         return record
     stated = record.pop(records.CHECKSUM, None)
     if set(record) != {'leaves', 'extra', 'config'} or stated != fingerprint(record):
@@ -101,10 +115,15 @@ def compare(about: dict[str, dict], like: PyTree) -> None:
     """
     stored = {name: leaf['kind'] for name, leaf in about.items()}
     expected = {name: described(name, leaf) for name, leaf in named(like)}
-    text = [f'{name}: stored {stored.get(name, "nothing")}, expected {expected.get(name, "nothing")}'
-            for name in sorted({*stored, *expected}) if stored.get(name) != expected.get(name)]
+    text = [
+        f'{name}: stored {stored.get(name, "nothing")}, expected {expected.get(name, "nothing")}'
+        for name in sorted({*stored, *expected})
+        if stored.get(name) != expected.get(name)
+    ]
     if text:
-        raise Different('; '.join(text[:5]) + (f' and {len(text) - 5} more' if len(text) > 5 else ''))
+        raise Different(
+            '; '.join(text[:5]) + (f' and {len(text) - 5} more' if len(text) > 5 else '')
+        )
 
 
 def rebuilt(about: dict[str, dict], arrays: dict[str, Array], like: PyTree) -> PyTree:
@@ -119,12 +138,15 @@ def rebuilt(about: dict[str, dict], arrays: dict[str, Array], like: PyTree) -> P
         found, stored = checksum(array), about[name]['checksum']
         if found != stored and None not in (found, stored):
             raise ValueError(f'the bytes of {name} have changed since they were saved')
-        leaves.append(type(leaf)(array) if isinstance(leaf, (bool, int, float)) else _placed(array, leaf))
+        leaves.append(
+            type(leaf)(array) if isinstance(leaf, (bool, int, float)) else _placed(array, leaf)
+        )
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def _placed(array: Array, leaf: Any) -> Array:
-    """Uncommitted like `leaf`: jit refuses arrays pinned to one device beside arrays spread over a mesh."""
+    """Uncommitted like `leaf`: jit refuses arrays pinned to one device beside arrays spread over a
+    mesh."""
     if getattr(leaf, 'committed', True):
         return array
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):

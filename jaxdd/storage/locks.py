@@ -1,4 +1,6 @@
-"""One process at a time in a folder, by a lock that dies with its process; and what killed processes left behind."""
+"""One process at a time in a folder, by a lock that dies with its process;
+and what killed processes left behind."""
+
 import contextlib
 import os
 import pathlib
@@ -10,12 +12,13 @@ from typing import TextIO
 
 try:
     import fcntl
-except ImportError:    # no such locks on this system: nothing is kept out
+except ImportError:  # no such locks on this system: nothing is kept out
     fcntl = None
 
 NAME = '.lock'
-_FILE = re.compile(r'\..+\.(jsonl?|png|md|npz)\.\d+')    # of `atomic.write_whole`
-_FOLDER = re.compile(r'\.(?P<name>.+)\.(?P<kind>new|old)-[^.]+(\.orbax.*)?')    # of `checkpoint.save_tree`
+_FILE = re.compile(r'\..+\.(jsonl?|png|md|npz)\.\d+')  # of `atomic.write_whole`
+# of `checkpoint.save_tree`
+_FOLDER = re.compile(r'\.(?P<name>.+)\.(?P<kind>new|old)-[^.]+(\.orbax.*)?')
 
 
 class Taken(ValueError):
@@ -34,7 +37,9 @@ class Taken(ValueError):
 
 @contextlib.contextmanager
 def alone(folder: str | os.PathLike, *, name: str = NAME) -> Iterator[None]:
-    """Keeps other processes that ask for the same lock out of a folder, until the block ends or the process dies.
+    """Keeps other processes that ask for the same lock out of a folder.
+
+    It ends with the block or the process.
 
     Args:
         folder: made if missing.
@@ -54,8 +59,13 @@ def alone(folder: str | os.PathLike, *, name: str = NAME) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def in_turn(folder: str | os.PathLike, *, should_stop: Callable[[], bool], say: Callable[[str], None] = print,
-            pause: float = 1.0) -> Iterator[bool]:
+def in_turn(
+    folder: str | os.PathLike,
+    *,
+    should_stop: Callable[[], bool],
+    say: Callable[[str], None] = print,
+    pause: float = 1.0,
+) -> Iterator[bool]:
     """Waits until no other process works in a folder, then as `alone`.
 
     Args:
@@ -90,10 +100,13 @@ def sweep(folder: str | os.PathLike, *, older_than: float = 0.0) -> None:
 
     Args:
         folder: where no other process works, or one that several share.
-        older_than: seconds since the last change; for shared folders, longer than any file takes to be written.
+        older_than: seconds since the last change; for shared folders, longer than any file takes to
+            be written.
     """
     latest = time.time() - older_than
-    for path in [path for path in pathlib.Path(folder).rglob('.*') if path.lstat().st_mtime <= latest]:
+    for path in [
+        path for path in pathlib.Path(folder).rglob('.*') if path.lstat().st_mtime <= latest
+    ]:
         if path.is_file() and _FILE.fullmatch(path.name):
             path.unlink(missing_ok=True)
         elif path.is_dir() and (found := _FOLDER.fullmatch(path.name)):
@@ -112,5 +125,5 @@ def _lock(file: TextIO, folder: pathlib.Path) -> None:
     except BlockingIOError:
         file.seek(0)
         raise Taken(folder, file.read().strip()) from None
-    except OSError:    # a file system without locks
+    except OSError:  # a file system without locks
         return

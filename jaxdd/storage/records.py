@@ -1,8 +1,10 @@
-"""Small JSON files that a later run reads back: each carries a checksum of its content and fits a schema.
+"""Small JSON files that a later run reads back:
+each carries a checksum of its content and fits a schema.
 
-A changed digit is a changed checksum, a file of another kind does not fit the schema. What cannot be believed is named
-and set aside, never used and never deleted.
+A changed digit is a changed checksum, a file of another kind does not fit the schema. What cannot
+be believed is named and set aside, never used and never deleted.
 """
+
 import json
 import os
 import pathlib
@@ -15,7 +17,7 @@ import jsonschema
 from jaxdd.storage.atomic import write_whole
 from jaxdd.storage.fingerprint import fingerprint, plain
 
-Schema = dict[str, Any]    # JSON Schema
+Schema = dict[str, Any]  # JSON Schema
 
 CHECKSUM = 'checksum'
 TEXT: Schema = {'type': 'string'}
@@ -41,8 +43,12 @@ def mapping(values: Schema) -> Schema:
 
 def fields(optional: Mapping[str, Schema] = {}, /, **required: Schema) -> Schema:
     """The schema of a record: exactly the required fields, and any of the optional ones."""
-    return {'type': 'object', 'properties': {**optional, **required}, 'required': list(required),
-            'additionalProperties': False}
+    return {
+        'type': 'object',
+        'properties': {**optional, **required},
+        'required': list(required),
+        'additionalProperties': False,
+    }
 
 
 def or_none(schema: Schema) -> Schema:
@@ -58,8 +64,8 @@ def save(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
 
     Args:
         path: the file; parents are made.
-        content: mappings with text keys, sequences, NamedTuples (which become mappings), numbers, NumPy and JAX
-            arrays, text, None.
+        content: mappings with text keys, sequences, NamedTuples (which become mappings), numbers,
+            NumPy and JAX arrays, text, None.
 
     Raises:
         ValueError: a number is not finite, or something is not JSON; names where.
@@ -78,7 +84,8 @@ def opened(text: str, schema: Schema) -> dict[str, Any]:
     """The content of what `sealed` made.
 
     Raises:
-        Damaged: no JSON object, no checksum, another checksum, or a content that does not fit the schema.
+        Damaged: no JSON object, no checksum, another checksum, or a content that does not fit the
+            schema.
     """
     try:
         content = json.loads(text)
@@ -100,7 +107,8 @@ def load(path: str | os.PathLike, schema: Schema) -> dict[str, Any] | None:
     """Reads what `save` wrote; None where there is no such file.
 
     Args:
-        schema: what the content must look like, as JSON Schema (see `fields`, `mapping`, `listing`).
+        schema: what the content must look like, as JSON Schema (see `fields`, `mapping`,
+            `listing`).
 
     Raises:
         Damaged: names the file and what is wrong with it.
@@ -114,7 +122,9 @@ def load(path: str | os.PathLike, schema: Schema) -> dict[str, Any] | None:
         raise Damaged(f'{path} is damaged or no record of this program: {error}') from error
 
 
-def recall(path: str | os.PathLike, schema: Schema, *, warn: Callable[[str], None] = print) -> dict[str, Any] | None:
+def recall(
+    path: str | os.PathLike, schema: Schema, *, warn: Callable[[str], None] = print
+) -> dict[str, Any] | None:
     """Reads what `save` wrote; a file that cannot be believed is set aside as if it were not there.
 
     Args:
@@ -137,7 +147,7 @@ def set_aside(path: str | os.PathLike) -> str:
     if not path.exists():
         return 'it is not there'
     target = path.with_name(f'{path.name}.damaged')
-    if target.is_dir():    # nothing takes the place of a folder that holds something
+    if target.is_dir():  # nothing takes the place of a folder that holds something
         shutil.rmtree(target)
     os.replace(path, target)
     return f'it was renamed to {target.name}'

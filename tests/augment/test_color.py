@@ -1,4 +1,6 @@
-"""Colour operations against hand-worked values, NumPy and the papers' code (references/iid_dsa.npz)."""
+"""Colour operations against hand-worked values, NumPy and the papers' code
+(references/iid_dsa.npz)."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +28,7 @@ def test_matches_reference_value_and_gradient(reference, name, sharing):
     draw = jnp.asarray(parameter(uniform[:1] if sharing == 'siam' else uniform), jnp.float32)
     y, vjp = jax.vjp(jax.jit(lambda x: operation(x, draw)), nhwc(stored['x16']))
     np.testing.assert_allclose(y, nhwc(stored[f'{name}_{sharing}_y']), rtol=0, atol=4e-7)
-    gradient, = vjp(nhwc(stored['cot16']))
+    (gradient,) = vjp(nhwc(stored['cot16']))
     np.testing.assert_allclose(gradient, nhwc(stored[f'{name}_{sharing}_vjp']), rtol=0, atol=4e-7)
 
 
@@ -38,13 +40,13 @@ def test_color_matches_reference(reference):
 
 
 def test_hand_worked_values():
-    images = jnp.array([1., 3., 5., 7.]).reshape(1, 1, 2, 2)
+    images = jnp.array([1.0, 3.0, 5.0, 7.0]).reshape(1, 1, 2, 2)
     half = jnp.array([0.5])
     np.testing.assert_array_equal(color.brightness(images, half).ravel(), [1.5, 3.5, 5.5, 7.5])
     np.testing.assert_array_equal(color.saturation(images, half).ravel(), [1.5, 2.5, 5.5, 6.5])
     np.testing.assert_array_equal(color.contrast(images, half).ravel(), [2.5, 3.5, 4.5, 5.5])
     # 1.5 3.5 | 5.5 7.5 -> factor 0: 2.5 2.5 | 6.5 6.5 -> factor 2 about 4.5
-    both = color.color(images, color.ColorDraw(half, jnp.zeros(1), jnp.array([2.])))
+    both = color.color(images, color.ColorDraw(half, jnp.zeros(1), jnp.array([2.0])))
     np.testing.assert_array_equal(both.ravel(), [0.5, 0.5, 8.5, 8.5])
 
 
@@ -71,28 +73,38 @@ def test_neutral_parameters_and_constant_images():
     np.testing.assert_allclose(gradient, jnp.ones_like(flat), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize('draw, low, high', [
-    (color.draw_brightness, -0.5, 0.5), (color.draw_saturation, 0, 2), (color.draw_contrast, 0.5, 1.5)])
+@pytest.mark.parametrize(
+    'draw, low, high',
+    [
+        (color.draw_brightness, -0.5, 0.5),
+        (color.draw_saturation, 0, 2),
+        (color.draw_contrast, 0.5, 1.5),
+    ],
+)
 def test_draws_fill_their_range_evenly(draw, low, high):
     values = draw(jax.random.key(0), 4000)
     assert values.shape == (4000,) and values.dtype == jnp.float32
     counts, _ = np.histogram(values, bins=8, range=(low, high))
-    assert counts.sum() == 4000                    # none outside
-    assert np.abs(counts - 500).max() < 105        # 5 standard deviations
+    assert counts.sum() == 4000  # none outside
+    assert np.abs(counts - 500).max() < 105  # 5 standard deviations
 
 
 def test_strengths_move_the_ranges():
     key = jax.random.key(1)
-    for draw, strength, expected in ((color.draw_brightness, 3., lambda x: 3 * x),
-                                     (color.draw_saturation, 4., lambda x: 2 * x),
-                                     (color.draw_contrast, 1., lambda x: x + 0.5)):
-        np.testing.assert_allclose(draw(key, 50, strength=strength), expected(draw(key, 50)), rtol=1e-6)
+    for draw, strength, expected in (
+        (color.draw_brightness, 3.0, lambda x: 3 * x),
+        (color.draw_saturation, 4.0, lambda x: 2 * x),
+        (color.draw_contrast, 1.0, lambda x: x + 0.5),
+    ):
+        np.testing.assert_allclose(
+            draw(key, 50, strength=strength), expected(draw(key, 50)), rtol=1e-6
+        )
 
 
 def test_color_draws_are_independent_of_each_other():
     draw = color.draw_color(jax.random.key(2), 2000)
     correlation = np.corrcoef(np.stack(draw))
-    assert np.abs(correlation - np.eye(3)).max() < 0.12    # 5 standard deviations
+    assert np.abs(correlation - np.eye(3)).max() < 0.12  # 5 standard deviations
 
 
 def test_more_draws_than_images_are_refused():

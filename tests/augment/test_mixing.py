@@ -1,4 +1,5 @@
 """CutMix and mixup: the box of the papers' program, the meaning of mixed labels, and the draws."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +24,7 @@ def random_batch(num=4):
 
 
 def test_box_matches_reference(reference):
-    stored = reference('cmi_idc_aug')['bbox_lam0.64_cx5_cy1_hw8']    # x is vertical in that program
+    stored = reference('cmi_idc_aug')['bbox_lam0.64_cx5_cy1_hw8']  # x is vertical in that program
     box = mixing.box(jnp.float32(0.64), jnp.array([5, 1]), (8, 8))
     np.testing.assert_array_equal([*box.start, *box.stop], stored)
     assert box.start.dtype == box.stop.dtype == jnp.int32
@@ -33,7 +34,7 @@ def test_box_matches_reference(reference):
 def test_box_matches_numpy_transcription(size):
     rng = np.random.default_rng(0)
     box = jax.jit(mixing.box, static_argnums=2)
-    for lam in (0., 1., *rng.uniform(size=60)):
+    for lam in (0.0, 1.0, *rng.uniform(size=60)):
         centre = rng.integers(0, size)
         half = (np.array(size) * np.sqrt(1 - lam)).astype(int) // 2
         found = box(jnp.float32(lam), jnp.asarray(centre), size)
@@ -60,7 +61,7 @@ def test_labels_are_the_share_of_each_image(mix):
     keys = jax.random.split(jax.random.key(0), 40)
     mixed, soft = jax.jit(jax.vmap(mix, (0, None, None)))(keys, images, labels)
     np.testing.assert_allclose(soft, mixed.mean(axis=(2, 3)), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=0, atol=1e-6)    # a partner serves once
+    np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=0, atol=1e-6)  # a partner serves once
     assert (soft.max(axis=2) < 1).any() and ((soft > 0).sum(axis=2) <= 2).all()
 
 
@@ -83,31 +84,38 @@ def test_cutmix_pastes_one_rectangle_in_all_images():
 @parametrize
 def test_probability_zero_returns_the_inputs_bitwise(mix):
     images, labels = random_batch()
-    images = images.at[0, 0, 0].set(jnp.array([-0., jnp.inf, jnp.nan]))
-    mixed, soft = jax.jit(lambda key: mix(key, images, labels, probability=0.))(jax.random.key(0))
+    images = images.at[0, 0, 0].set(jnp.array([-0.0, jnp.inf, jnp.nan]))
+    mixed, soft = jax.jit(lambda key: mix(key, images, labels, probability=0.0))(jax.random.key(0))
     assert np.asarray(mixed).tobytes() == np.asarray(images).tobytes()
     assert np.asarray(soft).tobytes() == np.asarray(labels).tobytes()
 
 
 @parametrize
-@pytest.mark.parametrize('probability', [0.3, 1.])
+@pytest.mark.parametrize('probability', [0.3, 1.0])
 def test_batches_are_mixed_with_the_probability(mix, probability):
     images, labels = one_hot_batch(12, (32, 32))
     apply = jax.jit(jax.vmap(lambda key: mix(key, images, labels, probability=probability)[1]))
-    changed = (apply(jax.random.split(jax.random.key(1), 800)) != labels[None]).any(axis=(1, 2)).mean()
+    changed = (
+        (apply(jax.random.split(jax.random.key(1), 800)) != labels[None]).any(axis=(1, 2)).mean()
+    )
     # a share of (2/32)^2 of CutMix's boxes is empty; 5 standard deviations
     assert abs(changed - probability) < 5 * np.sqrt(probability * (1 - probability) / 800) + 0.015
 
 
-@pytest.mark.parametrize('alpha', [0.2, 1., 4.])
+@pytest.mark.parametrize('alpha', [0.2, 1.0, 4.0])
 def test_mixup_draws_from_the_beta_distribution(alpha):
     images, labels = one_hot_batch(2, (1, 1))
     keys = jax.random.split(jax.random.key(3), 8000)
-    soft = jax.jit(jax.vmap(lambda key: augment.mixup(key, images, labels, alpha=alpha)[1][0]))(keys)
-    lam = soft[:, 0][soft[:, 1] > 0]    # half of the partners are the image itself
+    soft = jax.jit(jax.vmap(lambda key: augment.mixup(key, images, labels, alpha=alpha)[1][0]))(
+        keys
+    )
+    lam = soft[:, 0][soft[:, 1] > 0]  # half of the partners are the image itself
     assert len(lam) > 3500
     variance = 1 / (4 * (2 * alpha + 1))
-    assert abs(lam.mean() - 0.5) < 5 * np.sqrt(variance / len(lam)) and abs(lam.var() - variance) < 0.01
+    assert (
+        abs(lam.mean() - 0.5) < 5 * np.sqrt(variance / len(lam))
+        and abs(lam.var() - variance) < 0.01
+    )
 
 
 def test_cutmix_keeps_half_on_average_before_clipping():
@@ -115,7 +123,8 @@ def test_cutmix_keeps_half_on_average_before_clipping():
     keys = jax.random.split(jax.random.key(4), 2000)
     soft = jax.jit(jax.vmap(lambda key: augment.cutmix(key, images, labels)[1][0]))(keys)
     kept = soft[:, 0][soft[:, 1] > 0]
-    # Side s = sqrt(u) of 1; a uniform centre leaves s - s^2/4 of it on each axis: E (s - s^2/4)^2 = 0.3208
+    # Side s = sqrt(u) of 1; a uniform centre leaves s - s^2/4 of it on each axis:
+    # E (s - s^2/4)^2 = 0.3208
     assert abs(kept.mean() - (1 - 0.3208)) < 0.04
 
 
@@ -132,7 +141,7 @@ def test_jit_and_vmap_agree_with_a_loop(mix):
 @parametrize
 def test_gradients_are_finite_and_sum_over_both_sources(mix):
     images, labels = random_batch()
-    for probability in (0., 1.):
+    for probability in (0.0, 1.0):
         total = lambda x: mix(jax.random.key(0), x, labels, probability=probability)[0].sum()
         gradient = jax.jit(jax.grad(total))(images)
         np.testing.assert_allclose(gradient, jnp.ones_like(images), rtol=0, atol=1e-6)
@@ -150,7 +159,8 @@ def test_dtypes_and_single_images_are_kept(mix):
 def test_tiny_alpha_is_finite():
     images, labels = random_batch()
     mixed, soft = jax.vmap(lambda key: augment.mixup(key, images, labels, alpha=1e-4))(
-        jax.random.split(jax.random.key(0), 50))
+        jax.random.split(jax.random.key(0), 50)
+    )
     assert jnp.isfinite(mixed).all() and jnp.isfinite(soft).all()
 
 
@@ -164,8 +174,10 @@ def test_user_mistakes_are_named():
             mix(jax.random.key(0), images, labels[1:])
         with pytest.raises(AssertionError):
             mix(jax.random.key(0), images, jnp.eye(4, dtype=jnp.int32))
-    for alpha in (0., -1.):
-        with pytest.raises(ValueError, match=f'above 0, got {alpha}; for no mixing use probability=0'):
+    for alpha in (0.0, -1.0):
+        with pytest.raises(
+            ValueError, match=f'above 0, got {alpha}; for no mixing use probability=0'
+        ):
             augment.mixup(jax.random.key(0), images, labels, alpha=alpha)
 
 
@@ -174,22 +186,30 @@ def test_user_mistakes_are_named():
 
 @pytest.mark.parametrize('case', range(3))
 def test_mixup_matches_the_authors_code(reference, case):
-    stored = {name: reference('infer_mix')[f'mixup{case}_{name}'] for name in ('out', 'index', 'lam')}
+    stored = {
+        name: reference('infer_mix')[f'mixup{case}_{name}'] for name in ('out', 'index', 'lam')
+    }
     images = jnp.asarray(reference('infer_mix')['images'].transpose(0, 2, 3, 1))
-    mixed, _ = mixing.blend(images, jnp.eye(6), jnp.asarray(stored['index']), jnp.float32(stored['lam']))
+    mixed, _ = mixing.blend(
+        images, jnp.eye(6), jnp.asarray(stored['index']), jnp.float32(stored['lam'])
+    )
     np.testing.assert_allclose(mixed, stored['out'].transpose(0, 2, 3, 1), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('case', range(3))
 def test_cutmix_matches_the_authors_code(reference, case):
-    names = ('out', 'index', 'lam', 'bbox_x1y1x2y2')    # x is vertical in that program
+    names = ('out', 'index', 'lam', 'bbox_x1y1x2y2')  # x is vertical in that program
     out, index, lam, corners = (reference('infer_mix')[f'cutmix{case}_{name}'] for name in names)
     images = jnp.asarray(reference('infer_mix')['images'].transpose(0, 2, 3, 1))
     region = mixing.Box(jnp.asarray(corners[:2], jnp.int32), jnp.asarray(corners[2:], jnp.int32))
     mixed, _ = mixing.paste(images, jnp.eye(6), jnp.asarray(index), region)
     np.testing.assert_array_equal(mixed, out.transpose(0, 2, 3, 1))
     # Some centre gives that box.
-    boxes = [mixing.box(jnp.float32(lam), jnp.array([v, h]), (12, 12)) for v in range(12) for h in range(12)]
+    boxes = [
+        mixing.box(jnp.float32(lam), jnp.array([v, h]), (12, 12))
+        for v in range(12)
+        for h in range(12)
+    ]
     assert any(np.array_equal(np.concatenate(box), corners) for box in boxes)
 
 

@@ -1,4 +1,5 @@
 """Representative sampling: what a method is matched against, and when that changes."""
+
 import functools
 
 import jax
@@ -16,12 +17,14 @@ from jaxdd.types import Inputs, Read, Source, Term
 
 FAKE = data.fake()
 KEPT = np.flatnonzero((FAKE.train.labels != 1) | (np.cumsum(FAKE.train.labels == 1) <= 13))
-TRAIN = Source(FAKE.train.images[KEPT], FAKE.train.labels[KEPT])    # classes of 20, 13 and 20 images
+TRAIN = Source(FAKE.train.images[KEPT], FAKE.train.labels[KEPT])  # classes of 20, 13 and 20 images
 # programs this small cost more to compile well than to run
 quick = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
 MODEL = models.by_name('mlp', (8, 8, 3), 3, width=16)
 KEY = jax.random.key(0)
-FEED = jax.jit(data.with_candidates(data.stratified(TRAIN, FAKE.spec, per_class=4), TRAIN, FAKE.spec))
+FEED = jax.jit(
+    data.with_candidates(data.stratified(TRAIN, FAKE.spec, per_class=4), TRAIN, FAKE.spec)
+)
 INITIAL = data.real_subset(KEY, TRAIN, FAKE.spec, ipc=2)
 SGD = optax.sgd(0.1)
 CLASSES = np.repeat([[0], [1], [2]], 4, axis=1)
@@ -36,7 +39,8 @@ NORMALISED = np.asarray(preprocess(TRAIN.images)).reshape(len(KEPT), -1)
 
 
 def seen_batch(observation, key):
-    """An objective that reports what it is matched against; summed over class steps it is the whole batch."""
+    """An objective that reports what it is matched against;
+    summed over class steps it is the whole batch."""
     del key
     real = observation.images['real', 'raw']
     whole = jnp.zeros((3, *real.shape[1:])).at[observation.classes].set(real)
@@ -51,11 +55,17 @@ def method(classes='joint', **options):
 
 def run(method, num_steps):
     """States before and after each step, and what each step was matched against."""
-    step, rows, batches, traces = make_step(method, SGD), [init_state(KEY, method, SGD, INITIAL)], [], []
+    step, rows, batches, traces = (
+        make_step(method, SGD),
+        [init_state(KEY, method, SGD, INITIAL)],
+        [],
+        [],
+    )
 
     def drawn(state):
         traces.append(1)
         return step(state, FEED(KEY, state.step))
+
     compiled = quick(drawn)
     for _ in range(num_steps):
         state, metrics = compiled(rows[-1])
@@ -96,7 +106,9 @@ def test_chosen_images_are_of_their_class(joint):
 
 def test_images_are_chosen_after_the_first_step_and_after_every_third(joint):
     rows, _ = joint
-    changed = [not np.array_equal(a.networks.index, b.networks.index) for a, b in zip(rows, rows[1:])]
+    changed = [
+        not np.array_equal(a.networks.index, b.networks.index) for a, b in zip(rows, rows[1:])
+    ]
     assert changed == [True, False, True, False, False, True, False, False]
     assert [int(state.networks.count) for state in rows] == list(range(9))
 
@@ -109,9 +121,12 @@ def test_the_state_keeps_its_shape(joint):
 
 @quick
 def by_hand(key, members, valid):
-    """One clustering of one class: (images nearest to the centres, distances [M, B] of all images to them)."""
+    """One clustering of one class: (images nearest to the centres, distances [M, B] of all images
+    to them)."""
     _, k_encoder, k_means = key
-    features = MODEL.apply(MODEL.init(k_encoder), preprocess(jnp.asarray(TRAIN.images)[members])).features
+    features = MODEL.apply(
+        MODEL.init(k_encoder), preprocess(jnp.asarray(TRAIN.images)[members])
+    ).features
     places = kmeans.representatives(k_means, features, valid, num=4, iterations=5)
     centres = kmeans.kmeans(k_means, features, valid, num_clusters=4, iterations=5)
     return members[places], kmeans.squared_distances(features, centres)
@@ -126,11 +141,15 @@ def test_the_chosen_are_the_representatives_of_each_class(joint, t):
         mine = np.flatnonzero(TRAIN.labels == c)
         padded, valid = np.pad(mine, (0, 20 - len(mine))), np.arange(20) < len(mine)
         chosen, distances = by_hand((*keys[:2], k), padded, valid)
-        actual, chosen = (np.searchsorted(mine, index) for index in (rows[t + 1].networks.index[c], chosen))
+        actual, chosen = (
+            np.searchsorted(mine, index) for index in (rows[t + 1].networks.index[c], chosen)
+        )
         # compared by distance: the two images of a cluster of two are equally near to its centre
         distances = np.asarray(distances)
-        np.testing.assert_allclose(distances[actual, range(4)], distances[chosen, range(4)], atol=1e-5)
-        assert (actual == chosen).any() and distances[:len(mine)].mean() > 0.01
+        np.testing.assert_allclose(
+            distances[actual, range(4)], distances[chosen, range(4)], atol=1e-5
+        )
+        assert (actual == chosen).any() and distances[: len(mine)].mean() > 0.01
 
 
 def test_classes_may_take_their_steps_one_after_the_other():
@@ -142,13 +161,20 @@ def test_classes_may_take_their_steps_one_after_the_other():
 
 
 def test_a_class_with_fewer_images_is_its_own_representatives(monkeypatch):
-    monkeypatch.setitem(globals(), 'FEED', jax.jit(data.with_candidates(
-        data.stratified(TRAIN, FAKE.spec, per_class=16), TRAIN, FAKE.spec)))
+    monkeypatch.setitem(
+        globals(),
+        'FEED',
+        jax.jit(
+            data.with_candidates(data.stratified(TRAIN, FAKE.spec, per_class=16), TRAIN, FAKE.spec)
+        ),
+    )
     (_, *states), _ = run(method(per_class=16), 2)
     weights = np.asarray(FEED(KEY, jnp.int32(0)).real_weights)
     np.testing.assert_array_equal(weights.sum(1), [16, 13, 16])
     for state in states:
-        np.testing.assert_array_equal(np.sort(state.networks.index[1, :13]), np.flatnonzero(TRAIN.labels == 1))
+        np.testing.assert_array_equal(
+            np.sort(state.networks.index[1, :13]), np.flatnonzero(TRAIN.labels == 1)
+        )
         np.testing.assert_array_equal(state.networks.index[1, 13:], state.networks.index[1, :3])
 
 
@@ -162,9 +188,12 @@ def test_a_method_is_matched_against_the_chosen():
     def expected(key, real, synthetic):
         encoder_key = jax.random.split(jax.random.fold_in(key, 1), 4)[0]
         encoder = MODEL.init(encoder_key)
-        means = [jnp.stack([MODEL.apply(encoder, batch).features.mean(0) for batch in images])
-                 for images in (real, synthetic)]
+        means = [
+            jnp.stack([MODEL.apply(encoder, batch).features.mean(0) for batch in images])
+            for images in (real, synthetic)
+        ]
         return jnp.sum((means[0] - means[1]) ** 2)
+
     real = preprocess(TRAIN.images[state.networks.index])
     distance = expected(state.key, real, state.params['images'])
     np.testing.assert_allclose(metrics['loss/dm'], distance, rtol=1e-4)
@@ -178,7 +207,9 @@ def traced(inputs):
 def test_a_feed_without_candidates_is_refused():
     inputs = FEED(KEY, jnp.int32(0))
     for missing in (inputs._replace(candidates=None), inputs._replace(real=None), Inputs()):
-        with pytest.raises(ValueError, match=r'does not supply it; use data.with_candidates\(feed, ...\)'):
+        with pytest.raises(
+            ValueError, match=r'does not supply it; use data.with_candidates\(feed, ...\)'
+        ):
             traced(missing)
 
 
@@ -190,6 +221,6 @@ def test_a_batch_of_another_size_is_refused():
 
 @pytest.mark.parametrize('wrong', [{'per_class': 0}, {'every': 0}, {'iterations': -1}])
 def test_wrong_numbers_are_refused(wrong):
-    (name, value), = wrong.items()
+    ((name, value),) = wrong.items()
     with pytest.raises(ValueError, match=f'{name} must be at least 1, got {value}'):
         method(**wrong)

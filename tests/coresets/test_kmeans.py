@@ -1,4 +1,6 @@
-"""Representative samples against the paper's code (references/cmi_dream.npz), NumPy and by their meaning."""
+"""Representative samples against the paper's code (references/cmi_dream.npz),
+NumPy and by their meaning."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,9 @@ from jaxdd.coresets import kmeans as clustering
 
 kmeans = jax.jit(clustering.kmeans, static_argnames=('num_clusters', 'iterations'))
 nearest = jax.jit(clustering.nearest, static_argnames='per_centre')
-representatives = jax.jit(clustering.representatives, static_argnames=('num', 'iterations', 'per_centre'))
+representatives = jax.jit(
+    clustering.representatives, static_argnames=('num', 'iterations', 'per_centre')
+)
 
 
 def blobs(num_clusters=4, per_cluster=10, width=6, spread=0.05, seed=0):
@@ -24,8 +28,12 @@ def lloyd(features, centres, iterations):
     """Plain k-means from given centres."""
     for _ in range(iterations):
         cluster = np.square(features[:, None] - centres[None]).sum(axis=-1).argmin(axis=1)
-        centres = np.stack([features[cluster == j].mean(axis=0) if (cluster == j).any() else centre
-                            for j, centre in enumerate(centres)])
+        centres = np.stack(
+            [
+                features[cluster == j].mean(axis=0) if (cluster == j).any() else centre
+                for j, centre in enumerate(centres)
+            ]
+        )
     return centres
 
 
@@ -49,23 +57,25 @@ def test_kmeans_matches_numpy_transcription(x64, iterations):
     initial = kmeans(*arguments, num_clusters=7, iterations=0)
     centres = kmeans(*arguments, num_clusters=7, iterations=iterations)
     assert centres.dtype == jnp.float64
-    np.testing.assert_allclose(centres, lloyd(features, np.asarray(initial), iterations), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        centres, lloyd(features, np.asarray(initial), iterations), rtol=0, atol=1e-12
+    )
 
 
 def test_initial_centres_are_distinct_valid_samples_uniformly():
-    features = jnp.arange(10.)[:, None] * 3
-    valid = jnp.arange(10) % 3 != 0     # 6 of them
+    features = jnp.arange(10.0)[:, None] * 3
+    valid = jnp.arange(10) % 3 != 0  # 6 of them
     keys = jax.random.split(jax.random.key(0), 600)
     start = jax.vmap(lambda key: kmeans(key, features, valid, num_clusters=4, iterations=0)[:, 0])
     centres = start(keys)
     rows = np.rint(np.asarray(centres) / 3).astype(int)
-    np.testing.assert_allclose(centres, 3. * rows, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(centres, 3.0 * rows, rtol=0, atol=1e-5)
     assert all(len(set(row)) == 4 for row in rows) and np.asarray(valid)[rows].all()
     counts = np.bincount(rows.ravel(), minlength=10)[np.asarray(valid)]
     assert np.abs(counts - 400).max() < 5 * np.sqrt(600 * 2 / 9)
 
 
-@pytest.mark.parametrize('offset', [0., 1000.])
+@pytest.mark.parametrize('offset', [0.0, 1000.0])
 def test_well_separated_clusters_are_found(offset):
     features, points = blobs()
     valid = jnp.ones(len(features), bool)
@@ -85,22 +95,27 @@ def test_well_separated_clusters_are_found(offset):
 
 
 def test_an_empty_cluster_keeps_its_centre():
-    features = jnp.array([[0.], [0.], [0.], [6.]])    # three equal samples: all go to one of their centres
+    # three equal samples: all go to one of their centres
+    features = jnp.array([[0.0], [0.0], [0.0], [6.0]])
     centres = kmeans(jax.random.key(0), features, jnp.ones(4, bool), num_clusters=4, iterations=5)
     np.testing.assert_allclose(np.sort(centres[:, 0]), [0, 0, 0, 6], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize('padding', [0., 1e6, np.nan, np.inf])
+@pytest.mark.parametrize('padding', [0.0, 1e6, np.nan, np.inf])
 def test_rows_that_are_not_valid_have_no_influence(padding):
     features, _ = blobs(3, 5)
     valid = jnp.arange(20) < 15
     padded = jnp.concatenate([features, jnp.full((5, 6), padding)])
     shuffle = np.random.default_rng(2).permutation(20)
     for seed in range(5):
-        selected = representatives(jax.random.key(seed), padded[shuffle], valid[shuffle], num=6, iterations=8)
+        selected = representatives(
+            jax.random.key(seed), padded[shuffle], valid[shuffle], num=6, iterations=8
+        )
         assert valid[shuffle][selected].all()
-        centres = [kmeans(jax.random.key(seed), x, valid, num_clusters=3, iterations=8)
-                   for x in (padded, padded.at[15:].set(0.))]
+        centres = [
+            kmeans(jax.random.key(seed), x, valid, num_clusters=3, iterations=8)
+            for x in (padded, padded.at[15:].set(0.0))
+        ]
         assert jnp.isfinite(centres[0]).all()
         np.testing.assert_array_equal(*centres)
 
@@ -132,6 +147,7 @@ def test_vmap_over_classes_agrees_with_a_loop():
 
     def select(key, features, valid):
         return representatives(key, features, valid, num=6, iterations=10)
+
     loop = jnp.stack([select(*one) for one in zip(keys, features, valid)])
     np.testing.assert_array_equal(jax.jit(jax.vmap(select))(keys, features, valid), loop)
     assert jnp.take_along_axis(valid, loop, axis=1).all()
@@ -139,7 +155,9 @@ def test_vmap_over_classes_agrees_with_a_loop():
 
 def test_the_key_decides():
     features, valid = jax.random.normal(jax.random.key(0), (50, 4)), jnp.ones(50, bool)
-    selected = [representatives(jax.random.key(seed), features, valid, num=10) for seed in (0, 0, 1)]
+    selected = [
+        representatives(jax.random.key(seed), features, valid, num=10) for seed in (0, 0, 1)
+    ]
     np.testing.assert_array_equal(selected[0], selected[1])
     assert not np.array_equal(np.sort(selected[0]), np.sort(selected[2]))
 
@@ -153,8 +171,11 @@ def test_several_per_centre_come_from_its_cluster():
 
 def test_no_intermediate_is_larger_than_samples_by_centres():
     shapes = jax.make_jaxpr(lambda *x: representatives(*x, num=8, iterations=3))(
-        jax.random.key(0), jnp.zeros((64, 32)), jnp.ones(64, bool))
-    assert 'f32[64,8]' in str(shapes) and '64,8,32' not in str(shapes) and '8,64,32' not in str(shapes)
+        jax.random.key(0), jnp.zeros((64, 32)), jnp.ones(64, bool)
+    )
+    assert (
+        'f32[64,8]' in str(shapes) and '64,8,32' not in str(shapes) and '8,64,32' not in str(shapes)
+    )
 
 
 def test_half_precision_features_are_clustered_in_single():
@@ -166,7 +187,9 @@ def test_half_precision_features_are_clustered_in_single():
 def test_user_mistakes_are_named():
     key, features, valid = jax.random.key(0), jnp.zeros((10, 3)), jnp.ones(10, bool)
     for num in (0, -1, 11):
-        with pytest.raises(ValueError, match=f'num must lie between 1 and the number of rows, 10, got {num}'):
+        with pytest.raises(
+            ValueError, match=f'num must lie between 1 and the number of rows, 10, got {num}'
+        ):
             clustering.representatives(key, features, valid, num=num)
         with pytest.raises(ValueError, match=f'num_clusters must lie between .* 10, got {num}'):
             clustering.kmeans(key, features, valid, num_clusters=num, iterations=1)

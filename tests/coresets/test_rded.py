@@ -1,4 +1,5 @@
 """The teacher's choice of crops: against RDED's own selector and mosaics, and worked by hand."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,10 +18,16 @@ NOTHING = Variables({}, {}, jnp.int32(0), jnp.float32(0))
 
 def looking(logits):
     """A model without weights: `logits(images) -> [N, Y]`."""
-    return Model(lambda key: NOTHING, lambda variables, images: Outputs(logits(images), None, None, {}))
+    return Model(
+        lambda key: NOTHING, lambda variables, images: Outputs(logits(images), None, None, {})
+    )
 
 
-BRIGHT = looking(lambda images: jnp.stack([images.mean((1, 2, 3)), jnp.zeros(len(images)), jnp.zeros(len(images))], 1))
+BRIGHT = looking(
+    lambda images: jnp.stack(
+        [images.mean((1, 2, 3)), jnp.zeros(len(images)), jnp.zeros(len(images))], 1
+    )
+)
 NET = models.by_name('convnet_bn', (8, 8, 3), 3, width=4, depth=1)
 
 
@@ -35,7 +42,8 @@ def crops_of(reference):
 
 
 def teacher(reference, dtype):
-    """The scoring ResNet and its weights: its global pool is the mean of our four pooled positions."""
+    """The scoring ResNet and its weights:
+    its global pool is the mean of our four pooled positions."""
     names = {'downsample': 'shortcut', 'fc.': 'linear.'}
     weights = {}
     for name, value in reference('infer_val').items():
@@ -77,7 +85,9 @@ def test_the_whole_way_from_crops_to_mosaics(reference):
     crops = crops_of(reference)
     scores = rded.crop_scores(model, variables, crops, 4, side=16)
     made = mosaic(rded.select(scores, crops, 8), 2, 16)
-    np.testing.assert_array_equal(torch_layout.nchw(made), reference('infer_rded')['mosaic_ipc2_factor2'])
+    np.testing.assert_array_equal(
+        torch_layout.nchw(made), reference('infer_rded')['mosaic_ipc2_factor2']
+    )
 
 
 @pytest.mark.parametrize('size, first, last', [(2, 1, 2), (3, 0, 2), (4, 0, 3), (1, 1, 1)])
@@ -102,8 +112,13 @@ def test_selection_by_hand():
     scores = jnp.array([[3.0, 1.0], [0.5, 0.5], [9.0, 8.0], [1.0, 7.0]])
     crops = (10 * jnp.arange(4.0)[:, None] + jnp.arange(2.0)[None]).reshape(4, 2, 1, 1, 1)
     chosen = rded.select(scores, crops, 3)
-    assert chosen.ravel().tolist() == [10, 1, 30]    # equal scores: in their order
-    assert jax.jit(lambda s, c: rded.select(s, c, 4))(scores, crops).ravel().tolist() == [10, 1, 30, 21]
+    assert chosen.ravel().tolist() == [10, 1, 30]  # equal scores: in their order
+    assert jax.jit(lambda s, c: rded.select(s, c, 4))(scores, crops).ravel().tolist() == [
+        10,
+        1,
+        30,
+        21,
+    ]
 
 
 def test_mosaic_by_hand():
@@ -127,7 +142,7 @@ def test_crops_are_resized_as_jax_resizes_a_cut_out_image(monkeypatch, side, siz
     monkeypatch.setattr(rded.cropping, 'draw_resized_crop', lambda *args, **knobs: jnp.asarray(cut))
     made = rded._crops(KEY, images, 2, size)
     for i, (top, left, height, width) in enumerate(cut):
-        part = images[i // 2, top:top + height, left:left + width]
+        part = images[i // 2, top : top + height, left : left + width]
         expected = jax.image.resize(part, (size, size, 3), 'linear', antialias=True)
         np.testing.assert_allclose(made[i // 2, i % 2], expected, atol=1e-5)
 
@@ -137,9 +152,10 @@ def test_crops_are_squares_that_stay_inside_and_differ():
     made = boxes(KEY, jnp.repeat(ramp, 20, 0), 5, 16)
     assert made.shape == (20, 5, 16, 16, 2)
     assert made.min() >= 0 and made.max() <= 31
-    spans = made[:, :, -1, -1] - made[:, :, 0, 0]    # (length - 1) or so, along both axes
+    spans = made[:, :, -1, -1] - made[:, :, 0, 0]  # (length - 1) or so, along both axes
     np.testing.assert_allclose(spans[..., 0], spans[..., 1], atol=0.1)
-    assert spans.min() > 6 and spans.max() > 27 and spans.std() > 3    # sqrt(0.08) 32 = 9 pixels at least
+    # sqrt(0.08) 32 = 9 pixels at least
+    assert spans.min() > 6 and spans.max() > 27 and spans.std() > 3
     assert len(np.unique(np.asarray(made[..., 0, 0, 0]))) > 30
 
 
@@ -153,7 +169,9 @@ def test_a_subset_is_a_labelled_set_in_class_order(factor):
     assert made.images.shape == (3, 2, 8, 8, 3) and made.images.dtype == jnp.float32
     np.testing.assert_array_equal(made.labels, np.eye(3, dtype='f').repeat(2, 0).reshape(3, 2, 3))
     low, high = (data.normalise(DATASET.spec, np.full((1, 1, 3), v, 'uint8')) for v in (0, 255))
-    assert (made.images >= low[None, None] - 1e-5).all() and (made.images <= high[None, None] + 1e-5).all()
+    assert (made.images >= low[None, None] - 1e-5).all() and (
+        made.images <= high[None, None] + 1e-5
+    ).all()
 
 
 def constant(counts):
@@ -185,8 +203,12 @@ def test_tiles_are_ranked_across_the_images():
 
 def test_fewer_images_are_random_ones_of_the_class():
     plain = constant((9, 9, 9))
-    sets = [colours(plain, made_of(plain, key=jax.random.key(seed), ipc=3, num_images=3).images)[..., 0, 0, 0].round()
-            for seed in (0, 0, 1)]
+    sets = [
+        colours(plain, made_of(plain, key=jax.random.key(seed), ipc=3, num_images=3).images)[
+            ..., 0, 0, 0
+        ].round()
+        for seed in (0, 0, 1)
+    ]
     np.testing.assert_array_equal(sets[0], sets[1])
     assert (sets[0] != sets[2]).any()
     for shown in sets:
@@ -194,15 +216,24 @@ def test_fewer_images_are_random_ones_of_the_class():
         assert all(len(set(row)) == 3 for row in shown.tolist())
 
 
-@pytest.mark.parametrize('knobs, message', [
-    ({'ipc': 0}, 'ipc must be at least 1, got 0'),
-    ({'factor': 0}, 'factor must be at least 1, got 0'),
-    ({'factor': 9}, 'factor must be between 1 and the side, 8, got 9'),
-    ({'num_images': 0}, 'num_images must be at least 1, got 0'),
-    ({'num_crops': 0}, 'num_crops must be at least 1, got 0'),
-    ({'ipc': 6, 'factor': 2}, r'needs crops of 24 real images per class, .*\(class 0\) has 20; ask for at most ipc 5'),
-    ({'ipc': 4, 'num_images': 3}, 'needs crops of 4 real images per class, but num_images is 3'),
-])
+@pytest.mark.parametrize(
+    'knobs, message',
+    [
+        ({'ipc': 0}, 'ipc must be at least 1, got 0'),
+        ({'factor': 0}, 'factor must be at least 1, got 0'),
+        ({'factor': 9}, 'factor must be between 1 and the side, 8, got 9'),
+        ({'num_images': 0}, 'num_images must be at least 1, got 0'),
+        ({'num_crops': 0}, 'num_crops must be at least 1, got 0'),
+        (
+            {'ipc': 6, 'factor': 2},
+            r'needs crops of 24 real images per class, .*\(class 0\) has 20; ask for at most ipc 5',
+        ),
+        (
+            {'ipc': 4, 'num_images': 3},
+            'needs crops of 4 real images per class, but num_images is 3',
+        ),
+    ],
+)
 def test_wrong_numbers_are_refused(knobs, message):
     with pytest.raises(ValueError, match=message):
         made_of(DATASET, **{'ipc': 1, **knobs})
@@ -218,5 +249,7 @@ def test_pieces_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match='crops of 4 x 4 pixels do not fit into images of side 3'):
         rded.crop_scores(BRIGHT, NOTHING, crops, 0, side=3)
     for count in (0, 4):
-        with pytest.raises(ValueError, match=f'between 1 and the 3 images that crops were taken of, got {count}'):
+        with pytest.raises(
+            ValueError, match=f'between 1 and the 3 images that crops were taken of, got {count}'
+        ):
             rded.select(jnp.zeros((3, 2)), crops, count)

@@ -1,4 +1,5 @@
 """An `.npz` file as two halves and the names of its classes."""
+
 import io
 
 import numpy as np
@@ -10,8 +11,13 @@ from jaxdd.data import arrays
 
 def halves(**changes):
     images, labels = np.arange(4 * 3 * 3, dtype=np.uint8).reshape(4, 3, 3), np.array([0, 1, 0, 1])
-    return {'train_images': images, 'train_labels': labels, 'test_images': images[:2], 'test_labels': labels[:2],
-            **changes}
+    return {
+        'train_images': images,
+        'train_labels': labels,
+        'test_images': images[:2],
+        'test_labels': labels[:2],
+        **changes,
+    }
 
 
 def test_both_halves_and_the_names(tmp_path):
@@ -27,11 +33,19 @@ def test_encoded_images_are_decoded(tmp_path):
         file = io.BytesIO()
         Image.fromarray(image).save(file, 'png')
         encoded.append(file.getvalue())
-    fields = {f'{half}_{kind}': value for half in ('train', 'test') for kind, value in (
-        ('encoded', np.frombuffer(b''.join(encoded), np.uint8)), ('sizes', np.array(list(map(len, encoded)))),
-        ('labels', np.arange(4)))}
+    fields = {
+        f'{half}_{kind}': value
+        for half in ('train', 'test')
+        for kind, value in (
+            ('encoded', np.frombuffer(b''.join(encoded), np.uint8)),
+            ('sizes', np.array(list(map(len, encoded)))),
+            ('labels', np.arange(4)),
+        )
+    }
     np.savez(tmp_path / 'a.npz', **fields)
-    np.testing.assert_array_equal(arrays.read_arrays(tmp_path / 'a.npz').test.images[..., 0], images)
+    np.testing.assert_array_equal(
+        arrays.read_arrays(tmp_path / 'a.npz').test.images[..., 0], images
+    )
 
 
 def test_missing_arrays_are_named(tmp_path):
@@ -42,10 +56,16 @@ def test_missing_arrays_are_named(tmp_path):
         arrays.read_arrays(tmp_path / 'a.npz')
 
 
-@pytest.mark.parametrize('names, row, message', [
-    (None, None, None), (('a', 'b'), None, None), (('a', 'b'), ('a', 'b'), None),
-    (('a', 'b', 'c'), None, 'class_names must be 2 texts, one per class, got 3'),
-    (('b', 'a'), ('a', 'b'), "class 0 is called 'b', expected 'a'")])
+@pytest.mark.parametrize(
+    'names, row, message',
+    [
+        (None, None, None),
+        (('a', 'b'), None, None),
+        (('a', 'b'), ('a', 'b'), None),
+        (('a', 'b', 'c'), None, 'class_names must be 2 texts, one per class, got 3'),
+        (('b', 'a'), ('a', 'b'), "class 0 is called 'b', expected 'a'"),
+    ],
+)
 def test_names_must_be_as_many_and_those_of_the_row(names, row, message):
     if message is None:
         arrays.require_names(names, row, 2, 'a.npz')

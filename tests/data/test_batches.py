@@ -1,4 +1,5 @@
 """Batches: who is drawn, how often, and that (key, step) alone decide."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,9 @@ KEY = jax.random.key(0)
 
 def source(counts, side=4):
     """Images whose every pixel is their own index, in shuffled class order."""
-    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts), dtype=np.int32), counts))
+    labels = np.random.default_rng(0).permutation(
+        np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    )
     numbers = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
     return Source(np.tile(numbers, (1, side, side, 1)), labels)
 
@@ -35,7 +38,9 @@ def test_a_step_holds_every_class_without_repetition(counts):
     batches = jax.jit(jax.vmap(feed, (None, 0)))(KEY, jnp.arange(60)).real
     assert batches.shape == (60, 3, 4, 4, 4, 1) and batches.dtype == jnp.float32
     drawn = identities(spec, batches)
-    np.testing.assert_array_equal(src.labels[drawn], np.broadcast_to(np.arange(3)[:, None], (60, 3, 4)))
+    np.testing.assert_array_equal(
+        src.labels[drawn], np.broadcast_to(np.arange(3)[:, None], (60, 3, 4))
+    )
     assert all(len(set(row)) == 4 for rows in drawn for row in rows)
     assert set(drawn.ravel()) == set(range(sum(counts)))
 
@@ -60,7 +65,8 @@ def test_a_batch_is_a_function_of_key_and_step():
 
 
 def test_a_small_class_gives_all_of_its_images_and_no_image_counts_twice():
-    """Of classes of 20 and 2 images, asked for 16: 16 of the first, and the second's 2, of which the rest are copies."""
+    """Of classes of 20 and 2 images, asked for 16:
+    16 of the first, and the second's 2, of which the rest are copies."""
     src = source((20, 2))
     spec = described(src, 2)
     feed = jax.jit(data.stratified(src, spec, per_class=16))
@@ -75,13 +81,23 @@ def test_a_small_class_gives_all_of_its_images_and_no_image_counts_twice():
     assert data.drawn_per_class(src, spec, 16) == (16, 2)
 
 
-@pytest.mark.parametrize('counts, asked, drawn', [
-    ((5, 3, 9), 100, (5, 3, 9)), ((5, 3, 9), 4, (4, 3, 4)), ((5, 3, 9), 3, (3, 3, 3)), ((6, 6, 6), 100, (6, 6, 6))])
+@pytest.mark.parametrize(
+    'counts, asked, drawn',
+    [
+        ((5, 3, 9), 100, (5, 3, 9)),
+        ((5, 3, 9), 4, (4, 3, 4)),
+        ((5, 3, 9), 3, (3, 3, 3)),
+        ((6, 6, 6), 100, (6, 6, 6)),
+    ],
+)
 def test_weights_are_there_where_classes_give_different_numbers(counts, asked, drawn):
     src = source(counts)
     spec = described(src, 3)
     inputs = data.stratified(src, spec, per_class=asked)(KEY, jnp.int32(0))
-    assert data.drawn_per_class(src, spec, asked) == drawn and inputs.real.shape[:2] == (3, max(drawn))
+    assert data.drawn_per_class(src, spec, asked) == drawn and inputs.real.shape[:2] == (
+        3,
+        max(drawn),
+    )
     if min(drawn) == max(drawn):
         assert inputs.real_weights is None
     else:
@@ -96,7 +112,9 @@ def test_a_class_without_images_is_refused():
 
 def test_a_batch_of_nothing_is_refused():
     src = source((5, 5))
-    with pytest.raises(ValueError, match='per_class must be at least 1 real image per class, got 0'):
+    with pytest.raises(
+        ValueError, match='per_class must be at least 1 real image per class, got 0'
+    ):
         data.stratified(src, described(src, 2), per_class=0)
 
 
@@ -121,9 +139,15 @@ def test_an_epoch_covers_every_index_once(size, batch_size):
     epochs = []
     for epoch in range(3):
         steps = range(epoch * per_epoch, (epoch + 1) * per_epoch)
-        rows = [data.epoch_indices(KEY, jnp.int32(s), size=size, batch_size=batch_size) for s in steps]
-        assert all(index.shape == weights.shape == (min(batch_size, size),) for index, weights in rows)
-        kept = np.concatenate([np.asarray(index)[np.asarray(weights) == 1] for index, weights in rows])
+        rows = [
+            data.epoch_indices(KEY, jnp.int32(s), size=size, batch_size=batch_size) for s in steps
+        ]
+        assert all(
+            index.shape == weights.shape == (min(batch_size, size),) for index, weights in rows
+        )
+        kept = np.concatenate(
+            [np.asarray(index)[np.asarray(weights) == 1] for index, weights in rows]
+        )
         assert sorted(kept) == list(range(size))
         epochs.append(tuple(kept))
     assert size == 1 or len(set(epochs)) == 3
@@ -175,8 +199,12 @@ def test_eight_devices_draw_what_one_draws(per_class):
     spec = described(src, 3)
 
     def drawn():
-        feeds = data.stratified(src, spec, per_class=per_class), data.epochs(src, spec, batch_size=16)
+        feeds = (
+            data.stratified(src, spec, per_class=per_class),
+            data.epochs(src, spec, batch_size=16),
+        )
         return [jax.jit(feed)(KEY, jnp.int32(4)) for feed in feeds]
+
     alone = drawn()
     with parallel.use(parallel.mesh(8)):
         together = drawn()
@@ -203,7 +231,9 @@ def test_a_stream_gives_the_batches_of_the_device_feed_from_any_step(counts):
 def test_a_stream_is_split_among_devices():
     fake = data.fake()
     with parallel.use(parallel.mesh(4)):
-        batch = next(data.streamed(fake.train, fake.spec, per_class=4).start(jax.random.key(0), 0)).real
+        batch = next(
+            data.streamed(fake.train, fake.spec, per_class=4).start(jax.random.key(0), 0)
+        ).real
     assert batch.sharding.shard_shape(batch.shape)[1] == 1
 
 

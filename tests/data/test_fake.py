@@ -1,4 +1,5 @@
 """The made-up data set."""
+
 import numpy as np
 import pytest
 
@@ -41,8 +42,10 @@ def test_normalised_pixels_are_standardised():
 
 def test_a_jpeg_folder_is_the_same_for_the_same_seed(tmp_path):
     options = {'num_classes': 3, 'per_class': 5, 'side': (12, 16), 'test_per_class': 2}
-    roots = [data.write_jpeg_folder(tmp_path / name, seed=seed, **options)
-             for name, seed in (('a', 0), ('b', 0), ('c', 1))]
+    roots = [
+        data.write_jpeg_folder(tmp_path / name, seed=seed, **options)
+        for name, seed in (('a', 0), ('b', 0), ('c', 1))
+    ]
     first, again, other = ([f.read_bytes() for f in sorted(root.rglob('*.jpg'))] for root in roots)
     assert first == again and len(set(first) | set(other)) == 42
     read = data.read_folder(roots[0])
@@ -51,7 +54,9 @@ def test_a_jpeg_folder_is_the_same_for_the_same_seed(tmp_path):
 
 
 def test_a_jpeg_folder_can_be_learnt(tmp_path):
-    read = data.read_folder(data.write_jpeg_folder(tmp_path, num_classes=5, per_class=8, side=32), image_size=8)
+    read = data.read_folder(
+        data.write_jpeg_folder(tmp_path, num_classes=5, per_class=8, side=32), image_size=8
+    )
     train, test = (source.images.astype(float) for source in (read.train, read.test))
     means = np.stack([train[read.train.labels == c].mean(0) for c in range(5)])
     distance = ((test[:, None] - means[None]) ** 2).sum((2, 3, 4))

@@ -1,4 +1,5 @@
 """What a feed supplies beside its class-stratified batch."""
+
 import functools
 
 import jax
@@ -19,18 +20,23 @@ FEED = data.stratified(NUMBERED, SPEC, per_class=2)
 
 def identities(images):
     """Which image of NUMBERED each normalised image is."""
-    return np.rint(255 * (np.asarray(images)[..., 0, 0, 0] * SPEC.std[0] + SPEC.mean[0])).astype(int)
+    return np.rint(255 * (np.asarray(images)[..., 0, 0, 0] * SPEC.std[0] + SPEC.mean[0])).astype(
+        int
+    )
 
 
 @functools.lru_cache
 def steps_of(num_batches, batch_size):
     """The inputs `[400, ...]` of 400 steps as a function of (key, first step), compiled once."""
-    feed = data.with_minibatches(FEED, NUMBERED, SPEC, num_batches=num_batches, batch_size=batch_size)
+    feed = data.with_minibatches(
+        FEED, NUMBERED, SPEC, num_batches=num_batches, batch_size=batch_size
+    )
     feed = data.with_candidates(feed, NUMBERED, SPEC)
 
     def several(key, first):
         inputs = jax.vmap(feed, (None, 0))(key, first + jnp.arange(400))
         return inputs._replace(candidates=feed(key, first).candidates)
+
     # a program this small costs more to compile well than to run
     return jax.jit(several, compiler_options={'xla_backend_optimization_level': 0})
 
@@ -46,16 +52,20 @@ def test_mini_batches_are_normalised_real_images_with_their_labels():
     images, labels, weights = jax.jit(feed)(KEY, jnp.int32(7)).mixed
     assert images.shape == (3, 5, 8, 8, 3) and images.dtype == jnp.float32
     assert labels.shape == (3, 5, 3) and weights.shape == (3, 5)
-    np.testing.assert_array_equal(weights, 1.)
+    np.testing.assert_array_equal(weights, 1.0)
     whole = np.asarray(data.normalise(FAKE.spec, FAKE.train.images))
     gaps = np.abs(np.asarray(images).reshape(15, 1, -1) - whole.reshape(1, 60, -1)).max(-1)
     assert gaps.min(1).max() < 1e-5
-    np.testing.assert_array_equal(labels.reshape(15, 3), np.eye(3)[FAKE.train.labels[gaps.argmin(1)]])
+    np.testing.assert_array_equal(
+        labels.reshape(15, 3), np.eye(3)[FAKE.train.labels[gaps.argmin(1)]]
+    )
 
 
 def test_the_rest_of_the_inputs_stays_as_it_is():
     inputs = steps_of(2, 8)(KEY, 3)
-    np.testing.assert_array_equal(identities(inputs.real[0]), identities(FEED(KEY, jnp.int32(3)).real))
+    np.testing.assert_array_equal(
+        identities(inputs.real[0]), identities(FEED(KEY, jnp.int32(3)).real)
+    )
     assert inputs.pretrained == {} and inputs.expert is None
 
 
@@ -92,8 +102,9 @@ def test_key_and_step_alone_decide():
 
 @pytest.mark.parametrize('start', [0, 5])
 def test_a_stream_gives_the_batches_of_the_device_feed_from_any_step(start):
-    batches = data.with_minibatches(data.streamed(NUMBERED, SPEC, per_class=2), NUMBERED, SPEC, num_batches=2,
-                         batch_size=8).start(KEY, start)
+    batches = data.with_minibatches(
+        data.streamed(NUMBERED, SPEC, per_class=2), NUMBERED, SPEC, num_batches=2, batch_size=8
+    ).start(KEY, start)
     expected = steps_of(2, 8)(KEY, start)
     for i in range(3):
         inputs = next(batches)
@@ -104,10 +115,17 @@ def test_a_stream_gives_the_batches_of_the_device_feed_from_any_step(start):
 
 
 def test_eight_devices_draw_what_one_draws():
-    alone, options = identities(steps_of(2, 8)(KEY, 4).mixed.images[0]), {'num_batches': 2, 'batch_size': 8}
+    alone, options = (
+        identities(steps_of(2, 8)(KEY, 4).mixed.images[0]),
+        {'num_batches': 2, 'batch_size': 8},
+    )
     with parallel.use(parallel.mesh(8)):
-        feed = data.with_minibatches(data.stratified(NUMBERED, SPEC, per_class=2), NUMBERED, SPEC, **options)
-        stream = data.with_minibatches(data.streamed(NUMBERED, SPEC, per_class=2), NUMBERED, SPEC, **options)
+        feed = data.with_minibatches(
+            data.stratified(NUMBERED, SPEC, per_class=2), NUMBERED, SPEC, **options
+        )
+        stream = data.with_minibatches(
+            data.streamed(NUMBERED, SPEC, per_class=2), NUMBERED, SPEC, **options
+        )
         for batch in jax.jit(feed)(KEY, jnp.int32(4)).mixed, next(stream.start(KEY, 4)).mixed:
             assert batch.images.sharding.shard_shape(batch.images.shape) == (2, 1, 4, 4, 1)
             np.testing.assert_array_equal(identities(batch.images), alone)
@@ -115,7 +133,7 @@ def test_eight_devices_draw_what_one_draws():
 
 @pytest.mark.parametrize('wrong', [{'num_batches': 0}, {'batch_size': -1}])
 def test_a_step_of_nothing_is_refused(wrong):
-    (name, value), = wrong.items()
+    ((name, value),) = wrong.items()
     with pytest.raises(ValueError, match=f'{name} must be at least 1, got {value}'):
         data.with_minibatches(FEED, NUMBERED, SPEC, **{'num_batches': 1, 'batch_size': 1, **wrong})
 
@@ -126,7 +144,7 @@ def test_candidates_are_the_whole_set_by_class():
     assert images.dtype == jnp.uint8 and members.shape == (3, 11) and members.dtype == jnp.int32
     for label, row in enumerate(np.asarray(members)):
         np.testing.assert_array_equal(row[row >= 0], np.flatnonzero(LABELS == label))
-        np.testing.assert_array_equal(row[:len(row[row >= 0])], row[row >= 0])
+        np.testing.assert_array_equal(row[: len(row[row >= 0])], row[row >= 0])
 
 
 def test_candidates_of_a_stream_are_refused():
@@ -136,15 +154,20 @@ def test_candidates_of_a_stream_are_refused():
 
 
 def test_the_training_set_lies_on_the_devices_once():
-    images = np.random.default_rng(0).integers(0, 256, (30, 7, 5, 3), np.uint8)    # no other array has this shape
+    # no other array has this shape
+    images = np.random.default_rng(0).integers(0, 256, (30, 7, 5, 3), np.uint8)
     source = Source(images, np.repeat(np.arange(3, dtype=np.int32), 10))
     spec = data.for_arrays(images, 3, 'once')
     feed = data.stratified(source, spec, per_class=2)
     feed = data.with_minibatches(feed, source, spec, num_batches=2, batch_size=4)
     feed = data.with_candidates(feed, source, spec)
     assert feed(KEY, jnp.int32(0)).candidates.images.shape == images.shape
-    copies = {array.unsafe_buffer_pointer() for array in jax.live_arrays()
-              if array.shape == images.shape and array.dtype == np.uint8}
+    copies = {
+        array.unsafe_buffer_pointer()
+        for array in jax.live_arrays()
+        if array.shape == images.shape and array.dtype == np.uint8
+    }
     assert len(copies) == 1
-    other = data.with_candidates(feed, source._replace(images=images[::-1]), spec)    # not the set of the feed
+    # not the set of the feed
+    other = data.with_candidates(feed, source._replace(images=images[::-1]), spec)
     np.testing.assert_array_equal(other(KEY, jnp.int32(0)).candidates.images, images[::-1])

@@ -1,4 +1,5 @@
 """Images that stay in their files."""
+
 import zlib
 
 import jax
@@ -21,8 +22,15 @@ def smooth(height, width, seed=0):
 @pytest.fixture
 def photographs(tmp_path):
     """A folder of JPEGs of several sizes: two classes, five training and two test images."""
-    sizes = {'train/b/1.jpg': (90, 120), 'train/b/2.JPEG': (150, 100), 'train/a/1.jpg': (64, 64),
-             'train/a/3.jpg': (300, 200), 'train/a/2.jpg': (33, 70), 'val/a/1.jpg': (80, 60), 'val/b/1.jpg': (60, 90)}
+    sizes = {
+        'train/b/1.jpg': (90, 120),
+        'train/b/2.JPEG': (150, 100),
+        'train/a/1.jpg': (64, 64),
+        'train/a/3.jpg': (300, 200),
+        'train/a/2.jpg': (33, 70),
+        'val/a/1.jpg': (80, 60),
+        'val/b/1.jpg': (60, 90),
+    }
     for seed, (name, (height, width)) in enumerate(sizes.items()):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         smooth(height, width, seed).save(tmp_path / name, 'JPEG', quality=95)
@@ -31,7 +39,10 @@ def photographs(tmp_path):
 
 @pytest.mark.parametrize('resize', lazy.RESIZE)
 def test_the_same_pixels_as_in_memory(photographs, resize):
-    now, later = (data.read_folder(photographs, image_size=24, lazy=lazy, resize=resize) for lazy in (False, True))
+    now, later = (
+        data.read_folder(photographs, image_size=24, lazy=lazy, resize=resize)
+        for lazy in (False, True)
+    )
     assert later.class_names == ('a', 'b')
     for ours, theirs in zip(later[1:], now[1:]):
         assert isinstance(ours.images, data.FolderImages) and isinstance(theirs.images, np.ndarray)
@@ -41,9 +52,21 @@ def test_the_same_pixels_as_in_memory(photographs, resize):
         assert len(ours.images) == len(theirs.images) and ours.images.nbytes == theirs.images.nbytes
 
 
-@pytest.mark.parametrize('index', [3, -1, slice(1, None, 2), [4, 0, 0], np.array([[1, 2], [3, -1]]), np.int32(2),
-                                   np.zeros((0,), int), np.zeros((2, 0), int), np.array([1, 0, 0, 1, 0], bool)],
-                         ids=str)
+@pytest.mark.parametrize(
+    'index',
+    [
+        3,
+        -1,
+        slice(1, None, 2),
+        [4, 0, 0],
+        np.array([[1, 2], [3, -1]]),
+        np.int32(2),
+        np.zeros((0,), int),
+        np.zeros((2, 0), int),
+        np.array([1, 0, 0, 1, 0], bool),
+    ],
+    ids=str,
+)
 def test_rows_are_selected_as_in_an_array(photographs, index):
     images = data.read_folder(photographs, image_size=8, lazy=True).train.images
     np.testing.assert_array_equal(images[index], images[:][index])
@@ -59,6 +82,7 @@ def test_an_index_beyond_the_set_is_refused(photographs):
 def test_nothing_is_decoded_before_it_is_looked_at(photographs, monkeypatch):
     def never(image, *args):
         raise AssertionError('decoded')
+
     monkeypatch.setattr(lazy, 'resized', never)
     dataset = data.read_folder(photographs, image_size=8, lazy=True)
     checks.labelled_images(*dataset.train, 2, where='here')
@@ -70,7 +94,9 @@ def test_nothing_is_decoded_before_it_is_looked_at(photographs, monkeypatch):
 def test_the_whole_does_not_become_an_array_unasked(photographs):
     images = data.read_folder(photographs, image_size=8, lazy=True).train.images
     for convert in (np.asarray, jax.numpy.asarray):
-        with pytest.raises(ValueError, match=r'the 5 images in .* lie on disk .* data.epochs_stream.*lazy=False'):
+        with pytest.raises(
+            ValueError, match=r'the 5 images in .* lie on disk .* data.epochs_stream.*lazy=False'
+        ):
             convert(images)
     with pytest.raises(ValueError, match='lie on disk'):
         data.stratified(Source(images, np.array([0, 0, 0, 1, 1])), data.fake(2).spec, per_class=1)
@@ -79,11 +105,14 @@ def test_the_whole_does_not_become_an_array_unasked(photographs):
 def test_resizing_by_hand():
     image = smooth(60, 90)
     half = np.asarray(image.resize((30, 20), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(np.asarray(lazy.resized(image, (20, 20), 'square')), half[:, 5:25])
+    np.testing.assert_array_equal(
+        np.asarray(lazy.resized(image, (20, 20), 'square')), half[:, 5:25]
+    )
     np.testing.assert_array_equal(np.asarray(lazy.resized(image, (20, 30), 'stretched')), half)
     usual = np.asarray(smooth(512, 600).resize((300, 256), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(np.asarray(lazy.resized(smooth(512, 600), (224, 224), 'margin')),
-                                  usual[16:240, 38:262])
+    np.testing.assert_array_equal(
+        np.asarray(lazy.resized(smooth(512, 600), (224, 224), 'margin')), usual[16:240, 38:262]
+    )
     np.testing.assert_array_equal(np.asarray(lazy.resized(image, (1, 1), None)), np.asarray(image))
 
 
@@ -92,12 +121,17 @@ def test_decoding_at_a_fraction_of_the_size_changes_little(tmp_path, resize):
     smooth(400, 520).save(tmp_path / 'large.jpg', quality=95)
     with Image.open(tmp_path / 'large.jpg') as image:
         whole = image.copy()
-    fast = lazy.opened(tmp_path / 'large.jpg', lambda image: lazy.resized(image, (32, 32), resize)).astype(int)
+    fast = lazy.opened(
+        tmp_path / 'large.jpg', lambda image: lazy.resized(image, (32, 32), resize)
+    ).astype(int)
     slow = np.asarray(lazy.resized(whole, (32, 32), resize)).astype(int)
     assert fast.shape == (32, 32, 3) and np.abs(fast - slow).max() <= 4
     draws = np.random.default_rng(0).random((20, lazy.TRIES, 4))
     for draw in draws:
-        fast = lazy.opened(tmp_path / 'large.jpg', lambda image: lazy.resized_crop(image, draw, (32, 32), (0.08, 1)))
+        fast = lazy.opened(
+            tmp_path / 'large.jpg',
+            lambda image: lazy.resized_crop(image, draw, (32, 32), (0.08, 1)),
+        )
         slow = np.asarray(lazy.resized_crop(whole, draw, (32, 32), (0.08, 1)))
         assert np.abs(fast.astype(int) - slow).max() <= 4
 
@@ -105,14 +139,25 @@ def test_decoding_at_a_fraction_of_the_size_changes_little(tmp_path, resize):
 def test_a_crop_is_its_box_resized():
     image, draws = smooth(50, 80), np.random.default_rng(1).random((lazy.TRIES, 4))
     top, left, height, width = lazy.crop_box(draws, (50, 80), (0.3, 0.6))
-    expected = image.crop((left, top, left + width, top + height)).resize((16, 12), Image.Resampling.BILINEAR)
-    found, expected = np.asarray(lazy.resized_crop(image, draws, (12, 16), (0.3, 0.6))), np.asarray(expected)
+    expected = image.crop((left, top, left + width, top + height)).resize(
+        (16, 12), Image.Resampling.BILINEAR
+    )
+    found, expected = (
+        np.asarray(lazy.resized_crop(image, draws, (12, 16), (0.3, 0.6))),
+        np.asarray(expected),
+    )
     np.testing.assert_array_equal(found[1:-1, 1:-1], expected[1:-1, 1:-1])
-    assert np.abs(found.astype(int) - expected).max() <= 4    # the border sees its neighbours outside the box
+    # the border sees its neighbours outside the box
+    assert np.abs(found.astype(int) - expected).max() <= 4
 
 
 def test_crop_boxes_lie_inside_and_have_the_asked_area_and_shape():
-    draws, areas, shapes, places = np.random.default_rng(0).random((4000, lazy.TRIES, 4)), [], [], []
+    draws, areas, shapes, places = (
+        np.random.default_rng(0).random((4000, lazy.TRIES, 4)),
+        [],
+        [],
+        [],
+    )
     for draw in draws:
         top, left, height, width = lazy.crop_box(draw, (300, 400), (0.2, 0.5))
         assert 0 <= top <= 300 - height and 0 <= left <= 400 - width
@@ -120,12 +165,18 @@ def test_crop_boxes_lie_inside_and_have_the_asked_area_and_shape():
         shapes.append(np.log(width / height))
         places.append(left / (400 - width))
     assert 0.195 < min(areas) < 0.205 and 0.495 < max(areas) < 0.505
-    assert abs(np.mean(areas) - 0.35) < 0.005 and abs(np.mean(shapes)) < 0.02 and abs(np.mean(places) - 0.5) < 0.02
+    assert (
+        abs(np.mean(areas) - 0.35) < 0.005
+        and abs(np.mean(shapes)) < 0.02
+        and abs(np.mean(places) - 0.5) < 0.02
+    )
     assert max(np.abs(shapes)) < np.log(4 / 3) + 0.02
 
 
-@pytest.mark.parametrize('size, box', [((10, 100), (0, 43, 10, 13)), ((100, 10), (43, 0, 13, 10)),
-                                       ((1, 1), (0, 0, 1, 1))])
+@pytest.mark.parametrize(
+    'size, box',
+    [((10, 100), (0, 43, 10, 13)), ((100, 10), (43, 0, 13, 10)), ((1, 1), (0, 0, 1, 1))],
+)
 def test_where_no_box_fits_the_largest_central_one_is_taken(size, box):
     assert lazy.crop_box(np.full((lazy.TRIES, 4), 0.999), size, (1.0, 1.0)) == box
 
@@ -147,33 +198,56 @@ def tagged(path, orientation, height=40, width=60, **options):
         return ImageOps.exif_transpose(image).convert('RGB')
 
 
-@pytest.mark.parametrize('orientation', range(10))    # 0 and 9 mean nothing
+@pytest.mark.parametrize('orientation', range(10))  # 0 and 9 mean nothing
 @pytest.mark.parametrize('name', ['a.jpg', 'a.png'])
 def test_photographs_are_turned_upright_before_anything_else(tmp_path, name, orientation):
-    whole, draws = tagged(tmp_path / name, orientation), np.random.default_rng(1).random((lazy.TRIES, 4))
+    whole, draws = (
+        tagged(tmp_path / name, orientation),
+        np.random.default_rng(1).random((lazy.TRIES, 4)),
+    )
     assert whole.size == ((40, 60) if 5 <= orientation <= 8 else (60, 40))
-    views = [lambda image, how=how: lazy.resized(image, (30, 30), how) for how in (*lazy.RESIZE, None)]
+    views = [
+        lambda image, how=how: lazy.resized(image, (30, 30), how) for how in (*lazy.RESIZE, None)
+    ]
     for view in [*views, lambda image: lazy.resized_crop(image, draws, (30, 30), (0.5, 0.6))]:
         np.testing.assert_array_equal(lazy.opened(tmp_path / name, view), np.asarray(view(whole)))
 
 
 def test_a_turned_photograph_is_decoded_at_a_fraction_of_its_size(tmp_path):
-    whole, draws = tagged(tmp_path / 'a.jpg', 6, 400, 900, quality=95), np.full((lazy.TRIES, 4), 0.3)
-    for view in (lambda image: lazy.resized(image, (32, 64), 'stretched'),
-                 lambda image: lazy.resized_crop(image, draws, (32, 32), (0.3, 1))):
+    whole, draws = (
+        tagged(tmp_path / 'a.jpg', 6, 400, 900, quality=95),
+        np.full((lazy.TRIES, 4), 0.3),
+    )
+    for view in (
+        lambda image: lazy.resized(image, (32, 64), 'stretched'),
+        lambda image: lazy.resized_crop(image, draws, (32, 32), (0.3, 1)),
+    ):
         fast, slow = lazy.opened(tmp_path / 'a.jpg', view), np.asarray(view(whole))
         assert 0 < np.abs(fast.astype(int) - slow).max() <= 4
     with Image.open(tmp_path / 'a.jpg') as image:
-        assert lazy.upright_size(image) == (400, 900) and lazy.upright(image, (64, 32)).size == (100, 225)
+        assert lazy.upright_size(image) == (400, 900) and lazy.upright(image, (64, 32)).size == (
+            100,
+            225,
+        )
 
 
 @pytest.mark.filterwarnings('ignore:.*EXIF:UserWarning')
-@pytest.mark.parametrize('exif', [b'', b'text', b'Exif\0\0', b'Exif\0\0II*\0' + bytes([255] * 4),
-                                  b'Exif\0\0MM\0*\0\0\0\x08\xff\xff\1\x12\0\7',
-                                  b'Exif\0\0II*\0\x08\0\0\0\2\0' + bytes(12)])
+@pytest.mark.parametrize(
+    'exif',
+    [
+        b'',
+        b'text',
+        b'Exif\0\0',
+        b'Exif\0\0II*\0' + bytes([255] * 4),
+        b'Exif\0\0MM\0*\0\0\0\x08\xff\xff\1\x12\0\7',
+        b'Exif\0\0II*\0\x08\0\0\0\2\0' + bytes(12),
+    ],
+)
 def test_a_damaged_tag_turns_nothing(tmp_path, exif):
     smooth(40, 60).save(tmp_path / 'a.jpg', exif=exif)
-    assert lazy.opened(tmp_path / 'a.jpg', lambda image: lazy.resized(image, (1, 1), None)).shape == (40, 60, 3)
+    assert lazy.opened(
+        tmp_path / 'a.jpg', lambda image: lazy.resized(image, (1, 1), None)
+    ).shape == (40, 60, 3)
 
 
 def test_the_first_image_gives_its_upright_size(photographs):
@@ -202,7 +276,8 @@ def test_what_is_transparent_lies_over_white(tmp_path):
     images = data.FolderImages(str(tmp_path), files, (3, 4, 4, 3), None)
     draws = np.full((lazy.TRIES, 4), 0.5)
     for image in [*images[:], *(images.crop(i, draws, (4, 4), (1, 1)) for i in range(3))]:
-        assert (image[:2] == 177).all() and (image[2:] == 255).all()    # (100 * 128 + 255 * 127) / 255
+        # (100 * 128 + 255 * 127) / 255
+        assert (image[:2] == 177).all() and (image[2:] == 255).all()
     for mode, colour, seen in (('L', 7, 7), ('RGB', (1, 2, 3), (1, 2, 3))):
         image = Image.new(mode, (4, 4), colour)
         image.putpixel((0, 0), 9 if mode == 'L' else (9, 9, 9))
@@ -220,11 +295,17 @@ def test_what_covers_all_keeps_its_pixels(tmp_path):
 
 
 def test_images_kept_as_they_are_must_be_equal(image_folder):
-    files = {f'{half}/{name}/1.png': np.full((4, 5, 3), 9, np.uint8) for half in ('train', 'val') for name in 'ab'}
+    files = {
+        f'{half}/{name}/1.png': np.full((4, 5, 3), 9, np.uint8)
+        for half in ('train', 'val')
+        for name in 'ab'
+    }
     root = image_folder(files | {'train/b/2.png': np.full((5, 4, 3), 9, np.uint8)})
     images = data.read_folder(root, lazy=True).train.images
     assert images.shape == (3, 4, 5, 3) and (images[:2] == 9).all()
-    with pytest.raises(ValueError, match='b/2.png is 4x5 pixels, but the first image is 5x4; pass image_size'):
+    with pytest.raises(
+        ValueError, match='b/2.png is 4x5 pixels, but the first image is 5x4; pass image_size'
+    ):
         images[:]
 
 
@@ -248,7 +329,10 @@ def test_the_checksum_of_an_array_is_that_of_its_bytes():
 
 def test_the_checksum_of_files_sees_names_sizes_and_views(photographs):
     def found(**options):
-        return data.checksum(data.read_folder(photographs, lazy=True, **{'image_size': 8, **options}).train)
+        return data.checksum(
+            data.read_folder(photographs, lazy=True, **{'image_size': 8, **options}).train
+        )
+
     first = found()
     assert first == found() and len({first, found(image_size=9), found(resize='stretched')}) == 3
     (photographs / 'train' / 'a' / '2.jpg').rename(photographs / 'train' / 'a' / '4.jpg')
@@ -272,12 +356,18 @@ def test_lazy_has_no_meaning_elsewhere():
 
 
 def test_mean_and_std_of_a_folder_on_disk(photographs, monkeypatch):
-    whole, later = (data.load(photographs, image_size=8, lazy=lazy_).spec for lazy_ in (False, True))
+    whole, later = (
+        data.load(photographs, image_size=8, lazy=lazy_).spec for lazy_ in (False, True)
+    )
     assert whole == later
     monkeypatch.setattr(sources, 'MEASURED', 2)
     sampled = data.load(photographs, image_size=8, lazy=True)
     assert sampled.spec == data.load(photographs, image_size=8, lazy=True).spec != whole
-    pairs = [data.for_arrays(sampled.train.images[[i, j]], 2, whole.name).mean for i in range(5) for j in range(i)]
+    pairs = [
+        data.for_arrays(sampled.train.images[[i, j]], 2, whole.name).mean
+        for i in range(5)
+        for j in range(i)
+    ]
     assert sampled.spec.mean in pairs
 
 
@@ -294,7 +384,9 @@ def test_imagenet_is_shown_as_its_teachers_are_tested(photographs, monkeypatch):
 def test_a_real_subset_decodes_only_what_it_holds(photographs, monkeypatch):
     now, later = (data.load(photographs, image_size=8, lazy=lazy_) for lazy_ in (False, True))
     read, before = [], data.FolderImages.read
-    monkeypatch.setattr(data.FolderImages, 'read', lambda images, i: read.append(i) or before(images, i))
+    monkeypatch.setattr(
+        data.FolderImages, 'read', lambda images, i: read.append(i) or before(images, i)
+    )
     subset = data.real_subset(jax.random.key(0), later.train, later.spec, ipc=1)
     assert len(read) == 2
     expected = data.real_subset(jax.random.key(0), now.train, now.spec, ipc=1)
@@ -303,7 +395,17 @@ def test_a_real_subset_decodes_only_what_it_holds(photographs, monkeypatch):
 
 def test_streams_of_stratified_and_mixed_batches_read_files(photographs):
     now, later = (data.load(photographs, image_size=8, lazy=lazy_) for lazy_ in (False, True))
-    first, second = (next(data.with_minibatches(data.streamed(d.train, d.spec, per_class=2), d.train, d.spec, num_batches=2,
-                                     batch_size=3).start(jax.random.key(0), 4)) for d in (now, later))
+    first, second = (
+        next(
+            data.with_minibatches(
+                data.streamed(d.train, d.spec, per_class=2),
+                d.train,
+                d.spec,
+                num_batches=2,
+                batch_size=3,
+            ).start(jax.random.key(0), 4)
+        )
+        for d in (now, later)
+    )
     jax.tree.map(np.testing.assert_array_equal, first, second)
     assert first.real.shape == (2, 2, 8, 8, 3) and first.mixed.images.shape == (2, 3, 8, 8, 3)

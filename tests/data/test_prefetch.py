@@ -1,4 +1,5 @@
 """Work that is done before it is asked for."""
+
 import itertools
 import threading
 
@@ -19,6 +20,7 @@ def test_the_next_ones_are_worked_out_before_they_are_asked_for():
     def gather(i):
         begun[i].set()
         return i
+
     stream = ahead(gather, 0, 3)
     assert next(stream) == 0
     assert begun[3].wait(5) and not begun[4].is_set()
@@ -32,4 +34,6 @@ def test_what_goes_wrong_in_the_thread_is_raised_where_it_is_asked_for():
 
 def test_a_key_on_the_host_draws_the_same_numbers():
     key = jax.random.fold_in(jax.random.key(5), 7)
-    np.testing.assert_array_equal(jax.random.uniform(on_host(key), (4,)), jax.random.uniform(key, (4,)))
+    np.testing.assert_array_equal(
+        jax.random.uniform(on_host(key), (4,)), jax.random.uniform(key, (4,))
+    )

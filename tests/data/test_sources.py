@@ -1,4 +1,5 @@
 """Reading data sets into memory."""
+
 import logging
 import shutil
 import subprocess
@@ -25,18 +26,27 @@ def arrays(**changes):
 @pytest.fixture
 def npz(tmp_path):
     """Writes arrays to a file and returns its path."""
+
     def write(**named):
         np.savez(tmp_path / 'mine.npz', **named)
         return tmp_path / 'mine.npz'
+
     return write
 
 
 # digits
 
+
 def test_digits_split_is_stratified_and_covers_everything():
     from sklearn.datasets import load_digits
+
     digits, whole = data.load('digits'), load_digits()
-    assert digits.train.images.shape == (1437, 8, 8, 1) and digits.test.images.shape == (360, 8, 8, 1)
+    assert digits.train.images.shape == (1437, 8, 8, 1) and digits.test.images.shape == (
+        360,
+        8,
+        8,
+        1,
+    )
     for source in digits[1:]:
         checks.labelled_images(*source, 10, where='digits')
         assert source.labels.dtype == np.int32
@@ -44,7 +54,9 @@ def test_digits_split_is_stratified_and_covers_everything():
         assert np.abs(share - np.bincount(whole.target)).max() < 5
     both = np.concatenate([s.images.reshape(-1, 64) for s in digits[1:]])
     expected = np.rint(whole.data * 255 / 16).astype(np.uint8)
-    np.testing.assert_array_equal(np.sort(both.sum(1, dtype=int)), np.sort(expected.sum(1, dtype=int)))
+    np.testing.assert_array_equal(
+        np.sort(both.sum(1, dtype=int)), np.sort(expected.sum(1, dtype=int))
+    )
     assert both.min() == 0 and both.max() == 255
 
 
@@ -63,6 +75,7 @@ def test_digits_constants_are_those_of_its_training_images():
 
 # TensorFlow Datasets
 
+
 def test_prepared_data_reads_back_exactly(tiny_cifar10, no_network):
     data_dir, splits = tiny_cifar10
     read = data.load('cifar10', data_dir=data_dir)
@@ -74,14 +87,16 @@ def test_prepared_data_reads_back_exactly(tiny_cifar10, no_network):
 
 
 def test_reading_needs_no_tensorflow(tiny_cifar10):
-    program = '''
+    program = """
 import sys
 from jaxdd import data
 assert 'tensorflow_datasets' not in sys.modules
 print(len(data.load('cifar10', data_dir=sys.argv[1]).train.labels))
 assert 'tensorflow_datasets' in sys.modules and 'tensorflow' not in sys.modules
-'''
-    done = subprocess.run([sys.executable, '-c', program, tiny_cifar10[0]], capture_output=True, text=True)
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', program, tiny_cifar10[0]], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == '20'
     assert 'group size' not in done.stderr
@@ -101,8 +116,10 @@ def test_not_prepared_fails_without_network_and_names_the_command(name, tmp_path
         data.load(name, data_dir=tmp_path / 'my data')
     assert no_network == []
     assert str(error.value).startswith(f'{name} is not prepared under {tmp_path}/my data;')
-    assert str(error.value).endswith("pip install -e '.[prepare]' && python -m experiments.prepare "
-                                     f"{name} --data-dir '{tmp_path}/my data'")
+    assert str(error.value).endswith(
+        "pip install -e '.[prepare]' && python -m experiments.prepare "
+        f"{name} --data-dir '{tmp_path}/my data'"
+    )
 
 
 def test_the_default_data_dir_is_that_of_tensorflow_datasets(tmp_path, monkeypatch):
@@ -125,16 +142,22 @@ def test_another_file_format_is_refused(tmp_path):
     for content, stored in (('{}', 'tfrecord'), ('{"fileFormat": "parquet"}', 'parquet')):
         info.write_text(content)
         assert file_format(info.parent) == stored
-        with pytest.raises(ValueError, match=f'holds cifar10 as {stored}, but only array_record.*another f'):
+        with pytest.raises(
+            ValueError, match=f'holds cifar10 as {stored}, but only array_record.*another f'
+        ):
             data.load('cifar10', data_dir=tmp_path)
 
 
 @pytest.mark.parametrize('file, content, message', [
-    ('dataset_info.json', b'[]', 'dataset_info.json cannot be read .*; delete the folder and prepare it again'),
+    ('dataset_info.json', b'[]',
+     'dataset_info.json cannot be read .*; delete the folder and prepare it again'),
     ('dataset_info.json', b'{"fileFormat"', 'dataset_info.json cannot be read'),
     ('dataset_info.json', bytes([255]), 'dataset_info.json cannot be read'),
-    ('dataset_info.json', b'{"fileFormat": "array_record", "splits": 3}', '3.0.2: its description cannot be read'),
-    ('features.json', b'{}', '3.0.2: its description cannot be read .*; delete the folder and prepare it again')])
+    ('dataset_info.json', b'{"fileFormat": "array_record", "splits": 3}',
+     '3.0.2: its description cannot be read'),
+    ('features.json', b'{}',
+     '3.0.2: its description cannot be read .*; delete the folder and prepare it again')
+])  # fmt: skip
 def test_a_damaged_description_is_refused(tiny_cifar10, tmp_path, file, content, message):
     shutil.copytree(tiny_cifar10[0] / 'cifar10', tmp_path / 'cifar10')
     (tmp_path / 'cifar10' / '3.0.2' / file).write_bytes(content)
@@ -151,6 +174,7 @@ def test_lost_files_are_named(tiny_cifar10, tmp_path):
 
 # .npz
 
+
 def test_npz_reads_back_with_measured_constants(npz):
     made = arrays()
     read = data.load(npz(**made))
@@ -163,19 +187,33 @@ def test_npz_reads_back_with_measured_constants(npz):
 def test_npz_may_name_its_classes_and_number_them_in_any_integers(npz):
     names = ('chat', 'zèbre', '猫')
     made = arrays(class_names=np.array(names), train_labels=np.arange(8, dtype=np.uint64) % 3)
-    assert data.load(npz(**made)).spec == specs.for_arrays(made['train_images'], 3, 'mine')._replace(class_names=names)
+    assert data.load(npz(**made)).spec == specs.for_arrays(
+        made['train_images'], 3, 'mine'
+    )._replace(class_names=names)
 
 
 def test_every_damage_of_an_npz_is_refused_or_harmless(npz, damage):
     path = npz(**arrays(class_names=np.array(['a', 'b', 'c'])))
-    assert damage(path, lambda: [*data.load(path)[1:], data.load(path).spec.class_names == ('a', 'b', 'c')]) > 100
+    assert (
+        damage(
+            path,
+            lambda: [*data.load(path)[1:], data.load(path).spec.class_names == ('a', 'b', 'c')],
+        )
+        > 100
+    )
 
 
 def exported(tmp_path, name, classes, **changes):
-    """A file that stands for a data set of the table, with two 32x32 images per class in either half."""
+    """A file that stands for a data set of the table, with two 32x32 images per class in either
+    half."""
     rng, labels = np.random.default_rng(0), np.repeat(np.arange(classes), 2)
     images = rng.integers(0, 256, (2 * classes, 32, 32, 3), dtype=np.uint8)
-    made = {'train_images': images, 'train_labels': labels, 'test_images': images[::-1], 'test_labels': labels[::-1]}
+    made = {
+        'train_images': images,
+        'train_labels': labels,
+        'test_images': images[::-1],
+        'test_labels': labels[::-1],
+    }
     np.savez(tmp_path / f'{name}.npz', **made | changes)
     return images
 
@@ -191,15 +229,20 @@ def test_npz_in_place_of_a_named_data_set_keeps_its_row(tmp_path, no_network):
 def test_npz_brings_the_class_names_that_the_row_has_not(tmp_path):
     names = tuple(f'class {i}' for i in range(100))
     exported(tmp_path, 'cifar100', 100, class_names=np.array(names))
-    assert data.load('cifar100', data_dir=tmp_path).spec == data.spec('cifar100')._replace(class_names=names)
+    assert data.load('cifar100', data_dir=tmp_path).spec == data.spec('cifar100')._replace(
+        class_names=names
+    )
 
 
 @pytest.mark.parametrize('changes, message', [
-    ({'train_images': np.zeros((20, 16, 16, 3), np.uint8)}, r'cifar10 .train.: images are \(16, 16, 3\), expected'),
+    ({'train_images': np.zeros((20, 16, 16, 3), np.uint8)},
+     r'cifar10 .train.: images are \(16, 16, 3\), expected'),
     ({'train_labels': np.arange(20)}, r'cifar10 .train.: labels must lie in 0..9, got 0..19'),
-    ({'class_names': np.array(specs.CIFAR10[::-1])}, "cifar10.npz: class 0 is called 'truck', expected 'airplane'"),
-    ({'class_names': np.array(specs.CIFAR10[:9])}, 'cifar10.npz: class_names must be 10 texts, .* got 9'),
-])
+    ({'class_names': np.array(specs.CIFAR10[::-1])},
+     "cifar10.npz: class 0 is called 'truck', expected 'airplane'"),
+    ({'class_names': np.array(specs.CIFAR10[:9])},
+     'cifar10.npz: class_names must be 10 texts, .* got 9'),
+])  # fmt: skip
 def test_npz_that_is_not_the_named_data_set_is_refused(changes, message, tmp_path):
     exported(tmp_path, 'cifar10', 10, **changes)
     with pytest.raises(ValueError, match=message):
@@ -209,7 +252,9 @@ def test_npz_that_is_not_the_named_data_set_is_refused(changes, message, tmp_pat
 def test_saved_as_one_file_it_is_the_same_data_set(tiny_cifar10, tmp_path):
     data.save_npz(tmp_path / 'deeper' / 'cifar10.npz', 'cifar10', tiny_cifar10[0])
     (tmp_path / 'deeper' / 'cifar10').mkdir()
-    read, whole = (data.load('cifar10', data_dir=folder) for folder in (tmp_path / 'deeper', tiny_cifar10[0]))
+    read, whole = (
+        data.load('cifar10', data_dir=folder) for folder in (tmp_path / 'deeper', tiny_cifar10[0])
+    )
     assert read.spec == whole.spec
     for one, other in zip((*read.train, *read.test), (*whole.train, *whole.test), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -218,11 +263,15 @@ def test_saved_as_one_file_it_is_the_same_data_set(tiny_cifar10, tmp_path):
     np.testing.assert_array_equal(own.train.images, whole.train.images)
 
 
-@pytest.mark.parametrize('change, message', [
-    ({'test_sizes': np.full(10, 7)}, 'test_encoded cannot be read'),
-    ({'train_labels': None}, 'no array named train_labels; found: class_names'),
-    ({'train_encoded': np.zeros(3)}, 'train_encoded cannot be read .train_sizes must sum'),
-    ({'test_sizes': np.array(['a'] * 10)}, 'test_encoded cannot be read')])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        ({'test_sizes': np.full(10, 7)}, 'test_encoded cannot be read'),
+        ({'train_labels': None}, 'no array named train_labels; found: class_names'),
+        ({'train_encoded': np.zeros(3)}, 'train_encoded cannot be read .train_sizes must sum'),
+        ({'test_sizes': np.array(['a'] * 10)}, 'test_encoded cannot be read'),
+    ],
+)
 def test_a_damaged_saved_file_names_the_array(change, message, tiny_cifar10, tmp_path):
     path = tmp_path / 'cifar10.npz'
     data.save_npz(path, 'cifar10', tiny_cifar10[0])
@@ -244,26 +293,34 @@ IMAGES = arrays()['train_images']
 
 @pytest.mark.parametrize('changes,message', [
     ({'test_labels': None, 'x_test': np.arange(3)},
-     'no array named test_labels; found: train_images, train_labels, test_images, x_test; expected: train'),
+     'no array named test_labels; found: train_images, train_labels, test_images, x_test; '
+     'expected: train'),
     ({'train_images': IMAGES / 255}, r'\(train\): images must be uint8 in 0..255, got float64'),
-    ({'test_images': IMAGES[:4].astype(int)}, r'\(test\): images must be uint8 in 0..255, got int64'),
+    ({'test_images': IMAGES[:4].astype(int)},
+     r'\(test\): images must be uint8 in 0..255, got int64'),
     ({'train_images': IMAGES[..., 0, 0]}, r'\(train\): images must be .* got shape \(8, 5\)'),
-    ({'train_images': IMAGES[..., :2]}, r'images must be \[N, height, width, 1 or 3\], got .*4, 2\)'),
-    ({'train_labels': np.arange(7) % 3}, r'labels must be one integer per image, \[8\], got shape \(7,\)'),
+    ({'train_images': IMAGES[..., :2]},
+     r'images must be \[N, height, width, 1 or 3\], got .*4, 2\)'),
+    ({'train_labels': np.arange(7) % 3},
+     r'labels must be one integer per image, \[8\], got shape \(7,\)'),
     ({'train_labels': np.arange(8) / 2}, 'labels must be integers, got float64'),
     ({'train_labels': np.arange(8) % 3 - 1}, r'labels must lie in 0..1, got -1..1'),
     ({'train_labels': np.arange(8) % 2 * 2}, r'\(train\): class 1 has no images'),
-    ({'train_labels': np.arange(8) * 10 ** 9}, 'largest label is 7000000000, but there are only 8 images'),
+    ({'train_labels': np.arange(8) * 10 ** 9},
+     'largest label is 7000000000, but there are only 8 images'),
     ({'test_labels': np.array([0, 1, 0, 1])}, r'\(test\): class 2 has no images'),
     ({'test_labels': np.array([0, 1, 2, 3])}, r'\(test\): labels must lie in 0..2, got 0..3'),
     ({'test_images': IMAGES[:4, :4]}, r'\(test\): images are \(4, 4, 3\), expected \(5, 4, 3\)'),
     ({'train_images': IMAGES[:, :0]}, r'images must be .* got shape \(8, 0, 4, 3\)'),
-    ({'train_images': IMAGES[:0], 'train_labels': np.zeros(0, int)}, r'\(train\): class 0 has no images'),
-    ({'train_labels': np.array([0, 1, 'two'] * 2 + [0, 1], object)}, 'train_labels cannot be read .it holds Python'),
+    ({'train_images': IMAGES[:0], 'train_labels': np.zeros(0, int)},
+     r'\(train\): class 0 has no images'),
+    ({'train_labels': np.array([0, 1, 'two'] * 2 + [0, 1], object)},
+     'train_labels cannot be read .it holds Python'),
     ({'class_names': np.array(['a', 'b'])}, 'class_names must be 3 texts, one per class, got 2'),
     ({'class_names': np.array(['a', 'b', 'a'])}, "class_names must differ, got 'a' more than once"),
-    ({'class_names': np.arange(3)}, r'class_names must be texts, one per class, got int64 of shape \(3,\)'),
-])
+    ({'class_names': np.arange(3)},
+     r'class_names must be texts, one per class, got int64 of shape \(3,\)'),
+])  # fmt: skip
 def test_npz_that_is_wrong_says_how(npz, changes, message):
     path = npz(**arrays(**changes))
     with pytest.raises(ValueError, match=message) as error:
@@ -275,7 +332,9 @@ def test_npz_that_is_none(tmp_path):
     with pytest.raises(ValueError, match='nowhere.npz: no such file'):
         data.load(tmp_path / 'nowhere.npz')
     (tmp_path / 'text.npz').write_text('no zip')
-    with pytest.raises(ValueError, match='text.npz cannot be read as npz .*; write it with numpy.savez, arrays: tr'):
+    with pytest.raises(
+        ValueError, match='text.npz cannot be read as npz .*; write it with numpy.savez, arrays: tr'
+    ):
         data.load(tmp_path / 'text.npz')
 
 
@@ -289,6 +348,7 @@ def test_damaged_npz_names_the_array(npz):
 
 
 # folders and names
+
 
 def classes(*names):
     """Files of one training and one test image for each class."""
@@ -306,7 +366,9 @@ def test_folder_path(image_folder):
 def test_imagenet_subset_gets_the_size_of_its_row(image_folder):
     root = image_folder({f'imagewoof/{k}': v for k, v in classes(*'abcdefghij').items()})
     read = data.load('imagewoof', data_dir=root)
-    assert read.train.images.shape == (10, 128, 128, 3) and read.spec.class_names == tuple('abcdefghij')
+    assert read.train.images.shape == (10, 128, 128, 3) and read.spec.class_names == tuple(
+        'abcdefghij'
+    )
     assert read.spec.mean == (0.485, 0.456, 0.406)
     assert data.load('imagewoof', data_dir=root, image_size=8).spec.image_shape == (8, 8, 3)
 
@@ -318,7 +380,9 @@ def test_imagenet_subset_with_another_number_of_classes_is_refused(image_folder)
 
 
 def test_imagenet_subset_that_is_not_there_says_where_to_put_it(tmp_path):
-    with pytest.raises(ValueError, match=f'imagenette is not there: {tmp_path}/imagenette is .*unpack'):
+    with pytest.raises(
+        ValueError, match=f'imagenette is not there: {tmp_path}/imagenette is .*unpack'
+    ):
         data.load('imagenette', data_dir=tmp_path)
 
 
@@ -328,12 +392,26 @@ def test_image_size_is_refused_where_it_has_no_meaning(npz):
             data.load(name, image_size=16)
 
 
-@pytest.mark.parametrize('name, message', [
-    ('data/mine', 'data/mine: no such file or folder; a data set is a name of .*, an .npz file with train_im'),
-    ('mine.npz', 'mine.npz: no such file or folder'), ('mine.csv', 'mine.csv: no such file'),
-    ('~/x', '~/x: no such file'), ('~nobody-here/x', '~nobody-here/x: no such file'), ('mine/', 'mine/: no such file'),
-    ('there.csv', 'there.csv is a file, but neither an .npz file nor a folder; a data set is'),
-    ('there', 'there is a file, but neither'), ('mine', "unknown data set 'mine'")])
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        (
+            'data/mine',
+            (
+                'data/mine: no such file or folder; a data set is a name of .*, an .npz file with '
+                'train_im'
+            ),
+        ),
+        ('mine.npz', 'mine.npz: no such file or folder'),
+        ('mine.csv', 'mine.csv: no such file'),
+        ('~/x', '~/x: no such file'),
+        ('~nobody-here/x', '~nobody-here/x: no such file'),
+        ('mine/', 'mine/: no such file'),
+        ('there.csv', 'there.csv is a file, but neither an .npz file nor a folder; a data set is'),
+        ('there', 'there is a file, but neither'),
+        ('mine', "unknown data set 'mine'"),
+    ],
+)
 def test_a_mistyped_path_is_not_called_a_name(name, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for file in ('there', 'there.csv'):
@@ -343,7 +421,9 @@ def test_a_mistyped_path_is_not_called_a_name(name, message, tmp_path, monkeypat
 
 
 def test_unknown_name_offers_the_nearest_and_the_paths():
-    message = ("unknown data set 'cifar1O'; valid: cifar10, .*tiny_imagenet. Did you mean 'cifar10.?'.*"
-               'Or a path to an .npz file or an image folder')
+    message = (
+        "unknown data set 'cifar1O'; valid: cifar10, .*tiny_imagenet. Did you mean 'cifar10.?'.*"
+        'Or a path to an .npz file or an image folder'
+    )
     with pytest.raises(ValueError, match=message):
         data.load('cifar1O')

@@ -1,4 +1,5 @@
 """The table of data sets and the normalisation it defines."""
+
 import jax
 import numpy as np
 import pytest
@@ -27,7 +28,9 @@ def test_rows_are_consistent(row):
 
 
 def test_unknown_name_lists_all_and_names_the_nearest():
-    with pytest.raises(ValueError, match="unknown data set 'cifar11'.*digits.*Did you mean 'cifar10?'"):
+    with pytest.raises(
+        ValueError, match="unknown data set 'cifar11'.*digits.*Did you mean 'cifar10?'"
+    ):
         data.spec('cifar11')
 
 
@@ -53,7 +56,7 @@ def test_denormalise_inverts_normalise_for_every_pixel_value(row, lead):
 
 
 def test_denormalise_clips():
-    images = np.array([-100., 100.], np.float32).reshape(2, 1, 1, 1)
+    images = np.array([-100.0, 100.0], np.float32).reshape(2, 1, 1, 1)
     np.testing.assert_array_equal(data.denormalise(data.spec('mnist'), images).ravel(), [0, 1])
 
 

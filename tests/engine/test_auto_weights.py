@@ -1,4 +1,5 @@
 """Automatic weights: the ratio of gradients that they promise, worked out by hand."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +19,11 @@ from jaxdd.types import Inputs, Method, Networks, Read, SyntheticSet, Term
 IMAGES = jax.random.normal(jax.random.key(0), (3, 2, 4, 4, 1))
 INITIAL = SyntheticSet(IMAGES, jnp.full((3, 2, 3), 1 / 3))
 EMPTY = jax.tree_util.Partial(lambda key, step: Inputs())
-NONE = Networks(lambda key: (), lambda state, key, inputs: (None, inputs), lambda state, key, inputs, synthetic: state)
+NONE = Networks(
+    lambda key: (),
+    lambda state, key, inputs: (None, inputs),
+    lambda state, key, inputs, synthetic: state,
+)
 
 
 def term(function):
@@ -31,11 +36,13 @@ def toy(objective, classes='joint'):
 
 def weights(method, regularizers, **options):
     state = init_state(jax.random.key(1), method, optax.sgd(1.0), INITIAL)
-    return automatic_weights(method, regularizers, state, EMPTY, **{'ratio': 0.3, 'models': {}, **options})
+    return automatic_weights(
+        method, regularizers, state, EMPTY, **{'ratio': 0.3, 'models': {}, **options}
+    )
 
 
-QUADRATIC = term(lambda x, step: 2.5 * (x ** 2).sum())    # gradient 5 x
-LINEAR = term(lambda x, step: 7 * x.sum())                # gradient 7 everywhere
+QUADRATIC = term(lambda x, step: 2.5 * (x**2).sum())  # gradient 5 x
+LINEAR = term(lambda x, step: 7 * x.sum())  # gradient 7 everywhere
 BROKEN = term(lambda x, step: jnp.sqrt(-jnp.square(x)).sum())
 FLAT = term(lambda x, step: jnp.zeros(()))
 
@@ -51,7 +58,9 @@ def test_the_ratio_is_averaged_over_the_draws():
     growing = term(lambda x, step: (1 + step) * 7 * x.sum())
     found = weights(toy(QUADRATIC), {'linear': growing}, draws=5)
     base, pull = 5 * np.linalg.norm(np.ravel(IMAGES)), 7 * np.sqrt(IMAGES.size)
-    assert found['linear'] == pytest.approx(0.3 / np.mean([(1 + i) * pull / base for i in range(5)]), rel=1e-5)
+    assert found['linear'] == pytest.approx(
+        0.3 / np.mean([(1 + i) * pull / base for i in range(5)]), rel=1e-5
+    )
 
 
 def test_sequential_classes_are_measured_one_at_a_time():
@@ -85,19 +94,26 @@ def test_real_regularizers_pull_as_told():
         assert {name for name, weight in found.items() if weight} == expected
         pulls = mean_pulls(method, plugins, state, feed, draws=3) if expected else {}
         assert {name: found[name] * pulls[name] for name in expected} == pytest.approx(
-            {name: 0.5 for name in expected}, rel=1e-3)
+            {name: 0.5 for name in expected}, rel=1e-3
+        )
 
 
 def mean_pulls(method, regularizers, state, feed, draws):
     """name -> mean of ||grad R|| / ||grad L_DD|| over the steps' own networks and batches."""
+
     def norm(objective, state, inputs):
-        leaves = jax.tree.leaves(make_gradient(method._replace(objective=objective))(state, inputs, None)[0])
-        return jnp.sqrt(sum(jnp.sum(leaf ** 2) for leaf in leaves))
+        leaves = jax.tree.leaves(
+            make_gradient(method._replace(objective=objective))(state, inputs, None)[0]
+        )
+        return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in leaves))
 
     @jax.jit
     def measured(state, inputs):
         base = norm(method.objective, state, inputs)
-        return {name: norm(regularizer, state, inputs) / base for name, regularizer in regularizers.items()}
+        return {
+            name: norm(regularizer, state, inputs) / base
+            for name, regularizer in regularizers.items()
+        }
 
     states = [state._replace(step=jnp.int32(i)) for i in range(draws)]
     ratios = [measured(at, feed(loop.feed_key(at), at.step)) for at in states]

@@ -1,4 +1,5 @@
 """Chunks: cut, distilled one by one or together, stored, resumed."""
+
 import functools
 
 import jax
@@ -34,12 +35,21 @@ def beginning(number, classes=3):
 
 
 def parts(count=4):
-    return [chunks.Chunk(functools.partial(beginning, i), FEED, (3, 1, 8, 8, 3)) for i in range(count)]
+    return [
+        chunks.Chunk(functools.partial(beginning, i), FEED, (3, 1, 8, 8, 3)) for i in range(count)
+    ]
 
 
 def run(folder, given=None, identity={'run': 1}, **options):
-    return chunks.run(jax.random.key(0), METHOD, OPTIMIZER, given or parts(), num_steps=NUM_STEPS,
-                      store=Store(folder, identity), control=loop.Control(**options))
+    return chunks.run(
+        jax.random.key(0),
+        METHOD,
+        OPTIMIZER,
+        given or parts(),
+        num_steps=NUM_STEPS,
+        store=Store(folder, identity),
+        control=loop.Control(**options),
+    )
 
 
 def images(found):
@@ -48,7 +58,11 @@ def images(found):
 
 def test_a_set_is_cut_images_outermost_and_nothing_is_lost():
     cuts = chunks.cut(5, 3, classes=2, images=2)
-    assert cuts[:3] == [(slice(0, 2), slice(0, 2)), (slice(2, 4), slice(0, 2)), (slice(4, 5), slice(0, 2))]
+    assert cuts[:3] == [
+        (slice(0, 2), slice(0, 2)),
+        (slice(2, 4), slice(0, 2)),
+        (slice(4, 5), slice(0, 2)),
+    ]
     seen = np.zeros((5, 3), int)
     for where in cuts:
         seen[where] += 1
@@ -64,21 +78,32 @@ def test_an_empty_chunk_is_refused(sizes):
 def test_chunks_are_independent_alone_and_together(tmp_path):
     alone = images(run(tmp_path / 'alone'))
     for together in (2, 3):
-        for one, other in zip(alone, images(run(tmp_path / str(together), together=together)), strict=True):
+        for one, other in zip(
+            alone, images(run(tmp_path / str(together), together=together)), strict=True
+        ):
             np.testing.assert_allclose(one, other, atol=2e-5)
     fewer = images(run(tmp_path / 'fewer', parts(2)))
     for one, other in zip(fewer, alone):
         np.testing.assert_array_equal(one, other)
-    assert all(np.abs(one - np.asarray(beginning(i).images)).max() > 0.1 for i, one in enumerate(alone))
+    assert all(
+        np.abs(one - np.asarray(beginning(i).images)).max() > 0.1 for i, one in enumerate(alone)
+    )
 
 
 def test_several_devices_are_one(tmp_path):
     alone = images(run(tmp_path / 'alone'))
     with parallel.use(parallel.mesh(8)):
-        feed = pools.attach(jax.tree_util.Partial(nothing), 'encoder', [NET.init(jax.random.key(7))])
+        feed = pools.attach(
+            jax.tree_util.Partial(nothing), 'encoder', [NET.init(jax.random.key(7))]
+        )
         given = [part._replace(feed=feed) for part in parts()]
         for together in (2, 4):
-            divided = run(tmp_path / f'divided{together}', given, together=together, steps_per_call=together - 1)
+            divided = run(
+                tmp_path / f'divided{together}',
+                given,
+                together=together,
+                steps_per_call=together - 1,
+            )
             for one, other in zip(alone, images(divided), strict=True):
                 np.testing.assert_allclose(one, other, atol=2e-5)
 
@@ -103,6 +128,7 @@ def test_a_stopped_run_continues_within_its_chunk_and_ends_the_same(tmp_path):
 
     def noted(number):
         return [loop.Callback(1, lambda state, at, _: taken.append((number, at)))]
+
     given = [part._replace(callbacks=noted(i)) for i, part in enumerate(parts())]
     found = run(tmp_path / 'stopped', given, should_stop=lambda: len(taken) == 6)
     assert len(found) == chunks.finished(tmp_path / 'stopped') == 1 and taken[-1] == (1, 2)
@@ -119,7 +145,11 @@ def test_another_runs_chunks_are_refused_before_anything_is_computed(tmp_path):
 
 
 def test_chunks_of_another_shape_are_not_joined(tmp_path):
-    mixed = [*parts(1), chunks.Chunk(functools.partial(beginning, 1, 2), FEED, (2, 1, 8, 8, 3)), *parts(1)]
+    mixed = [
+        *parts(1),
+        chunks.Chunk(functools.partial(beginning, 1, 2), FEED, (2, 1, 8, 8, 3)),
+        *parts(1),
+    ]
     assert [len(one) for one in images(run(tmp_path, mixed, together=3))] == [3, 2, 3]
 
 

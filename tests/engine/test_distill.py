@@ -1,4 +1,5 @@
 """The engine: what a step sees, what it refuses, and how it moves the images."""
+
 import collections
 
 import jax
@@ -21,7 +22,11 @@ IMAGES = jax.random.normal(KEY, (3, 2, 8, 8, 3))
 REAL = jax.random.normal(jax.random.key(1), (3, 4, 8, 8, 3))
 INITIAL = SyntheticSet(IMAGES, jnp.full((3, 2, 3), 1 / 3))
 SGD = optax.sgd(0.1, momentum=0.5)
-NONE = Networks(lambda key: (), lambda state, key, inputs: (None, inputs), lambda state, key, inputs, synthetic: state)
+NONE = Networks(
+    lambda key: (),
+    lambda state, key, inputs: (None, inputs),
+    lambda state, key, inputs, synthetic: state,
+)
 PROXY = Inputs(real=REAL, pretrained={'proxy': NET.init(jax.random.key(2))})
 SYNTHETIC_PIXELS, REAL_PIXELS = Read('', 'synthetic'), Read('', 'real')
 
@@ -45,13 +50,17 @@ def traced(method, inputs=Inputs(real=REAL)):
 
 
 @pytest.mark.parametrize('images, labels, message', [
-    (IMAGES[0], INITIAL.labels, r'initial images must be \[classes, per class, .*got shape \(2, 8, 8, 3\)'),
+    (IMAGES[0], INITIAL.labels,
+     r'initial images must be \[classes, per class, .*got shape \(2, 8, 8, 3\)'),
     (IMAGES, INITIAL.labels[0], r'initial labels must be \[3, 2, classes\], got shape \(2, 3\)'),
-    (IMAGES, INITIAL.labels[:, :1], r'initial labels must be \[3, 2, classes\], got shape \(3, 1, 3\)'),
-    (IMAGES, jnp.zeros((3, 2), jnp.int32), r'initial labels must be \[3, 2, classes\], got shape \(3, 2\)'),
-    (jnp.zeros(IMAGES.shape, jnp.uint8), INITIAL.labels, 'normalised floats, got uint8; see data.normalise'),
+    (IMAGES, INITIAL.labels[:, :1],
+     r'initial labels must be \[3, 2, classes\], got shape \(3, 1, 3\)'),
+    (IMAGES, jnp.zeros((3, 2), jnp.int32),
+     r'initial labels must be \[3, 2, classes\], got shape \(3, 2\)'),
+    (jnp.zeros(IMAGES.shape, jnp.uint8), INITIAL.labels,
+     'normalised floats, got uint8; see data.normalise'),
     (IMAGES.at[0, 1, 2].set(jnp.nan), INITIAL.labels, 'hold NaN or infinite values'),
-    (IMAGES.at[2, 0, 0].set(jnp.inf), INITIAL.labels, 'hold NaN or infinite values')])
+    (IMAGES.at[2, 0, 0].set(jnp.inf), INITIAL.labels, 'hold NaN or infinite values')])  # fmt: skip
 def test_a_wrong_initial_set_is_refused(images, labels, message):
     with pytest.raises(ValueError, match=message):
         start(dm(NET, augment=augment.identity()), initial=SyntheticSet(images, labels))
@@ -69,36 +78,56 @@ def test_the_first_state_stands_at_step_zero_with_the_initial_images():
 
 
 def test_missing_real_images():
-    with pytest.raises(ValueError, match=r'a term reads real/augmented, but the feed has no real images; '
-                                         r'use a feed that supplies Inputs.real, e.g. data.stratified\(...\)'):
+    with pytest.raises(
+        ValueError,
+        match=r'a term reads real/augmented, but the feed has no real images; '
+        r'use a feed that supplies Inputs.real, e.g. data.stratified\(...\)',
+    ):
         traced(dm(NET, augment=augment.identity()), Inputs())
 
 
 def test_missing_network():
-    method = regularize(dm(NET, augment=augment.identity()), {'cc': (0.1, cc())}, models={'proxy': NET})
-    with pytest.raises(ValueError, match=r"a term reads proxy/synthetic/augmented, but there is no network for the "
-                                         r"role 'proxy' \(there are: encoder\).*pools.attach\(feed, 'proxy', pool\)"):
+    method = regularize(
+        dm(NET, augment=augment.identity()), {'cc': (0.1, cc())}, models={'proxy': NET}
+    )
+    with pytest.raises(
+        ValueError,
+        match=r'a term reads proxy/synthetic/augmented, but there is no network for the '
+        r"role 'proxy' \(there are: encoder\).*pools.attach\(feed, 'proxy', pool\)",
+    ):
         traced(method)
 
 
 def test_missing_architecture():
     method = regularize(dm(NET, augment=augment.identity()), {'cmi': (0.1, cmi())})
-    with pytest.raises(ValueError, match=r"a term reads proxy/synthetic/raw, but there is no architecture for the "
-                                         r"role 'proxy' \(there are: encoder\).*models=\{'proxy': model\}"):
+    with pytest.raises(
+        ValueError,
+        match=r'a term reads proxy/synthetic/raw, but there is no architecture for the '
+        r"role 'proxy' \(there are: encoder\).*models=\{'proxy': model\}",
+    ):
         traced(method, PROXY)
 
 
 def test_a_method_without_any_network():
-    with pytest.raises(ValueError, match=r"no architecture for the role 'proxy' \(there are: none\)"):
-        traced(toy(lambda seen: 0., Read('proxy', 'synthetic')))
+    with pytest.raises(
+        ValueError, match=r"no architecture for the role 'proxy' \(there are: none\)"
+    ):
+        traced(toy(lambda seen: 0.0, Read('proxy', 'synthetic')))
 
 
-@pytest.mark.parametrize('read, message', [
-    (Read('encoder', 'reel'), "a term reads 'reel' images; valid: real, synthetic"),
-    (Read('encoder', 'real', 'flipped'), "a term reads the view 'flipped'; valid: augmented, raw")])
+@pytest.mark.parametrize(
+    'read, message',
+    [
+        (Read('encoder', 'reel'), "a term reads 'reel' images; valid: real, synthetic"),
+        (
+            Read('encoder', 'real', 'flipped'),
+            "a term reads the view 'flipped'; valid: augmented, raw",
+        ),
+    ],
+)
 def test_an_unknown_read(read, message):
     with pytest.raises(ValueError, match=message):
-        traced(toy(lambda seen: 0., read))
+        traced(toy(lambda seen: 0.0, read))
 
 
 # What terms see
@@ -107,10 +136,22 @@ def test_an_unknown_read(read, message):
 @pytest.mark.parametrize('transform', [augment.shared(), augment.shared(mode='M')], ids=['S', 'M'])
 def test_real_and_synthetic_undergo_one_transform_per_class(transform):
     same = jnp.broadcast_to(IMAGES[:1], IMAGES.shape)
-    real = jnp.concatenate([same, REAL], axis=1)    # another number of images must not change the draw
-    method = toy(lambda seen: 0., REAL_PIXELS, SYNTHETIC_PIXELS, augment=transform)
-    look = jax.jit(lambda key: observe(method, {}, SyntheticSet(same, INITIAL.labels), Inputs(real=real), key,
-                                       classes=jnp.arange(3), step=jnp.int32(0)).images)
+    # another number of images must not change the draw
+    real = jnp.concatenate([same, REAL], axis=1)
+    method = toy(lambda seen: 0.0, REAL_PIXELS, SYNTHETIC_PIXELS, augment=transform)
+    look = jax.jit(
+        lambda key: (
+            observe(
+                method,
+                {},
+                SyntheticSet(same, INITIAL.labels),
+                Inputs(real=real),
+                key,
+                classes=jnp.arange(3),
+                step=jnp.int32(0),
+            ).images
+        )
+    )
     images = look(jax.random.key(5))
     augmented = images['synthetic', 'augmented']
     np.testing.assert_allclose(images['real', 'augmented'][:, :2], augmented, atol=1e-5)
@@ -122,7 +163,8 @@ def test_real_and_synthetic_undergo_one_transform_per_class(transform):
 def test_the_siamese_difference_of_equal_images_is_zero():
     def difference(seen):
         gap = seen.images['real', 'augmented'] - seen.images['synthetic', 'augmented']
-        return (gap ** 2).sum()
+        return (gap**2).sum()
+
     method = toy(difference, REAL_PIXELS, SYNTHETIC_PIXELS, augment=augment.shared())
     step, state = jax.jit(make_step(method, SGD)), start(method)
     for _ in range(4):
@@ -133,8 +175,15 @@ def test_the_siamese_difference_of_equal_images_is_zero():
 
 def test_raw_views_are_the_images_themselves():
     reads = Read('', 'real', 'raw'), Read('', 'synthetic', 'raw')
-    seen = observe(toy(lambda seen: 0., *reads, augment=augment.shared()), {}, INITIAL, Inputs(real=REAL), KEY,
-                   classes=jnp.arange(3), step=jnp.int32(7))
+    seen = observe(
+        toy(lambda seen: 0.0, *reads, augment=augment.shared()),
+        {},
+        INITIAL,
+        Inputs(real=REAL),
+        KEY,
+        classes=jnp.arange(3),
+        step=jnp.int32(7),
+    )
     assert seen.images.keys() == {('real', 'raw'), ('synthetic', 'raw')} and seen.outputs == {}
     np.testing.assert_array_equal(seen.images['real', 'raw'], REAL)
     np.testing.assert_array_equal(seen.images['synthetic', 'raw'], IMAGES)
@@ -145,15 +194,29 @@ def test_raw_views_are_the_images_themselves():
 def test_outputs_are_those_of_one_pass_over_all_classes(name):
     net = models.by_name(name, (8, 8, 3), 3, width=4, depth=1, batch_statistics=True)
     network, read = net.init(KEY), Read('encoder', 'real', 'raw')
-    real = jax.random.normal(KEY, (3, 16, 8, 8, 3))    # enough for a CPU to cut an independent pass into chunks
-    method = toy(lambda seen: 0., read, models={'encoder': net})
-    seen = jax.jit(lambda: observe(method, {'encoder': network}, INITIAL, Inputs(real=real), KEY,
-                                   classes=jnp.arange(3), step=jnp.int32(0)).outputs[read])()
+    # enough for a CPU to cut an independent pass into chunks
+    real = jax.random.normal(KEY, (3, 16, 8, 8, 3))
+    method = toy(lambda seen: 0.0, read, models={'encoder': net})
+    seen = jax.jit(
+        lambda: observe(
+            method,
+            {'encoder': network},
+            INITIAL,
+            Inputs(real=real),
+            KEY,
+            classes=jnp.arange(3),
+            step=jnp.int32(0),
+        ).outputs[read]
+    )()
     whole = jax.jit(net.apply)(network, real.reshape(48, 8, 8, 3))
     for field in ('logits', 'features', 'maps'):
         expected = getattr(whole, field)
-        np.testing.assert_allclose(getattr(seen, field), expected.reshape(3, 16, *expected.shape[1:]), atol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), seen.moments, whole.moments)
+        np.testing.assert_allclose(
+            getattr(seen, field), expected.reshape(3, 16, *expected.shape[1:]), atol=1e-5
+        )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), seen.moments, whole.moments
+    )
     assert bool(jax.tree.leaves(seen.moments)) == (name == 'convnet_bn')
 
 
@@ -161,7 +224,10 @@ def test_synthetic_images_that_do_not_divide_are_shared_by_all_devices(monkeypat
     monkeypatch.setattr(parallel, 'on_cpu', lambda: False)
     images = jax.random.normal(KEY, (3, 20, 8, 8, 3))
     method = dm(NET, augment=augment.shared('flip'))
-    state, step = start(method, initial=SyntheticSet(images, jnp.ones((3, 20, 3)))), make_step(method, SGD)
+    state, step = (
+        start(method, initial=SyntheticSet(images, jnp.ones((3, 20, 3)))),
+        make_step(method, SGD),
+    )
     expected, _ = jax.jit(step)(state, Inputs(real=REAL))
     with parallel.use(parallel.mesh(8)):
         given = parallel.replicate((state, Inputs(real=REAL)))
@@ -169,8 +235,10 @@ def test_synthetic_images_that_do_not_divide_are_shared_by_all_devices(monkeypat
         found, _ = compiled(*given)
     np.testing.assert_allclose(found.params['images'], expected.params['images'], atol=1e-6)
     program = compiled.as_text()
-    assert 'f32[8,8,8,4]' in program and 'f32[60,8,8,4]' not in program    # feature maps of a device's images
-    assert program.count(' all-gather(') == 2 and 'collective-permute(' not in program    # features, gradient
+    # feature maps of a device's images
+    assert 'f32[8,8,8,4]' in program and 'f32[60,8,8,4]' not in program
+    # features, gradient
+    assert program.count(' all-gather(') == 2 and 'collective-permute(' not in program
 
 
 def test_a_pass_that_several_terms_read_is_computed_once():
@@ -178,38 +246,57 @@ def test_a_pass_that_several_terms_read_is_computed_once():
 
     def counted(role):
         def apply(variables, batch):
-            jax.debug.callback(lambda: images.update({role: len(batch)}))    # runs with the pass, not with the trace
+            # runs with the pass, not with the trace
+            jax.debug.callback(lambda: images.update({role: len(batch)}))
             return NET.apply(variables, batch)
+
         return NET._replace(apply=apply)
 
-    plugins = {'cm': (1., cm()), 'cc': (1., cc()), 'cc on encoder': (1., cc(Read('encoder', 'synthetic'))),
-               'cmi': (1., cmi()), 'cmi on encoder': (1., cmi(Read('encoder', 'synthetic')))}
-    method = regularize(dm(counted('encoder'), augment=augment.shared('flip')), plugins,
-                        models={'proxy': counted('proxy')})
+    plugins = {
+        'cm': (1.0, cm()),
+        'cc': (1.0, cc()),
+        'cc on encoder': (1.0, cc(Read('encoder', 'synthetic'))),
+        'cmi': (1.0, cmi()),
+        'cmi on encoder': (1.0, cmi(Read('encoder', 'synthetic'))),
+    }
+    method = regularize(
+        dm(counted('encoder'), augment=augment.shared('flip')),
+        plugins,
+        models={'proxy': counted('proxy')},
+    )
     jax.block_until_ready(jax.jit(make_step(method, SGD))(start(method), PROXY))
     jax.effects_barrier()
-    assert images == {'encoder': 12 + 6, 'proxy': 6 + 6}    # real and synthetic; augmented and raw
+    assert images == {'encoder': 12 + 6, 'proxy': 6 + 6}  # real and synthetic; augmented and raw
 
 
 # How the images move
 
 
 def test_metrics_are_named_and_are_the_steps_own():
-    method = regularize(dm(NET, augment=augment.identity()), {'cc': (0.3, cc()), 'cmi': (2., cmi())},
-                        models={'proxy': NET})
+    method = regularize(
+        dm(NET, augment=augment.identity()),
+        {'cc': (0.3, cc()), 'cmi': (2.0, cmi())},
+        models={'proxy': NET},
+    )
     state, metrics = jax.jit(make_step(method, SGD))(start(method), PROXY)
     assert metrics.keys() == {'loss/dm', 'loss/cc', 'loss/cmi', 'loss/total', 'images/max_abs'}
     assert all(value.shape == () for value in metrics.values())
-    np.testing.assert_allclose(metrics['loss/total'], metrics['loss/dm'] + 0.3 * metrics['loss/cc']
-                               + 2 * metrics['loss/cmi'], rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics['loss/total'],
+        metrics['loss/dm'] + 0.3 * metrics['loss/cc'] + 2 * metrics['loss/cmi'],
+        rtol=1e-5,
+    )
     np.testing.assert_array_equal(metrics['images/max_abs'], np.abs(state.params['images']).max())
     assert state.step == 1
 
 
 def toward_real(seen):
-    """Squared distance of the images to the mean real image of their class, plus a pull that depends on the labels."""
+    """Squared distance of the images to the mean real image of their class,
+    plus a pull that depends on the labels."""
     gap = seen.images['synthetic', 'raw'] - seen.images['real', 'raw'].mean(1, keepdims=True)
-    return (gap ** 2).sum() + (seen.synthetic.labels.sum(2) * seen.images['synthetic', 'raw'].sum((2, 3, 4))).sum()
+    return (gap**2).sum() + (
+        seen.synthetic.labels.sum(2) * seen.images['synthetic', 'raw'].sum((2, 3, 4))
+    ).sum()
 
 
 RAW = Read('', 'real', 'raw'), Read('', 'synthetic', 'raw')
@@ -224,13 +311,13 @@ def test_sequential_classes_are_a_loop_over_classes_with_one_optimizer(num_class
     x, momentum = np.array(initial.images, np.float64), np.zeros(initial.images.shape)
     for _ in range(3):
         state, metrics = step(state, Inputs(real=real))
-        total = 0.
+        total = 0.0
         for c in range(num_classes):
             gap = x[c] - np.mean(np.asarray(real[c], np.float64), axis=0, keepdims=True)
-            total += (gap ** 2).sum() + c * x[c].sum()
+            total += (gap**2).sum() + c * x[c].sum()
             gradient = np.zeros(x.shape)
             gradient[c] = 2 * gap + c
-            momentum = 0.5 * momentum + gradient    # the other classes move on, too
+            momentum = 0.5 * momentum + gradient  # the other classes move on, too
             x = x - 0.1 * momentum
         np.testing.assert_allclose(metrics['loss/total'], total, rtol=1e-4)
     np.testing.assert_allclose(state.params['images'], x, atol=1e-5)
@@ -255,20 +342,28 @@ def test_one_class_alone_has_a_gradient_nowhere_else():
     gradient = jax.jit(make_gradient(method))
     whole, _ = gradient(start(method), Inputs(real=REAL), None)
     one, _ = gradient(start(method), Inputs(real=REAL), jnp.int32(1))
-    np.testing.assert_array_equal(one['images'][jnp.array([0, 2])], 0.)
+    np.testing.assert_array_equal(one['images'][jnp.array([0, 2])], 0.0)
     np.testing.assert_allclose(one['images'][1], whole['images'][1], atol=1e-6)
 
 
 def test_stored_parameters_return_to_their_box():
-    box = pixels()._replace(project=lambda params, fixed: jax.tree.map(lambda x: x.clip(-0.5, 0.5), params))
-    method = toy(lambda seen: -100 * (seen.images['synthetic', 'raw'] ** 2).sum(), RAW[1], parametrization=box)
+    box = pixels()._replace(
+        project=lambda params, fixed: jax.tree.map(lambda x: x.clip(-0.5, 0.5), params)
+    )
+    method = toy(
+        lambda seen: -100 * (seen.images['synthetic', 'raw'] ** 2).sum(),
+        RAW[1],
+        parametrization=box,
+    )
     state, metrics = jax.jit(make_step(method, SGD))(start(method), Inputs())
     np.testing.assert_allclose(state.params['images'], (21 * IMAGES).clip(-0.5, 0.5), atol=1e-5)
     assert metrics['images/max_abs'] == 0.5
 
 
 def test_networks_are_updated_with_the_moved_set():
-    keep = NONE._replace(init=lambda key: 0 * IMAGES, update=lambda state, key, inputs, synthetic: synthetic.images)
+    keep = NONE._replace(
+        init=lambda key: 0 * IMAGES, update=lambda state, key, inputs, synthetic: synthetic.images
+    )
     method = toy(toward_real, *RAW, networks=keep)
     state, _ = jax.jit(make_step(method, SGD))(start(method), Inputs(real=REAL))
     assert np.abs(state.params['images'] - IMAGES).max() > 0.1
@@ -276,13 +371,17 @@ def test_networks_are_updated_with_the_moved_set():
 
 
 def test_draws_follow_from_key_and_step_alone():
-    objective = named('noise', Term(frozenset(RAW), lambda seen, key: (jax.random.normal(key) + toward_real(seen), {})))
+    objective = named(
+        'noise',
+        Term(frozenset(RAW), lambda seen, key: (jax.random.normal(key) + toward_real(seen), {})),
+    )
     method = toy(toward_real, *RAW)._replace(objective=objective)
-    step, optimizer = jax.jit(make_step(method, optax.sgd(0.))), optax.sgd(0.)
+    step, optimizer = jax.jit(make_step(method, optax.sgd(0.0))), optax.sgd(0.0)
     state = start(method, optimizer)
 
     def loss(state):
         return float(step(state, Inputs(real=REAL))[1]['loss/noise'])
+
     assert loss(state) == loss(state)
     assert loss(state) != loss(state._replace(step=jnp.int32(1)))
     assert loss(state) != loss(state._replace(key=jax.random.key(9)))

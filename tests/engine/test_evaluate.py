@@ -1,4 +1,5 @@
 """Evaluation: students learn, are counted exactly, and differ by their seed."""
+
 import functools
 
 import jax
@@ -16,7 +17,9 @@ SET = data.fake()
 MODEL = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=1)
 HARD = relabel.hard(augment.identity())
 SMALL = data.real_subset(jax.random.key(0), SET.train, SET.spec, ipc=3)
-RECIPE = Recipe(fit.sgd(0.1, momentum=0.9, weight_decay=5e-4, drop_at=24), 30, 6, losses.soft_cross_entropy)
+RECIPE = Recipe(
+    fit.sgd(0.1, momentum=0.9, weight_decay=5e-4, drop_at=24), 30, 6, losses.soft_cross_entropy
+)
 STUDENT = Student(MODEL, HARD, RECIPE)
 BRIEF = STUDENT._replace(recipe=RECIPE._replace(optimizer=fit.sgd(1e-3), num_steps=1))
 KEY = jax.random.key(1)
@@ -28,12 +31,23 @@ def preprocess(images):
 
 def judged(key=KEY, student=STUDENT, num_seeds=2, **options):
     control = loop.Control(**{'steps_per_call': 10, **options})
-    return evaluate(key, SMALL, SET.test, student, num_seeds=num_seeds, preprocess=preprocess, control=control)
+    return evaluate(
+        key, SMALL, SET.test, student, num_seeds=num_seeds, preprocess=preprocess, control=control
+    )
 
 
 def one_by_one(seeds, student=BRIEF, **options):
-    return list(accuracies(KEY, SMALL, SET.test, student, seeds=seeds, preprocess=preprocess,
-                           control=loop.Control(**options)))
+    return list(
+        accuracies(
+            KEY,
+            SMALL,
+            SET.test,
+            student,
+            seeds=seeds,
+            preprocess=preprocess,
+            control=loop.Control(**options),
+        )
+    )
 
 
 @pytest.fixture(scope='module')
@@ -81,8 +95,10 @@ def test_students_are_the_same_on_any_number_of_devices(num_seeds, barely_traine
 
 
 def test_a_student_is_judged_in_its_test_mode():
-    training, testing = (models.by_name('convnet_bn', (8, 8, 3), 3, width=4, depth=1, batch_statistics=mode)
-                         for mode in (True, False))
+    training, testing = (
+        models.by_name('convnet_bn', (8, 8, 3), 3, width=4, depth=1, batch_statistics=mode)
+        for mode in (True, False)
+    )
     result = judged(student=STUDENT._replace(model=training, tested=testing), num_seeds=1)
     sample = student_batches(SMALL, HARD, batch_size=6)
     variables = fit.fit(jax.random.fold_in(KEY, 0), training, sample, RECIPE)
@@ -91,7 +107,8 @@ def test_a_student_is_judged_in_its_test_mode():
 
 
 def test_stopped_early_only_finished_students_count():
-    answers = iter([False] * 4 + [True] * 9)    # three dispatches of the first student, one of the second
+    # three dispatches of the first student, one of the second
+    answers = iter([False] * 4 + [True] * 9)
     stopped = judged(num_seeds=3, together=1, should_stop=lambda: next(answers))
     assert len(stopped.per_seed) == 1
     with pytest.raises(ValueError, match='no student was finished'):
@@ -99,12 +116,19 @@ def test_stopped_early_only_finished_students_count():
 
 
 @pytest.mark.parametrize('together, sizes', [(1, [1, 1, 1]), (2, [2, 1]), (3, [3])])
-def test_students_are_handed_over_as_they_are_finished_and_those_known_are_left_out(together, sizes):
+def test_students_are_handed_over_as_they_are_finished_and_those_known_are_left_out(
+    together, sizes
+):
     whole = one_by_one(range(3), together=together)
     assert [len(some) for some in whole] == sizes
     trained = []
-    rest = one_by_one(range(2, 3), together=together,
-                      callbacks=[loop.Callback(1, lambda state, at, _: trained.append(state.states.step.shape[0]))])
+    rest = one_by_one(
+        range(2, 3),
+        together=together,
+        callbacks=[
+            loop.Callback(1, lambda state, at, _: trained.append(state.states.step.shape[0]))
+        ],
+    )
     assert rest == [[sum(whole, [])[2]]] and trained == [1]
     assert one_by_one(range(3, 3)) == one_by_one(range(3), should_stop=lambda: True) == []
 
@@ -112,8 +136,11 @@ def test_students_are_handed_over_as_they_are_finished_and_those_known_are_left_
 @pytest.mark.parametrize('together, who', [(1, 'student 1'), (2, 'one of the students 1 to 2')])
 def test_a_student_that_diverges_is_named(together, who):
     wild = STUDENT._replace(recipe=RECIPE._replace(optimizer=fit.sgd(1e30)), name='narrow')
-    with pytest.raises(loop.NonFiniteError, match=rf"^narrow, {who}: loss/train is (nan|inf) at step \d+; "
-                                                  r"lower the students' learning rate$"):
+    with pytest.raises(
+        loop.NonFiniteError,
+        match=rf'^narrow, {who}: loss/train is (nan|inf) at step \d+; '
+        r"lower the students' learning rate$",
+    ):
         one_by_one(range(1, 3), wild, together=together)
 
 
@@ -127,7 +154,10 @@ def test_the_summary_has_the_population_deviation():
     result = summary([0.5, 0.7, 0.9])
     assert result.mean == pytest.approx(0.7) and result.std == pytest.approx(np.sqrt(0.08 / 3))
     assert result.per_seed == (0.5, 0.7, 0.9) and summary([0.4]).std == 0
-    assert all(isinstance(value, float) for value in (*summary(np.float32([1, 0])).per_seed, result.mean, result.std))
+    assert all(
+        isinstance(value, float)
+        for value in (*summary(np.float32([1, 0])).per_seed, result.mean, result.std)
+    )
 
 
 @pytest.mark.parametrize('batch_size', [4, 6, 100])
@@ -141,7 +171,9 @@ def test_a_student_sees_every_image_once_per_epoch(batch_size):
         batches = [sample(KEY, jnp.int32(epoch * per_epoch + i)) for i in range(per_epoch)]
         for b in batches:
             np.testing.assert_array_equal(b.labels.argmax(-1), b.images[:, 0, 0, 0])
-        kept = np.concatenate([np.asarray(b.images)[np.asarray(b.weights) == 1, 0, 0, 0] for b in batches])
+        kept = np.concatenate(
+            [np.asarray(b.images)[np.asarray(b.weights) == 1, 0, 0, 0] for b in batches]
+        )
         assert sorted(kept) == list(range(12))
         orders.append(tuple(kept))
     assert orders[0] != orders[1]
@@ -150,6 +182,7 @@ def test_a_student_sees_every_image_once_per_epoch(batch_size):
 def test_views_differ_between_steps():
     def noisy(key, images):
         return images + jax.random.normal(key)
+
     sample = student_batches(SMALL, relabel.hard(noisy), batch_size=100)
     sums = [float(sample(KEY, jnp.int32(step)).images.sum()) for step in range(3)]
     assert len({round(value, 2) for value in sums}) == 3
@@ -162,39 +195,64 @@ def test_equal_configurations_compile_once_and_arrays_are_arguments():
     def first(sample):
         traces.append(1)
         return sample(KEY, jnp.int32(0))
+
     weights = [MODEL.init(jax.random.key(i)) for i in range(2)]
     changed = SMALL._replace(images=SMALL.images + 1)
     plain = [first(student_batches(s, HARD, batch_size=4)) for s in (SMALL, SMALL, changed)]
     assert len(traces) == 1
-    taught = [first(student_batches(SMALL, relabel.dynamic(HARD, [MODEL], [w]), batch_size=4)) for w in weights]
+    taught = [
+        first(student_batches(SMALL, relabel.dynamic(HARD, [MODEL], [w]), batch_size=4))
+        for w in weights
+    ]
     assert len(traces) == 2
     np.testing.assert_allclose(plain[2].images, plain[0].images + 1, rtol=1e-5)
     np.testing.assert_array_equal(taught[0].images, plain[0].images)
     for batch, w in zip(taught, weights):
-        np.testing.assert_allclose(batch.labels, MODEL.apply(w, batch.images).logits, rtol=1e-4, atol=1e-5)
-    arrays = jax.tree.leaves(student_batches(SMALL, relabel.dynamic(HARD, [MODEL], weights[:1]), batch_size=4))
+        np.testing.assert_allclose(
+            batch.labels, MODEL.apply(w, batch.images).logits, rtol=1e-4, atol=1e-5
+        )
+    arrays = jax.tree.leaves(
+        student_batches(SMALL, relabel.dynamic(HARD, [MODEL], weights[:1]), batch_size=4)
+    )
     assert len(arrays) == len(jax.tree.leaves((SMALL, weights[0])))
 
 
 def test_students_learn_from_a_teacher():
-    teacher = fit.fit(jax.random.key(3), MODEL, data.epochs(SET.train, SET.spec, batch_size=16), RECIPE)
+    teacher = fit.fit(
+        jax.random.key(3), MODEL, data.epochs(SET.train, SET.spec, batch_size=16), RECIPE
+    )
     recipe = RECIPE._replace(loss=functools.partial(losses.soft_label_kl, temperature=2.0))
     student = Student(MODEL, relabel.dynamic(HARD, [MODEL], [teacher]), recipe)
     assert min(judged(student=student, together=2).per_seed) > 0.8
 
 
 def test_accuracy_counts_a_short_last_batch_exactly():
-    def apply(variables, images):    # says class 1 where the first pixel is bright
-        return Outputs(jnp.stack([variables.params - images[:, 0, 0, 0], images[:, 0, 0, 0]], -1), None, None, {})
+    def apply(variables, images):  # says class 1 where the first pixel is bright
+        return Outputs(
+            jnp.stack([variables.params - images[:, 0, 0, 0], images[:, 0, 0, 0]], -1),
+            None,
+            None,
+            {},
+        )
+
     toy, variables = Model(None, apply), Variables(jnp.float32(1), {}, jnp.int32(0), jnp.float32(0))
     rng = np.random.default_rng(0)
-    test = Source(rng.integers(0, 256, (23, 2, 2, 1), dtype=np.uint8), rng.integers(0, 2, 23, dtype=np.int32))
+    test = Source(
+        rng.integers(0, 256, (23, 2, 2, 1), dtype=np.uint8), rng.integers(0, 2, 23, dtype=np.int32)
+    )
     expected = np.mean((test.images[:, 0, 0, 0] / 255 > 0.5) == test.labels)
 
     def scaled(images):
         return images / 255
+
     for batch_size in (1, 5, 22, 23, 500):
-        assert accuracy(toy, variables, test, preprocess=scaled, batch_size=batch_size) == pytest.approx(expected)
-    last_wrong = test._replace(labels=np.append(test.labels[:-1], 1 - (test.images[-1, 0, 0, 0] > 127)))
+        assert accuracy(
+            toy, variables, test, preprocess=scaled, batch_size=batch_size
+        ) == pytest.approx(expected)
+    last_wrong = test._replace(
+        labels=np.append(test.labels[:-1], 1 - (test.images[-1, 0, 0, 0] > 127))
+    )
     changed = np.mean((last_wrong.images[:, 0, 0, 0] > 127) == last_wrong.labels)
-    assert accuracy(toy, variables, last_wrong, preprocess=scaled, batch_size=10) == pytest.approx(changed)
+    assert accuracy(toy, variables, last_wrong, preprocess=scaled, batch_size=10) == pytest.approx(
+        changed
+    )

@@ -1,4 +1,6 @@
-"""Training a classifier: torch's SGD, the papers' evaluation loop, and the ways to run many networks."""
+"""Training a classifier: torch's SGD, the papers' evaluation loop,
+and the ways to run many networks."""
+
 import re
 
 import chex
@@ -24,12 +26,22 @@ KEYS = [jax.random.fold_in(jax.random.key(5), i) for i in range(3)]
 def batch(size, seed=0):
     rng = np.random.default_rng(seed)
     labels = np.eye(3, dtype=np.float32)[rng.integers(0, 3, size)]
-    return Batch(*map(jnp.asarray, (rng.normal(size=(size, 8, 8, 3)).astype(np.float32), labels,
-                                    np.ones(size, np.float32))))
+    return Batch(
+        *map(
+            jnp.asarray,
+            (
+                rng.normal(size=(size, 8, 8, 3)).astype(np.float32),
+                labels,
+                np.ones(size, np.float32),
+            ),
+        )
+    )
 
 
 def trained(reference, names):
-    return torch_layout.convnet({name[3:]: value for name, value in reference.items() if name.startswith(names)})
+    return torch_layout.convnet(
+        {name[3:]: value for name, value in reference.items() if name.startswith(names)}
+    )
 
 
 def test_the_papers_evaluation_loop(reference):
@@ -40,10 +52,16 @@ def test_the_papers_evaluation_loop(reference):
     start = trained(ref, 'w0_')
     state = fit.FitState(jnp.int32(0), jax.random.key(0), start, rule.init(start.params))
     step = jax.jit(fit.make_fit_step(model, recipe))
-    whole = Batch(jnp.asarray(torch_layout.nhwc(ref['x_train'])), jax.nn.one_hot(ref['y_train'], 4), jnp.ones(8))
+    whole = Batch(
+        jnp.asarray(torch_layout.nhwc(ref['x_train'])),
+        jax.nn.one_hot(ref['y_train'], 4),
+        jnp.ones(8),
+    )
     for _ in range(recipe.num_steps):
         state, metrics = step(state, whole)
-    chex.assert_trees_all_close(state.variables.params, trained(ref, 'w1_').params, atol=1e-5, rtol=0)
+    chex.assert_trees_all_close(
+        state.variables.params, trained(ref, 'w1_').params, atol=1e-5, rtol=0
+    )
     logits = model.apply(state.variables, jnp.asarray(torch_layout.nhwc(ref['x_test']))).logits
     np.testing.assert_allclose(logits, ref['logits_test_after'], atol=1e-5)
     np.testing.assert_allclose(metrics['accuracy/train'], ref['acc_train'], atol=1e-6)
@@ -51,7 +69,8 @@ def test_the_papers_evaluation_loop(reference):
 
 
 def torch_sgd(params, gradients, *, learning_rate, momentum, weight_decay, drop_at, restart=True):
-    """torch.optim.SGD without dampening: after `drop_at` updates a tenth of the rate, with a new optimiser or not."""
+    """torch.optim.SGD without dampening:
+    after `drop_at` updates a tenth of the rate, with a new optimiser or not."""
     buffer, rows = None, []
     for i, g in enumerate(gradients):
         if i in np.atleast_1d(drop_at):
@@ -63,15 +82,34 @@ def torch_sgd(params, gradients, *, learning_rate, momentum, weight_decay, drop_
     return rows
 
 
-@pytest.mark.parametrize('momentum, weight_decay, drop_at, restart', [
-    (0, 0, (), True), (0.9, 0, (), True), (0.9, 0.05, (), True), (0, 0.05, 1, True), (0.5, 0.05, 3, True),
-    (0.9, 0.05, 0, True), (0.9, 0.05, (2, 4), True), (0.9, 0.05, (2, 4), False)])
+@pytest.mark.parametrize(
+    'momentum, weight_decay, drop_at, restart',
+    [
+        (0, 0, (), True),
+        (0.9, 0, (), True),
+        (0.9, 0.05, (), True),
+        (0, 0.05, 1, True),
+        (0.5, 0.05, 3, True),
+        (0.9, 0.05, 0, True),
+        (0.9, 0.05, (2, 4), True),
+        (0.9, 0.05, (2, 4), False),
+    ],
+)
 def test_sgd_counts_as_torch_does(x64, momentum, weight_decay, drop_at, restart):
     rng = np.random.default_rng(0)
     params, gradients = rng.normal(size=5), rng.normal(size=(6, 5))
-    expected = torch_sgd(params, gradients, learning_rate=0.3, momentum=momentum, weight_decay=weight_decay,
-                         drop_at=drop_at, restart=restart)
-    rule = fit.sgd(0.3, momentum=momentum, weight_decay=weight_decay, drop_at=drop_at, restart=restart)
+    expected = torch_sgd(
+        params,
+        gradients,
+        learning_rate=0.3,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        drop_at=drop_at,
+        restart=restart,
+    )
+    rule = fit.sgd(
+        0.3, momentum=momentum, weight_decay=weight_decay, drop_at=drop_at, restart=restart
+    )
     ours = {'w': jnp.asarray(params)}
     state = rule.init(ours)
     for gradient, row in zip(gradients, expected):
@@ -89,26 +127,35 @@ def test_sgd_keeps_the_dtype_of_the_parameters():
 def test_padding_has_no_influence():
     real, junk = batch(5), batch(3, seed=1)
     padded = jax.tree.map(lambda a, b: jnp.concatenate([a, 1e3 * b]), real, junk)
-    padded = padded._replace(weights=jnp.array([1.] * 5 + [0.] * 3))
+    padded = padded._replace(weights=jnp.array([1.0] * 5 + [0.0] * 3))
     step, state = jax.jit(fit.make_fit_step(MODEL, RECIPE)), fit.init_fit(KEYS[0], MODEL, RECIPE)
     (a, metrics), (b, others) = step(state, real), step(state, padded)
-    chex.assert_trees_all_close((a.variables, a.opt_state, metrics), (b.variables, b.opt_state, others), atol=1e-6)
+    chex.assert_trees_all_close(
+        (a.variables, a.opt_state, metrics), (b.variables, b.opt_state, others), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize('size, own', [(40, 5), (60, 8)])
 def test_a_batch_is_shared_by_all_devices_and_reduced_once(size, own, monkeypatch):
-    monkeypatch.setattr(parallel, 'on_cpu', lambda: False)    # a CPU's convolutions are written as products
-    images = batch(size)._replace(weights=jnp.arange(size) % 4 / 3.)
+    # a CPU's convolutions are written as products
+    monkeypatch.setattr(parallel, 'on_cpu', lambda: False)
+    images = batch(size)._replace(weights=jnp.arange(size) % 4 / 3.0)
     state = fit.init_fit(KEYS[0], MODEL, RECIPE)
     expected, metrics = jax.jit(fit.make_fit_step(MODEL, RECIPE))(state, images)
     with parallel.use(parallel.mesh(8)):
         given = parallel.replicate((state, images))
-        compiled = jax.jit(lambda *given: parallel.replicate(fit.make_fit_step(MODEL, RECIPE)(*given))).lower(
-            *given).compile()
+        compiled = (
+            jax.jit(lambda *given: parallel.replicate(fit.make_fit_step(MODEL, RECIPE)(*given)))
+            .lower(*given)
+            .compile()
+        )
         found, of_them = compiled(*given)
-    chex.assert_trees_all_close((found.variables, of_them), (expected.variables, metrics), atol=1e-6)
+    chex.assert_trees_all_close(
+        (found.variables, of_them), (expected.variables, metrics), atol=1e-6
+    )
     program = compiled.as_text()
-    assert f'f32[{own},8,8,4]' in program and f'f32[{size},8,8,4]' not in program    # the one feature map
+    # the one feature map
+    assert f'f32[{own},8,8,4]' in program and f'f32[{size},8,8,4]' not in program
     assert len(re.findall(r' all-\w+\(|collective-permute\(', program)) == 1
 
 
@@ -118,11 +165,17 @@ def test_the_loss_is_the_mean_over_the_images():
     logits = MODEL.apply(state.variables, batch(6).images).logits
     picked = jnp.sum(jax.nn.log_softmax(logits) * batch(6).labels, -1)
     np.testing.assert_allclose(metrics['loss/train'], -picked.mean(), rtol=1e-5)
-    np.testing.assert_allclose(metrics['accuracy/train'], (logits.argmax(-1) == batch(6).labels.argmax(-1)).mean())
+    np.testing.assert_allclose(
+        metrics['accuracy/train'], (logits.argmax(-1) == batch(6).labels.argmax(-1)).mean()
+    )
 
 
 def test_a_network_knows_its_age_and_its_mean_accuracy():
-    step, state, seen = jax.jit(fit.make_fit_step(MODEL, RECIPE)), fit.init_fit(KEYS[0], MODEL, RECIPE), []
+    step, state, seen = (
+        jax.jit(fit.make_fit_step(MODEL, RECIPE)),
+        fit.init_fit(KEYS[0], MODEL, RECIPE),
+        [],
+    )
     assert (state.variables.age, state.variables.accuracy) == (0, 0)
     for i in range(4):
         state, metrics = step(state, batch(7, seed=i))
@@ -179,7 +232,9 @@ def test_the_size_of_a_dispatch_changes_no_bit():
 
 def test_fit_may_be_mapped_over_keys(one_by_one):
     stacked = jax.jit(jax.vmap(lambda key: fit.fit(key, MODEL, SAMPLE, RECIPE)))(jnp.stack(KEYS))
-    chex.assert_trees_all_close(stacked, jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one), atol=1e-5)
+    chex.assert_trees_all_close(
+        stacked, jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one), atol=1e-5
+    )
 
 
 def test_callbacks_see_every_groups_steps():
@@ -191,7 +246,7 @@ def test_callbacks_see_every_groups_steps():
 
 
 def test_stopping_early_keeps_the_finished_networks(one_by_one):
-    answers = iter([False] * 5 + [True] * 9)    # three dispatches, then one of the next network
+    answers = iter([False] * 5 + [True] * 9)  # three dispatches, then one of the next network
     networks = fit_seeds(steps_per_call=4, should_stop=lambda: next(answers))
     chex.assert_trees_all_close(networks, one_by_one[:1], atol=1e-5)
 

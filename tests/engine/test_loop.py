@@ -1,4 +1,6 @@
-"""The loop against the plainest loop there is, in exact integer arithmetic where equality must be exact."""
+"""The loop against the plainest loop there is, in exact integer arithmetic where equality must be
+exact."""
+
 import re
 from typing import NamedTuple
 
@@ -16,15 +18,19 @@ from jaxdd.engine.loop import Callback
 class State(NamedTuple):
     step: jax.Array
     key: jax.Array
-    numbers: jax.Array    # [4] uint32, wraps around: any lost, doubled or reordered step changes every bit
-    value: jax.Array      # [4] float32
+    # [4] uint32, wraps around: any lost, doubled or reordered step changes every bit
+    numbers: jax.Array
+    value: jax.Array  # [4] float32
 
 
 def step(state, inputs):
     bits = jax.random.bits(jax.random.fold_in(state.key, state.step), (4,))
     numbers = state.numbers * jnp.uint32(1664525) + bits + inputs
     value = jnp.sin(3 * state.value) + (numbers % 1024).astype(jnp.float32) / 1024
-    return State(state.step + 1, state.key, numbers, value), {'loss/mean': value.mean(), 'loss/first': value[0]}
+    return State(state.step + 1, state.key, numbers, value), {
+        'loss/mean': value.mean(),
+        'loss/first': value[0],
+    }
 
 
 def draw(key, step):
@@ -35,8 +41,12 @@ FEED = jax.tree_util.Partial(draw)
 
 
 def start(value=0.1):
-    return State(jnp.zeros((), jnp.int32), jax.random.key(3), jnp.arange(4, dtype=jnp.uint32),
-                 jnp.full((4,), value, jnp.float32))
+    return State(
+        jnp.zeros((), jnp.int32),
+        jax.random.key(3),
+        jnp.arange(4, dtype=jnp.uint32),
+        jnp.full((4,), value, jnp.float32),
+    )
 
 
 def plain(num_steps, state=None):
@@ -72,8 +82,14 @@ class Recorder:
 def test_is_a_plain_loop(steps_per_call):
     expected, history = plain(10)
     seen = Recorder()
-    final = loop.run(step, start(), FEED, num_steps=10, steps_per_call=steps_per_call,
-                     callbacks=[Callback(steps_per_call, seen)])
+    final = loop.run(
+        step,
+        start(),
+        FEED,
+        num_steps=10,
+        steps_per_call=steps_per_call,
+        callbacks=[Callback(steps_per_call, seen)],
+    )
     assert_same(final[:3], expected[:3])
     np.testing.assert_allclose(final.value, expected.value, atol=1e-4)
     for name in ('loss/mean', 'loss/first'):
@@ -86,7 +102,14 @@ def test_windows_and_callbacks_change_no_bit():
     for steps_per_call in (1, 3, 7):
         for periods in ((), (2,), (5, 3), (100,)):
             callbacks = [Callback(every, Recorder()) for every in periods]
-            final = loop.run(step, start(), FEED, num_steps=11, steps_per_call=steps_per_call, callbacks=callbacks)
+            final = loop.run(
+                step,
+                start(),
+                FEED,
+                num_steps=11,
+                steps_per_call=steps_per_call,
+                callbacks=callbacks,
+            )
             assert_same(final, expected)
 
 
@@ -95,9 +118,20 @@ def test_callbacks_come_at_their_multiples_and_at_the_end(steps_per_call):
     order = []
     twos = Callback(2, lambda state, done, metrics: order.append(('two', done, int(state.step))))
     fives = Callback(5, lambda state, done, metrics: order.append(('five', done, int(state.step))))
-    loop.run(step, start(), FEED, num_steps=11, steps_per_call=steps_per_call, callbacks=[twos, fives])
-    assert order == [('two', 2, 2), ('two', 4, 4), ('five', 5, 5), ('two', 6, 6), ('two', 8, 8), ('two', 10, 10),
-                     ('five', 10, 10), ('two', 11, 11), ('five', 11, 11)]
+    loop.run(
+        step, start(), FEED, num_steps=11, steps_per_call=steps_per_call, callbacks=[twos, fives]
+    )
+    assert order == [
+        ('two', 2, 2),
+        ('two', 4, 4),
+        ('five', 5, 5),
+        ('two', 6, 6),
+        ('two', 8, 8),
+        ('two', 10, 10),
+        ('five', 10, 10),
+        ('two', 11, 11),
+        ('five', 11, 11),
+    ]
 
 
 def test_callbacks_see_the_state_of_their_step():
@@ -112,8 +146,12 @@ def test_an_iterator_gives_what_the_device_feed_gives():
     key = loop.feed_key(start())
     stream = (draw(key, jnp.int32(i)) for i in range(9))
     fed, streamed = Recorder(), Recorder()
-    expected = loop.run(step, start(), FEED, num_steps=9, steps_per_call=4, callbacks=[Callback(4, fed)])
-    final = loop.run(step, start(), stream, num_steps=9, steps_per_call=4, callbacks=[Callback(4, streamed)])
+    expected = loop.run(
+        step, start(), FEED, num_steps=9, steps_per_call=4, callbacks=[Callback(4, fed)]
+    )
+    final = loop.run(
+        step, start(), stream, num_steps=9, steps_per_call=4, callbacks=[Callback(4, streamed)]
+    )
     assert_same(final, expected)
     assert fed.steps == streamed.steps == [4, 8, 9]
     jax.tree.map(np.testing.assert_array_equal, fed.metrics, streamed.metrics)
@@ -135,7 +173,9 @@ def test_stops_at_the_first_non_finite_metric(bad, feed):
     seen = Recorder()
     given = FEED if feed == 'device' else iter([jnp.zeros(4, jnp.uint32)] * 20)
     with pytest.raises(loop.NonFiniteError, match=rf'loss/cc is {bad} at step 6;'):
-        loop.run(breaks, start(), given, num_steps=20, steps_per_call=4, callbacks=[Callback(2, seen)])
+        loop.run(
+            breaks, start(), given, num_steps=20, steps_per_call=4, callbacks=[Callback(2, seen)]
+        )
     assert seen.steps == [2, 4]
 
 
@@ -143,8 +183,10 @@ def test_the_step_where_it_began_is_named_with_all_that_broke_there():
     def breaks(state, inputs):
         state, _ = step(state, inputs)
         broken = {'a': jnp.nan, 'b': jnp.nan, 'c': jnp.inf}
-        return state, {name: jnp.where(state.step >= begin, broken[name], 0.0)
-                       for name, begin in (('a', 3), ('b', 2), ('c', 2))}
+        return state, {
+            name: jnp.where(state.step >= begin, broken[name], 0.0)
+            for name, begin in (('a', 3), ('b', 2), ('c', 2))
+        }
 
     with pytest.raises(loop.NonFiniteError, match='^b is nan, c is inf at step 2;'):
         loop.run(breaks, start(), FEED, num_steps=8, steps_per_call=8)
@@ -152,7 +194,9 @@ def test_the_step_where_it_began_is_named_with_all_that_broke_there():
 
 def test_stops_when_asked_with_the_state_it_has():
     answers = iter([False, False, True])
-    state = loop.run(step, start(), FEED, num_steps=100, steps_per_call=3, should_stop=lambda: next(answers))
+    state = loop.run(
+        step, start(), FEED, num_steps=100, steps_per_call=3, should_stop=lambda: next(answers)
+    )
     assert_same(state.numbers, plain(6)[0].numbers)
     assert int(state.step) == 6
 
@@ -162,14 +206,21 @@ def test_compiles_once_whatever_the_windows(steps_per_call):
     chex.clear_trace_counter()
     counted = chex.assert_max_traces(lambda state, inputs: step(state, inputs), n=1)
     for num_steps in (11, 6):
-        loop.run(counted, start(), FEED, num_steps=num_steps, steps_per_call=steps_per_call,
-                 callbacks=[Callback(5, Recorder()), Callback(3, Recorder())])
+        loop.run(
+            counted,
+            start(),
+            FEED,
+            num_steps=num_steps,
+            steps_per_call=steps_per_call,
+            callbacks=[Callback(5, Recorder()), Callback(3, Recorder())],
+        )
 
 
 @pytest.mark.parametrize('steps_per_call', [1, 3])
 def test_continues_from_a_middle_state(steps_per_call):
     def run(state, num_steps):
         return loop.run(step, state, FEED, num_steps=num_steps, steps_per_call=steps_per_call)
+
     assert_same(run(run(start(), 5), 11), run(start(), 11))
 
 
@@ -187,7 +238,9 @@ def test_a_mesh_changes_nothing():
 
 
 def several(count):
-    return loop.stack_states(jax.vmap(lambda i: start()._replace(key=jax.random.key(i)))(jnp.arange(count)))
+    return loop.stack_states(
+        jax.vmap(lambda i: start()._replace(key=jax.random.key(i)))(jnp.arange(count))
+    )
 
 
 @pytest.mark.parametrize('count', [1, 3, 5, 8, 10, 16])
@@ -195,23 +248,42 @@ def several(count):
 def test_runs_together_are_the_runs_alone_on_any_number_of_devices(count, steps_per_call):
     seen, whole = Recorder(), loop.broadcast_feed(FEED)
     with parallel.use(parallel.mesh(8)):
-        found = loop.run(loop.vmap_step(step), several(count), whole, num_steps=4, steps_per_call=steps_per_call,
-                         callbacks=[Callback(4, seen)])
+        found = loop.run(
+            loop.vmap_step(step),
+            several(count),
+            whole,
+            num_steps=4,
+            steps_per_call=steps_per_call,
+            callbacks=[Callback(4, seen)],
+        )
         assert found.states.numbers.sharding.is_fully_replicated and int(found.step) == 4
-    alone = [loop.run(step, start()._replace(key=jax.random.key(i)), FEED, num_steps=4) for i in range(count)]
+    alone = [
+        loop.run(step, start()._replace(key=jax.random.key(i)), FEED, num_steps=4)
+        for i in range(count)
+    ]
     assert_same(found.states.numbers, jnp.stack([one.numbers for one in alone]))
-    np.testing.assert_allclose(found.states.value, jnp.stack([one.value for one in alone]), atol=1e-4)
-    np.testing.assert_allclose(seen.metrics[-1]['loss/mean'][-1], np.mean([one.value for one in alone]), atol=1e-4)
+    np.testing.assert_allclose(
+        found.states.value, jnp.stack([one.value for one in alone]), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        seen.metrics[-1]['loss/mean'][-1], np.mean([one.value for one in alone]), atol=1e-4
+    )
 
 
 def test_divided_runs_meet_after_the_loop_alone():
     many, feed, state = loop.vmap_step(step), loop.broadcast_feed(FEED), several(10)
     with parallel.use(parallel.mesh(8)):
-        program = loop.run_steps.lower(many, 50, parallel.replicate(state), feed, jnp.int32(50)).compile().as_text()
+        program = (
+            loop.run_steps.lower(many, 50, parallel.replicate(state), feed, jnp.int32(50))
+            .compile()
+            .as_text()
+        )
     inside, _, after = program.partition('\nENTRY')
     assert 'all-gather(' in after and not re.search(r' all-\w+\(|collective-permute\(', inside)
     loops = re.findall(r'= \((.*)\) while\(', program)
-    assert loops and all('u32[10,4]' not in carry for carry in loops) and 'u32[2,4]' in ''.join(loops)
+    assert (
+        loops and all('u32[10,4]' not in carry for carry in loops) and 'u32[2,4]' in ''.join(loops)
+    )
 
 
 def test_the_feeds_key_is_not_the_steps():

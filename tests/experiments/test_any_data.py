@@ -1,4 +1,6 @@
-"""Any small data set through any method: it runs, runs again to the same numbers, and is evaluated; or it is refused."""
+"""Any small data set through any method:
+it runs, runs again to the same numbers, and is evaluated; or it is refused."""
+
 import json
 import random
 
@@ -19,11 +21,12 @@ def drawn(rng):
     classes, channels = rng.randint(1, 6), rng.choice([1, 3])
     height = rng.randint(8, 24)
     shape = (height, rng.choice([height, height, rng.randint(8, 24)]), channels)
-    noise, arrays = np.random.default_rng(rng.randrange(2 ** 32)), {}
+    noise, arrays = np.random.default_rng(rng.randrange(2**32)), {}
     for half in ('train', 'test'):
         labels = np.repeat(np.arange(classes), [rng.randint(1, 30) for _ in range(classes)])
-        arrays[f'{half}_images'] = (30 * labels[:, None, None, None]
-                                    + noise.integers(0, 100, (len(labels), *shape))).astype('uint8')
+        arrays[f'{half}_images'] = (
+            30 * labels[:, None, None, None] + noise.integers(0, 100, (len(labels), *shape))
+        ).astype('uint8')
         arrays[f'{half}_labels'] = labels
     return arrays
 
@@ -33,7 +36,11 @@ def written(arrays, rng, tmp_path):
     kind = rng.choice(['file', 'named', 'folder'])
     names = [f'class {c}' for c in range(arrays['train_labels'].max() + 1)]
     if kind != 'folder':
-        np.savez(tmp_path / 'mine.npz', **arrays, **({'class_names': np.array(names)} if kind == 'named' else {}))
+        np.savez(
+            tmp_path / 'mine.npz',
+            **arrays,
+            **({'class_names': np.array(names)} if kind == 'named' else {}),
+        )
         return tmp_path / 'mine.npz'
     for half in ('train', 'test'):
         for i, (image, label) in enumerate(zip(arrays[f'{half}_images'], arrays[f'{half}_labels'])):
@@ -45,13 +52,24 @@ def written(arrays, rng, tmp_path):
 
 def command(method, rng):
     """A random command, without its data set."""
-    words = [method, '--smoke', FAST, f'--ipc {rng.choice([1, 2, 3])}', f'--data.per-class {rng.choice([1, 4, 64])}']
+    words = [
+        method,
+        '--smoke',
+        FAST,
+        f'--ipc {rng.choice([1, 2, 3])}',
+        f'--data.per-class {rng.choice([1, 4, 64])}',
+    ]
     plugins = [name for name in ('cc', 'cm', 'cmi') if rng.random() < 0.4]
     words += [f'--plugins {" ".join(plugins)}'] * bool(plugins)
     if method in ('sre2l', 'infer'):
-        return [*words, '--teachers.networks convnet_bn --evaluation.networks convnet_bn --recover.part 3',
-                rng.choice(['', '--evaluation.labels static', '--evaluation.labels hard'])]
-    words += [rng.choice(['', '--data.sampling representative', '--data.feed stream', '--init noise'])]
+        return [
+            *words,
+            '--teachers.networks convnet_bn --evaluation.networks convnet_bn --recover.part 3',
+            rng.choice(['', '--evaluation.labels static', '--evaluation.labels hard']),
+        ]
+    words += [
+        rng.choice(['', '--data.sampling representative', '--data.feed stream', '--init noise'])
+    ]
     return [*words, '--training.every 2 --training.epochs 1'] if method in ('dc', 'dsa') else words
 
 
@@ -62,19 +80,25 @@ def accuracy(path):
 def check(seed, method, main, tmp_path, capsys, monkeypatch):
     rng, trained, run = random.Random(seed), [], loop.run
     monkeypatch.setattr(parallel, 'start', lambda: None)
-    monkeypatch.setattr(loop, 'run', lambda *args, **options: trained.append(1) or run(*args, **options))
+    monkeypatch.setattr(
+        loop, 'run', lambda *args, **options: trained.append(1) or run(*args, **options)
+    )
     data = written(drawn(rng), rng, tmp_path)
     words, work = ' '.join((*command(method, rng), f'--dataset {data}')), tmp_path / 'work'
     code = main(words, work)
     printed = capsys.readouterr()
     assert 'Traceback' not in printed.err and code in (0, 2), words
     if code == 2:
-        assert not trained and printed.err.startswith('error: '), f'refused after training: {words}: {printed.err}'
+        assert not trained and printed.err.startswith('error: '), (
+            f'refused after training: {words}: {printed.err}'
+        )
         return printed.err
     found = accuracy(work / 'results.json')
     assert main(words, work) == 0 and accuracy(work / 'results.json') == found, words
-    network, = found
-    code = evaluate.main([str(work / 'distilled.npz'), '--num-devices', '1', '--evaluation.networks', network])
+    (network,) = found
+    code = evaluate.main(
+        [str(work / 'distilled.npz'), '--num-devices', '1', '--evaluation.networks', network]
+    )
     error = capsys.readouterr().err
     if code == 2:
         assert 'labels need the teachers' in error, (words, error)
@@ -83,7 +107,13 @@ def check(seed, method, main, tmp_path, capsys, monkeypatch):
     return 'done'
 
 
-@pytest.mark.parametrize('seed, method', [pytest.param(0, 'dm', marks=pytest.mark.long), pytest.param(1, 'sre2l', marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    'seed, method',
+    [
+        pytest.param(0, 'dm', marks=pytest.mark.long),
+        pytest.param(1, 'sre2l', marks=pytest.mark.long),
+    ],
+)
 def test_a_random_data_set(seed, method, main, tmp_path, capsys, monkeypatch):
     assert check(seed, method, main, tmp_path, capsys, monkeypatch)
 

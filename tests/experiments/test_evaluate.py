@@ -1,4 +1,5 @@
 """A distilled set scored on several architectures, by its own command."""
+
 import dataclasses
 import json
 
@@ -13,7 +14,10 @@ from jaxdd import data, parallel
 from jaxdd.storage import distilled_set, locks, records
 from jaxdd.types import Accuracy, SyntheticSet
 
-WORDS = '--evaluation.networks mlp lenet --evaluation.epochs 1 --evaluation.num-seeds 2 --evaluation.width 4'
+WORDS = (
+    '--evaluation.networks mlp lenet --evaluation.epochs 1 --evaluation.num-seeds 2 '
+    '--evaluation.width 4'
+)
 
 
 @pytest.fixture
@@ -25,16 +29,34 @@ def call(monkeypatch, capsys):
         code = evaluate.main([str(path), '--num-devices', '1', *words.split()])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
+
     return run
 
 
 def write(path, dataset='fake', mean=(0.3056,), std=(0.376,), num_classes=10, side=8):
-    images = np.random.default_rng(0).normal(size=(num_classes, 4, side, side, 1)).astype(np.float32)
+    images = (
+        np.random.default_rng(0).normal(size=(num_classes, 4, side, side, 1)).astype(np.float32)
+    )
     labels = np.tile(np.eye(num_classes, dtype=np.float32)[:, None], (1, 4, 1))
-    info = {'config': {'method': 'idm', 'plugins': ['cc'], 'dataset': 'digits', 'ipc': 1, 'data': {'data_dir': None},
-                       'evaluation': dataclasses.asdict(presets.protocol('quick'))}}
-    distilled_set.save_npz(path, SyntheticSet(images, labels), mean=mean, std=std, info=info, stored=images[:, :1],
-                    class_names=list('0123456789')[:num_classes])
+    info = {
+        'config': {
+            'method': 'idm',
+            'plugins': ['cc'],
+            'dataset': 'digits',
+            'ipc': 1,
+            'data': {'data_dir': None},
+            'evaluation': dataclasses.asdict(presets.protocol('quick')),
+        }
+    }
+    distilled_set.save_npz(
+        path,
+        SyntheticSet(images, labels),
+        mean=mean,
+        std=std,
+        info=info,
+        stored=images[:, :1],
+        class_names=list('0123456789')[:num_classes],
+    )
     return path
 
 
@@ -51,14 +73,19 @@ def test_every_architecture_is_scored_and_the_largest_drop_is_named(call, tmp_pa
     assert code == 0
     found = json.loads((tmp_path / 'evaluation.json').read_text())
     assert {kind: list(scores) for kind, scores in found['accuracy'].items()} == {
-        'distilled': ['mlp', 'convnet'], 'random': ['mlp', 'convnet']}
+        'distilled': ['mlp', 'convnet'],
+        'random': ['mlp', 'convnet'],
+    }
     for scores in found['accuracy'].values():
         assert all(len(row['per_seed']) == 2 and 0 <= row['mean'] <= 1 for row in scores.values())
-    assert found['protocol']['name'] == 'quick-1' and found['learning_rates'] == {'mlp': 0.01, 'convnet': 0.01}
+    assert found['protocol']['name'] == 'quick-1' and found['learning_rates'] == {
+        'mlp': 0.01,
+        'convnet': 0.01,
+    }
     assert 'IDM + CC' in printed and 'largest drop from mlp: ' in printed
 
     stamp = (tmp_path / 'evaluation.json').read_text()
-    assert call(path, words)[0] == 0    # nothing left to train
+    assert call(path, words)[0] == 0  # nothing left to train
     assert (tmp_path / 'evaluation.json').read_text() == stamp
 
 
@@ -67,11 +94,16 @@ def test_the_protocol_of_the_set_is_the_default(distilled):
     assert (options.evaluation.protocol, options.evaluation.epochs) == ('quick', 100)
     assert options.evaluation.networks == evaluate.CROSS and options.dataset == 'digits'
     assert about['stored'].shape[1] == 1 and synthetic.images.shape[1] == 4
-    assert evaluate.parse([str(distilled), '--evaluation.protocol', 'dc'])[0].evaluation.strategy == 'none'
+    assert (
+        evaluate.parse([str(distilled), '--evaluation.protocol', 'dc'])[0].evaluation.strategy
+        == 'none'
+    )
 
 
 def test_the_largest_drop():
-    scores = {name: Accuracy(mean, 0.0, (mean,)) for name, mean in (('a', 0.5), ('b', 0.52), ('c', 0.411))}
+    scores = {
+        name: Accuracy(mean, 0.0, (mean,)) for name, mean in (('a', 0.5), ('b', 0.52), ('c', 0.411))
+    }
     assert evaluate.drop(scores, ('a', 'b', 'c')) == 'largest drop from a: 8.90 points (c, 41.10 %)'
     assert evaluate.drop(scores, ('b',)).startswith('one architecture')
 
@@ -83,7 +115,12 @@ def test_another_evaluation_is_not_overwritten(call, distilled):
     records.save(path, {'identity': {**who, 'seed': 7}, 'accuracy': {}})
     before = path.read_bytes()
     code, _, error = call(distilled, WORDS.replace('mlp lenet', 'mlp'))
-    assert code == 2 and 'holds another evaluation' in error and '--output' in error and 'seed: stored 7, now 0' in error
+    assert (
+        code == 2
+        and 'holds another evaluation' in error
+        and '--output' in error
+        and 'seed: stored 7, now 0' in error
+    )
     assert path.read_bytes() == before
 
 
@@ -95,6 +132,7 @@ def scored(monkeypatch):
     def score(options, dataset, labelled, stop, *, title):
         trained.append((labelled, dataset))
         return {name: Accuracy(0.5, 0.0, (0.5,)) for name in options.evaluation.networks}
+
     monkeypatch.setattr(evaluate.scores, 'score', score)
     return trained
 
@@ -105,8 +143,16 @@ def test_a_damaged_record_is_set_aside_and_measured_again(call, distilled, score
         if path.exists():
             path.write_text(damage(path.read_text()))
         code, printed, _ = call(distilled, '--evaluation.networks mlp')
-        assert code == 0 and '50.00' in printed and '305' not in printed.splitlines()[-1] and len(scored) == trainings
-    assert 'evaluation.json is damaged' in printed and (path.parent / 'evaluation.json.damaged').exists()
+        assert (
+            code == 0
+            and '50.00' in printed
+            and '305' not in printed.splitlines()[-1]
+            and len(scored) == trainings
+        )
+    assert (
+        'evaluation.json is damaged' in printed
+        and (path.parent / 'evaluation.json.damaged').exists()
+    )
 
 
 def own_set(tmp_path, test_labels, names=None):
@@ -114,8 +160,14 @@ def own_set(tmp_path, test_labels, names=None):
     images = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 1)).astype('uint8')
     labels = np.arange(20) % 10
     more = {} if names is None else {'class_names': np.array(names)}
-    np.savez(tmp_path / 'mine.npz', train_images=images, train_labels=labels, test_images=images,
-             test_labels=test_labels, **more)
+    np.savez(
+        tmp_path / 'mine.npz',
+        train_images=images,
+        train_labels=labels,
+        test_images=images,
+        test_labels=test_labels,
+        **more,
+    )
     return tmp_path / 'mine.npz'
 
 
@@ -130,45 +182,78 @@ def test_scores_on_other_test_labels_are_not_taken_for_these(call, distilled, sc
 SPEC = data.spec('digits')
 
 
-@pytest.mark.parametrize('set_, test, order', [
-    (('a', 'b', 'c'), ('a', 'b', 'c'), [0, 1, 2]), (('a', 'b', 'c'), ('c', 'a', 'b'), [2, 0, 1]),
-    (('0', '1', '2'), ('c', 'a', 'b'), [0, 1, 2]), (('a', 'b', 'c'), None, [0, 1, 2])])
+@pytest.mark.parametrize(
+    'set_, test, order',
+    [
+        (('a', 'b', 'c'), ('a', 'b', 'c'), [0, 1, 2]),
+        (('a', 'b', 'c'), ('c', 'a', 'b'), [2, 0, 1]),
+        (('0', '1', '2'), ('c', 'a', 'b'), [0, 1, 2]),
+        (('a', 'b', 'c'), None, [0, 1, 2]),
+    ],
+)
 def test_classes_are_matched_by_name(set_, test, order):
     assert evaluate.class_order(set_, SPEC._replace(class_names=test)) == order
 
 
 def test_classes_of_other_names_are_refused_with_the_difference():
     with pytest.raises(ValueError, match='only in the set: ant; only in digits: formica'):
-        evaluate.class_order(('ant', 'bee', 'cat'), SPEC._replace(class_names=('bee', 'cat', 'formica')))
+        evaluate.class_order(
+            ('ant', 'bee', 'cat'), SPEC._replace(class_names=('bee', 'cat', 'formica'))
+        )
 
 
 def test_a_set_whose_classes_come_in_another_order(distilled):
     options, given = evaluate.parse([str(distilled), '--evaluation.networks', 'mlp'])
     names = [*'0123456789'][::-1]
     dataset = data.load('digits')
-    shown = evaluate._sets(options, dataset, given._replace(about={**given.about, 'class_names': tuple(names)}))
+    shown = evaluate._sets(
+        options, dataset, given._replace(about={**given.about, 'class_names': tuple(names)})
+    )
     images, labels, _ = shown['distilled'].synthetic
     np.testing.assert_array_equal(images, given.synthetic.images[::-1])
     np.testing.assert_array_equal(labels.argmax(-1), np.tile(np.arange(10)[:, None], (1, 4)))
 
 
-@pytest.mark.parametrize('words, own', [
-    ('--data.mean 0.5 --data.std 0.25', False), ('--data.resize stretched --data.image-size 6', True)])
+@pytest.mark.parametrize(
+    'words, own',
+    [
+        ('--data.mean 0.5 --data.std 0.25', False),
+        ('--data.resize stretched --data.image-size 6', True),
+    ],
+)
 def test_test_images_are_prepared_as_the_sets_own_were(words, own, tmp_path):
-    folder = data.write_jpeg_folder(tmp_path / 'mine', num_classes=2, per_class=4, side=(12, 16)) if own else 'digits'
+    folder = (
+        data.write_jpeg_folder(tmp_path / 'mine', num_classes=2, per_class=4, side=(12, 16))
+        if own
+        else 'digits'
+    )
     config = parse(f'dm --dataset {folder} --smoke --ipc 1 {words}'.split())
     job = jobs.load(config)
-    distilled_set.save_npz(tmp_path / 'distilled.npz', job.initial, mean=job.spec.mean, std=job.spec.std,
-                    class_names=job.spec.class_names, info={'config': dataclasses.asdict(config)})
+    distilled_set.save_npz(
+        tmp_path / 'distilled.npz',
+        job.initial,
+        mean=job.spec.mean,
+        std=job.spec.std,
+        class_names=job.spec.class_names,
+        info={'config': dataclasses.asdict(config)},
+    )
     dataset = evaluate._read(*evaluate.parse([str(tmp_path / 'distilled.npz')]))
     np.testing.assert_array_equal(dataset.test.images, job.dataset.test.images)
-    np.testing.assert_allclose(data.normalise(dataset.spec, dataset.test.images[:1]),
-                               data.normalise(job.spec, job.dataset.test.images[:1]))
+    np.testing.assert_allclose(
+        data.normalise(dataset.spec, dataset.test.images[:1]),
+        data.normalise(job.spec, job.dataset.test.images[:1]),
+    )
 
 
-def test_architectures_that_do_not_fit_are_left_out_with_a_word_unless_asked_for(call, distilled, scored):
+def test_architectures_that_do_not_fit_are_left_out_with_a_word_unless_asked_for(
+    call, distilled, scored
+):
     code, printed, _ = call(distilled)
-    assert code == 0 and 'No row for vgg11: VGG is too deep for images of side 8' in printed and len(scored) == 3
+    assert (
+        code == 0
+        and 'No row for vgg11: VGG is too deep for images of side 8' in printed
+        and len(scored) == 3
+    )
     assert 'convnet, depth 2' in printed
 
 
@@ -185,27 +270,48 @@ def test_two_processes_do_not_write_one_record(call, distilled):
     assert code == 2 and 'works in' in error
 
 
-@pytest.mark.parametrize('config, message', [
-    ({'evaluation': 3}, 'info.config'), ({'evaluation': {'epochs': 'many'}}, 'info.config'), ([], 'info.config'),
-    ({'data': None}, 'info.config')])
+@pytest.mark.parametrize(
+    'config, message',
+    [
+        ({'evaluation': 3}, 'info.config'),
+        ({'evaluation': {'epochs': 'many'}}, 'info.config'),
+        ([], 'info.config'),
+        ({'data': None}, 'info.config'),
+    ],
+)
 def test_a_file_whose_configuration_is_none(call, distilled, config, message):
     synthetic, about = distilled_set.load_npz(distilled)
-    distilled_set.save_npz(distilled, synthetic, mean=about['mean'], std=about['std'], class_names=about['class_names'],
-                    info={'config': config})
+    distilled_set.save_npz(
+        distilled,
+        synthetic,
+        mean=about['mean'],
+        std=about['std'],
+        class_names=about['class_names'],
+        info={'config': config},
+    )
     code, _, error = call(distilled, '--evaluation.networks mlp')
     assert code == 2 and message in error and 'Traceback' not in error
 
 
-@pytest.mark.parametrize('made, message', [({'num_classes': 9}, '9 classes'), ({'side': 6}, r'(6, 6, 1)')])
+@pytest.mark.parametrize(
+    'made, message', [({'num_classes': 9}, '9 classes'), ({'side': 6}, r'(6, 6, 1)')]
+)
 def test_a_set_of_other_data_is_refused(call, tmp_path, made, message):
-    code, _, error = call(write(tmp_path / 'distilled.npz', **made), WORDS.replace('mlp lenet', 'mlp'))
+    code, _, error = call(
+        write(tmp_path / 'distilled.npz', **made), WORDS.replace('mlp lenet', 'mlp')
+    )
     assert code == 2 and message in error and '--dataset' in error
 
 
-@pytest.mark.parametrize('words, message', [
-    ('--evaluation.networks vgg11', 'VGG is too deep for images of side 8'),
-    ('--evaluation.epochs -1', 'evaluation.epochs must be at least 0'),
-    ('--evaluation.networks convnet convnet', 'names that differ'), ('--evaluation.networks vgg', "unknown")])
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        ('--evaluation.networks vgg11', 'VGG is too deep for images of side 8'),
+        ('--evaluation.epochs -1', 'evaluation.epochs must be at least 0'),
+        ('--evaluation.networks convnet convnet', 'names that differ'),
+        ('--evaluation.networks vgg', 'unknown'),
+    ],
+)
 def test_wrong_input_is_refused_in_one_line(call, distilled, words, message):
     code, _, error = call(distilled, words)
     assert code == 2 and message in error and 'Traceback' not in error

@@ -1,4 +1,5 @@
 """The examples run as they stand, on fewer steps."""
+
 import numpy as np
 
 from experiments.examples import dm_with_cm, own_network
@@ -14,9 +15,21 @@ def test_dm_with_cm_scores_two_sets(capsys):
 
 def test_an_own_network_distils_own_images(tmp_path, capsys):
     made = data.fake(num_classes=2, per_class=10)
-    np.savez(tmp_path / 'mine.npz', train_images=made.train.images, train_labels=made.train.labels,
-             test_images=made.test.images, test_labels=made.test.labels)
-    words = ['--images', str(tmp_path / 'mine.npz'), '--steps', '5', '--output', str(tmp_path / 'distilled.npz')]
+    np.savez(
+        tmp_path / 'mine.npz',
+        train_images=made.train.images,
+        train_labels=made.train.labels,
+        test_images=made.test.images,
+        test_labels=made.test.labels,
+    )
+    words = [
+        '--images',
+        str(tmp_path / 'mine.npz'),
+        '--steps',
+        '5',
+        '--output',
+        str(tmp_path / 'distilled.npz'),
+    ]
     assert own_network.main(words) == 0
     synthetic, about = load_npz(tmp_path / 'distilled.npz')
     assert synthetic.images.shape == (2, 2, 8, 8, 3) and about['info'] == {'steps': 5}

@@ -1,4 +1,8 @@
-"""A method of one's own is a file on each side and a row; a regularizer is a file and a row. Both run as the others do."""
+"""A method of one's own is a file on each side and a row; a regularizer is a file and a row.
+
+Both run as the others do.
+"""
+
 import json
 import os
 import pathlib
@@ -29,7 +33,7 @@ def mean_images(model: Model, *, augment) -> Method:
         return ((real.mean(1) - synthetic.mean(1)) ** 2).sum(), {}
     return Method(pixels(), named('mean_images', Term(frozenset(reads), loss)), fresh(model), {'encoder': model},
                   augment)
-'''
+'''  # noqa: E501
 COMMAND = '''
 """Matches the mean images of classes."""
 from experiments.configs import base, plugins, presets
@@ -58,7 +62,7 @@ def method(config, dataset):
 
 
 ENTRY = MeanImages.entry = Entry(MeanImages, published, build.matched(method), matching.STAGE, build.feed)
-'''
+'''  # noqa: E501
 REGULARIZER = '''
 """Keeps features apart."""
 from jaxdd.types import Read, Term
@@ -70,10 +74,22 @@ def spread(read=Read('proxy', 'synthetic', 'raw')):
         return -observation.outputs[read].features.var(1).mean(), {}
     return Term(frozenset({read}), loss)
 '''
-WORDS = ('--dataset digits --ipc 2 --smoke --num-devices 1 --steps-per-call 1 --evaluation.num-seeds 1 '
-         '--plugins spread').split()
-OWN = ['mean_images', *WORDS, '--num-steps', '40', '--checkpoint-every', '5', '--boldness', '0.25',
-       '--regularizers.spread.weight', '3']
+WORDS = (
+    '--dataset digits --ipc 2 --smoke --num-devices 1 --steps-per-call 1 --evaluation.num-seeds 1 '
+    '--plugins spread'
+).split()
+OWN = [
+    'mean_images',
+    *WORDS,
+    '--num-steps',
+    '40',
+    '--checkpoint-every',
+    '5',
+    '--boldness',
+    '0.25',
+    '--regularizers.spread.weight',
+    '3',
+]
 
 
 @pytest.fixture(scope='module')
@@ -81,14 +97,24 @@ def tree(tmp_path_factory):
     """A copy of the tree with a method and a regularizer more."""
     tree = tmp_path_factory.mktemp('tree')
     for name in ('jaxdd', 'experiments'):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns('__pycache__', 'results'))
+        shutil.copytree(
+            ROOT / name, tree / name, ignore=shutil.ignore_patterns('__pycache__', 'results')
+        )
     (tree / 'jaxdd' / 'methods' / 'mean_images.py').write_text(METHOD)
     (tree / 'experiments' / 'methods' / 'mean_images.py').write_text(COMMAND)
     (tree / 'jaxdd' / 'regularizers' / 'spread.py').write_text(REGULARIZER)
-    row(tree / 'experiments' / 'methods' / '__init__.py', 'METHODS: dict[str, Entry] = {',
-        'from experiments.methods import mean_images\n', "'mean_images': mean_images.ENTRY, ")
-    row(tree / 'experiments' / 'configs' / 'plugins.py', 'PLUGINS = {',
-        'from jaxdd.regularizers.spread import spread\n', "\n    'spread': Plugin(spread, 'Keeps features apart.'),")
+    row(
+        tree / 'experiments' / 'methods' / '__init__.py',
+        'METHODS: dict[str, Entry] = {',
+        'from experiments.methods import mean_images\n',
+        "'mean_images': mean_images.ENTRY, ",
+    )
+    row(
+        tree / 'experiments' / 'configs' / 'plugins.py',
+        'PLUGINS = {',
+        'from jaxdd.regularizers.spread import spread\n',
+        "\n    'spread': Plugin(spread, 'Keeps features apart.'),",
+    )
     return tree
 
 
@@ -100,9 +126,20 @@ def row(path, table, imported, added):
 
 
 def start(tree, words):
-    environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'PYTHONUNBUFFERED': '1', 'PYTHONPATH': str(tree)}
-    return subprocess.Popen([sys.executable, '-m', 'experiments.run', *words, '--cache-dir', str(tree / 'cache')],
-                            cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = {
+        **os.environ,
+        'JAX_PLATFORMS': 'cpu',
+        'PYTHONUNBUFFERED': '1',
+        'PYTHONPATH': str(tree),
+    }
+    return subprocess.Popen(
+        [sys.executable, '-m', 'experiments.run', *words, '--cache-dir', str(tree / 'cache')],
+        cwd=tree,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def finish(process, code=0):
@@ -140,4 +177,6 @@ def test_continued_it_ends_as_if_it_had_never_been_killed(tree):
     finish(start(tree, [*OWN, '--workdir', 'half', '--num-steps', '20']))
     for name in ('half', 'whole'):
         finish(start(tree, [*OWN, '--workdir', name]))
-    np.testing.assert_array_equal(*(np.load(tree / name / 'distilled.npz')['images'] for name in ('half', 'whole')))
+    np.testing.assert_array_equal(
+        *(np.load(tree / name / 'distilled.npz')['images'] for name in ('half', 'whole'))
+    )

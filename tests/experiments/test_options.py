@@ -1,4 +1,5 @@
 """Options that change what is distilled, through the whole command."""
+
 import json
 
 import jax
@@ -9,10 +10,15 @@ import pytest
 from jaxdd.parametrizations import mosaics
 from jaxdd.storage import distilled_set
 
-NOISE = ('dm --dataset digits --ipc 1 --smoke --steps-per-call 1 --init noise '
-         '--evaluation.epochs 0 --evaluation.num-seeds 1')
+NOISE = (
+    'dm --dataset digits --ipc 1 --smoke --steps-per-call 1 --init noise '
+    '--evaluation.epochs 0 --evaluation.num-seeds 1'
+)
 CHOSEN = f'{NOISE} --data.sampling representative --data.cluster-every 1'
-MOSAICS = 'idm --dataset digits --ipc 1 --smoke --matching.factor 2 --evaluation.epochs 0 --evaluation.num-seeds 1'
+MOSAICS = (
+    'idm --dataset digits --ipc 1 --smoke --matching.factor 2 --evaluation.epochs 0 '
+    '--evaluation.num-seeds 1'
+)
 
 
 @pytest.fixture(scope='module')
@@ -25,11 +31,14 @@ def finished(main, tmp_path_factory):
             known[words] = tmp_path_factory.mktemp('options') / 'work'
             assert main(words, known[words]) == 0
         return known[words]
+
     return run
 
 
 def losses(workdir):
-    return [json.loads(line)['loss/dm'] for line in (workdir / 'history.jsonl').read_text().splitlines()]
+    return [
+        json.loads(line)['loss/dm'] for line in (workdir / 'history.jsonl').read_text().splitlines()
+    ]
 
 
 @pytest.mark.long
@@ -62,5 +71,6 @@ def test_images_may_start_as_noise(finished):
 def test_representatives_are_matched_from_the_second_step_on(finished):
     random, chosen = (losses(finished(words)) for words in (NOISE, CHOSEN))
     assert len(random) == len(chosen) == 2 and np.isfinite(chosen).all()
-    assert chosen[0] == pytest.approx(random[0], rel=1e-5)    # nothing is chosen before the first step
+    # nothing is chosen before the first step
+    assert chosen[0] == pytest.approx(random[0], rel=1e-5)
     assert chosen[1] != pytest.approx(random[1], rel=1e-3)

@@ -1,4 +1,6 @@
-"""The papers' cells, a few minutes at a time: their names and order, stopping and going on, and what is recorded."""
+"""The papers' cells, a few minutes at a time:
+their names and order, stopping and going on, and what is recorded."""
+
 import itertools
 import json
 import shutil
@@ -15,19 +17,24 @@ from experiments.reproduction.ledger import Ledger
 from jaxdd import parallel
 from jaxdd.engine.distill import NonFiniteError
 
-TINY = ('--num-steps 12 --steps-per-call 1 --checkpoint-every 5 --encoder.width 8 --data.per-class 4 '
-        '--proxies.network.name convnet --proxies.network.width 8 --proxies.count 2 --proxies.epochs 0.3 '
-        '--proxies.batch-size 16 '
-        '--evaluation.epochs 1 --evaluation.num-seeds 2 --evaluation.width 8')
-SOFT = ('--num-steps 2 --teachers.networks convnet_bn --teachers.width 8 --teachers.epochs 0.3 '
-        '--teachers.batch-size 16 --evaluation.width 8 --evaluation.epochs 1 --evaluation.num-seeds 2')
+TINY = (
+    '--num-steps 12 --steps-per-call 1 --checkpoint-every 5 --encoder.width 8 --data.per-class 4 '
+    '--proxies.network.name convnet --proxies.network.width 8 --proxies.count 2 '
+    '--proxies.epochs 0.3 --proxies.batch-size 16 --evaluation.epochs 1 --evaluation.num-seeds 2 '
+    '--evaluation.width 8'
+)
+SOFT = (
+    '--num-steps 2 --teachers.networks convnet_bn --teachers.width 8 --teachers.epochs 0.3 '
+    '--teachers.batch-size 16 --evaluation.width 8 --evaluation.epochs 1 --evaluation.num-seeds 2'
+)
 ONE = ('--num-devices', '1')
 DM = 'cifar10/dm/10'
 KEY = jax.random.key(0)
-ENOUGH_FOR_ONE = 5     # questions whether to stop: a student's steps, and those outside
+ENOUGH_FOR_ONE = 5  # questions whether to stop: a student's steps, and those outside
 
 
 # names and order
+
 
 def test_every_cell_has_a_name_of_its_own():
     names = list(map(tasks.name_of, CELLS))
@@ -36,7 +43,11 @@ def test_every_cell_has_a_name_of_its_own():
 
 
 def test_file_names_are_different_too(tmp_path):
-    chosen = [(Ledger(tmp_path, budget), task) for budget in tasks.BUDGETS for task in tasks.tasks(budget).values()]
+    chosen = [
+        (Ledger(tmp_path, budget), task)
+        for budget in tasks.BUDGETS
+        for task in tasks.tasks(budget).values()
+    ]
     assert len({ledger.path(*one) for one in chosen}) == len(chosen)
 
 
@@ -51,19 +62,42 @@ def test_what_is_needed_goes_before(budget):
 def test_the_order_of_cifar10():
     names = [name for name in tasks.tasks('published') if name.startswith('cifar10/')]
     kinds = list(dict.fromkeys(name.split('/')[1] for name in names))
-    assert names[:7] == [DM, 'cifar10/dm/50', 'cifar10/proxies', 'cifar10/dm+cc+cm/10', 'cifar10/dm+cc+cm/50',
-                         'cifar10/dm+cmi/10', 'cifar10/dm+cmi/50']
-    assert kinds[:9] == ['dm', 'proxies', 'dm+cc+cm', 'dm+cmi', 'idm', 'idm+cc+cm', 'dsa+cmi', 'teachers', 'infer']
-    assert list(tasks.tasks('published'))[:len(names)] == names
+    assert names[:7] == [
+        DM,
+        'cifar10/dm/50',
+        'cifar10/proxies',
+        'cifar10/dm+cc+cm/10',
+        'cifar10/dm+cc+cm/50',
+        'cifar10/dm+cmi/10',
+        'cifar10/dm+cmi/50',
+    ]
+    assert kinds[:9] == [
+        'dm',
+        'proxies',
+        'dm+cc+cm',
+        'dm+cmi',
+        'idm',
+        'idm+cc+cm',
+        'dsa+cmi',
+        'teachers',
+        'infer',
+    ]
+    assert list(tasks.tasks('published'))[: len(names)] == names
 
 
-@pytest.mark.parametrize('patterns, expected', [
-    ([DM], [DM]),
-    (['cifar10/dm/*'], [DM, 'cifar10/dm/50', 'cifar10/dm/1']),
-    (['cifar10/dm+cmi/10'], ['cifar10/proxies', 'cifar10/dm+cmi/10']),
-    (['cifar10/sre2l/50/*', DM], [DM, 'cifar10/teachers', 'cifar10/sre2l/50/dynamic-resnet18_stem3']),
-    (['svhn*/proxies'], ['svhn_cropped/proxies']),
-])
+@pytest.mark.parametrize(
+    'patterns, expected',
+    [
+        ([DM], [DM]),
+        (['cifar10/dm/*'], [DM, 'cifar10/dm/50', 'cifar10/dm/1']),
+        (['cifar10/dm+cmi/10'], ['cifar10/proxies', 'cifar10/dm+cmi/10']),
+        (
+            ['cifar10/sre2l/50/*', DM],
+            [DM, 'cifar10/teachers', 'cifar10/sre2l/50/dynamic-resnet18_stem3'],
+        ),
+        (['svhn*/proxies'], ['svhn_cropped/proxies']),
+    ],
+)
 def test_wildcards_bring_what_is_needed(patterns, expected):
     assert [task.name for task in tasks.choose(patterns, 'published')] == expected
 
@@ -71,10 +105,16 @@ def test_wildcards_bring_what_is_needed(patterns, expected):
 def test_the_number_of_proxies_can_be_another():
     usual, few = tasks.tasks('published'), tasks.tasks('published', proxies=2)
     assert {name for name in few if few[name] != usual[name]} == {
-        name for name in few if name.endswith('/proxies') or any('proxies' in need for need in few[name].needs)}
+        name
+        for name in few
+        if name.endswith('/proxies') or any('proxies' in need for need in few[name].needs)
+    }
     for name in ('cifar10/proxies', 'cifar10/dm+cmi/10'):
         assert parse(few[name].words).proxies.count == 2
-    assert few['cifar10/sre2l+cc/10/dynamic-resnet18_stem3'] == usual['cifar10/sre2l+cc/10/dynamic-resnet18_stem3']
+    assert (
+        few['cifar10/sre2l+cc/10/dynamic-resnet18_stem3']
+        == usual['cifar10/sre2l+cc/10/dynamic-resnet18_stem3']
+    )
 
 
 def test_a_star_is_everything():
@@ -84,7 +124,9 @@ def test_a_star_is_everything():
 def test_the_published_budget_is_the_cells_own_command():
     for task in tasks.choose(['*/1?', '*/50'], 'published'):
         if task.cell:
-            assert ('python', '-m', 'experiments.run', *task.words) == tuple(task.cell.command.split())
+            assert ('python', '-m', 'experiments.run', *task.words) == tuple(
+                task.cell.command.split()
+            )
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -94,8 +136,15 @@ def test_the_reduced_budget_is_smaller_and_of_the_same_cell(method):
             config = parse(task.words)
             full = parse(tasks.tasks('published')[name].words)
             assert config.num_steps < full.num_steps and config.evaluation.num_seeds == 2
-            assert config.evaluation.epochs <= 60 and config.evaluation.networks == full.evaluation.networks
-            assert (config.method, config.plugins, config.ipc) == (method, task.cell.plugins, task.cell.ipc)
+            assert (
+                config.evaluation.epochs <= 60
+                and config.evaluation.networks == full.evaluation.networks
+            )
+            assert (config.method, config.plugins, config.ipc) == (
+                method,
+                task.cell.plugins,
+                task.cell.ipc,
+            )
 
 
 @pytest.mark.parametrize('budget', tasks.BUDGETS)
@@ -105,8 +154,11 @@ def test_the_networks_made_beforehand_are_those_of_the_cells(budget):
     for name in ('cifar10/dm+cmi/50', 'cifar100/idm+cc+cm/10'):
         config = parse(known[name].words)
         assert config.proxies == made[f'{config.dataset}/proxies'].proxies
-    for name in ('cifar10/sre2l/50/dynamic-resnet18_stem3', 'cifar100/infer/10/dynamic-convnet_bn',
-                 'imagenet/sre2l/10/dynamic-resnet50_stem7'):
+    for name in (
+        'cifar10/sre2l/50/dynamic-resnet18_stem3',
+        'cifar100/infer/10/dynamic-convnet_bn',
+        'imagenet/sre2l/10/dynamic-resnet50_stem7',
+    ):
         config, other = parse(known[name].words), made[f'{name.partition("/")[0]}/teachers']
         assert set(config.teachers.networks) <= set(other.teachers.networks)
         assert {**vars(config.teachers), 'networks': ()} == {**vars(other.teachers), 'networks': ()}
@@ -114,9 +166,11 @@ def test_the_networks_made_beforehand_are_those_of_the_cells(budget):
 
 # work
 
+
 @pytest.fixture(scope='module', autouse=True)
 def programs_stay():
-    """A call forgets its programs for the memory of long ones; here the next call compiles the same ones again."""
+    """A call forgets its programs for the memory of long ones;
+    here the next call compiles the same ones again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, 'clear_caches', lambda: None)
         yield
@@ -136,13 +190,18 @@ def tiny(monkeypatch):
 
 @pytest.fixture(scope='module')
 def npz(tmp_path_factory):
-    """A file in the form in which CIFAR-10 is exported: 12 and 4 images per class, brighter by class."""
+    """A file in the form in which CIFAR-10 is exported:
+    12 and 4 images per class, brighter by class."""
     rng, arrays = np.random.default_rng(0), {}
     for half, count in (('train', 12), ('test', 4)):
         labels = np.repeat(np.arange(10), count)
         noise = rng.integers(0, 100, (len(labels), 32, 32, 3))
-        arrays.update({f'{half}_images': (15 * labels[:, None, None, None] + noise).astype(np.uint8),
-                       f'{half}_labels': labels})
+        arrays.update(
+            {
+                f'{half}_images': (15 * labels[:, None, None, None] + noise).astype(np.uint8),
+                f'{half}_labels': labels,
+            }
+        )
     path = tmp_path_factory.mktemp('exported') / 'cifar10.npz'
     np.savez(path, **arrays)
     return path
@@ -191,23 +250,37 @@ def test_stopped_again_and_again_ends_in_the_same_numbers(whole, tiny, npz, tmp_
     printed = capsys.readouterr().out
     assert codes == [reproduce.STOPPED] * 5 + [0]
     assert 'continuing at step' in printed and 'stopped during evaluation' in printed
-    assert 'the whole call was not enough for one student, which starts anew: give more --minutes' in printed
-    parts, once = (recorded(folder, 'cifar10-dm-10-reduced') for folder in (tmp_path / 'parts', whole))
+    assert (
+        'the whole call was not enough for one student, which starts anew: give more --minutes'
+        in printed
+    )
+    parts, once = (
+        recorded(folder, 'cifar10-dm-10-reduced') for folder in (tmp_path / 'parts', whole)
+    )
     assert parts['ours'] == once['ours'] and parts['random'] == once['random']
-    images = [np.load(folder / 'cifar10-dm-10-reduced' / 'distilled.npz')['images']
-              for folder in (tmp_path / 'parts', whole)]
+    images = [
+        np.load(folder / 'cifar10-dm-10-reduced' / 'distilled.npz')['images']
+        for folder in (tmp_path / 'parts', whole)
+    ]
     np.testing.assert_array_equal(*images)
     assert [call['ended'] for call in parts['calls']] == ['stopped'] * 5 + ['finished']
     assert parts['seconds'] == pytest.approx(sum(call['seconds'] for call in parts['calls']))
 
 
 @pytest.mark.long
-def test_the_students_end_though_no_call_is_enough_for_all_of_them(whole, tiny, npz, tmp_path, capsys):
-    shutil.copytree(whole / 'cifar10-dm-10-reduced', tmp_path / 'cifar10-dm-10-reduced',
-                    ignore=shutil.ignore_patterns('students', 'calls-*'))
+def test_the_students_end_though_no_call_is_enough_for_all_of_them(
+    whole, tiny, npz, tmp_path, capsys
+):
+    shutil.copytree(
+        whole / 'cifar10-dm-10-reduced',
+        tmp_path / 'cifar10-dm-10-reduced',
+        ignore=shutil.ignore_patterns('students', 'calls-*'),
+    )
     for finished in (1, 2, 3, 4):
         assert work([DM], tmp_path, npz, after(ENOUGH_FOR_ONE)) == reproduce.STOPPED
-        kept = [json.loads(path.read_text())['convnet'] for path in tmp_path.glob('*/students/*.json')]
+        kept = [
+            json.loads(path.read_text())['convnet'] for path in tmp_path.glob('*/students/*.json')
+        ]
         assert sum(map(len, kept)) == finished
     assert work([DM], tmp_path, npz, after(ENOUGH_FOR_ONE)) == 0
     assert 'not enough for one student' not in capsys.readouterr().out
@@ -217,25 +290,48 @@ def test_the_students_end_though_no_call_is_enough_for_all_of_them(whole, tiny, 
 
 def test_a_record_says_what_was_published_and_what_came_out(whole, npz):
     found = recorded(whole, 'cifar10-dm-10-reduced')
-    assert (found['cell'], found['budget'], found['seeds'], found['steps']) == (DM, 'reduced', 2, 12)
-    assert found['published'] == {'value': .489, 'std': .006, 'source': 'DM row of PAD (2024), table 1'}
+    assert (found['cell'], found['budget'], found['seeds'], found['steps']) == (
+        DM,
+        'reduced',
+        2,
+        12,
+    )
+    assert found['published'] == {
+        'value': 0.489,
+        'std': 0.006,
+        'source': 'DM row of PAD (2024), table 1',
+    }
     for accuracy in (found['ours'], found['random']):
-        assert len(accuracy['per_seed']) == 2 and 0 <= accuracy['mean'] <= 1 and accuracy['std'] >= 0
-    assert found['protocol']['name'] == 'dsa-1' and found['hardware'] == '1 x cpu' and found['commit']
+        assert (
+            len(accuracy['per_seed']) == 2 and 0 <= accuracy['mean'] <= 1 and accuracy['std'] >= 0
+        )
+    assert (
+        found['protocol']['name'] == 'dsa-1' and found['hardware'] == '1 x cpu' and found['commit']
+    )
     assert found['command'] == f'python -m experiments.run dm --dataset cifar10 --ipc 10 {TINY}'
     assert str(whole) not in json.dumps(found)
     results = json.loads((whole / 'cifar10-dm-10-reduced' / 'results.json').read_text())
-    assert results['command'] == f'{found["command"]} --num-devices 1 --workdir {whole / "cifar10-dm-10-reduced"} ' \
-                                 f'--cache-dir {whole / "cache"} --data.data-dir {npz.parent}'
+    assert (
+        results['command']
+        == f'{found["command"]} --num-devices 1 --workdir {whole / "cifar10-dm-10-reduced"} '
+        f'--cache-dir {whole / "cache"} --data.data-dir {npz.parent}'
+    )
 
 
 def test_a_record_counts_the_devices_that_were_used(tmp_path, tiny, monkeypatch):
     seen = []
     monkeypatch.setattr(reproduce, '_cell', lambda *args: seen.append(parallel.hardware()) or {})
     [task] = tasks.choose([DM], 'reduced')
-    assert reproduce.work([task], Ledger(tmp_path, 'reduced'), lambda: False, more=('--num-devices', '4')) == 0
+    assert (
+        reproduce.work(
+            [task], Ledger(tmp_path, 'reduced'), lambda: False, more=('--num-devices', '4')
+        )
+        == 0
+    )
     found = recorded(tmp_path, 'cifar10-dm-10-reduced')
-    assert seen == [found['hardware']] == [call['hardware'] for call in found['calls']] == ['4 x cpu']
+    assert (
+        seen == [found['hardware']] == [call['hardware'] for call in found['calls']] == ['4 x cpu']
+    )
 
 
 def test_the_file_keeps_the_data_sets_own_normalisation(whole):
@@ -284,6 +380,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(tiny, npz, tmp_path, monkeyp
         if task.name == DM:
             raise NonFiniteError('loss is nan')
         return real(task, *rest)
+
     monkeypatch.setattr(reproduce, '_cell', fail)
     assert work(['cifar10/dm/1', DM], tmp_path, npz) == 2
     printed = capsys.readouterr()
@@ -292,6 +389,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(tiny, npz, tmp_path, monkeyp
 
 
 # the command line
+
 
 @pytest.mark.long
 def test_the_deadline_is_acted_on(main, npz, tmp_path, capsys):
@@ -304,7 +402,11 @@ def test_the_deadline_is_acted_on(main, npz, tmp_path, capsys):
     assert main(f'{words} --list') == 0
     printed = capsys.readouterr().out.splitlines()
     row = next(line for line in reversed(printed) if line.startswith(DM))
-    assert row.split()[1] == 'done' and '48.9 ± 0.6' in row and printed[-1] == '1 of 1 done, budget: reduced'
+    assert (
+        row.split()[1] == 'done'
+        and '48.9 ± 0.6' in row
+        and printed[-1] == '1 of 1 done, budget: reduced'
+    )
 
 
 def test_the_list_needs_nothing(main, tmp_path, capsys):
@@ -314,18 +416,21 @@ def test_the_list_needs_nothing(main, tmp_path, capsys):
     assert not (tmp_path / 'none').exists()
 
 
-@pytest.mark.parametrize('words, message', [
-    ('--cells cifar10/dn/10', "no cell is called 'cifar10/dn/10'; nearest: cifar10/dm/10"),
-    ('--cells cifar10/dm/7', "no cell is called 'cifar10/dm/7'; nearest: cifar10/dm/"),
-    ('--minutes 0', '--minutes must be above 0, got 0'),
-    ('--proxies 0', '--proxies must be at least 1 network, got 0'),
-    ('--npz NPZ --data-dir .', 'give either --data-dir or --npz'),
-    ('--npz NPZ --cells cifar100/dm/1 cifar10/dm/1', 'they also need cifar100'),
-    ('--npz missing/cifar10.npz', 'missing/cifar10.npz: no such file'),
-    ('--npz cifar10', '--npz cifar10 must be called <dataset>.npz'),
-    ('--data-dir OUT', 'cifar10 is not prepared under '),
-    ('--out NPZ/out', 'cannot be written (Not a directory); give another with --out'),
-])
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        ('--cells cifar10/dn/10', "no cell is called 'cifar10/dn/10'; nearest: cifar10/dm/10"),
+        ('--cells cifar10/dm/7', "no cell is called 'cifar10/dm/7'; nearest: cifar10/dm/"),
+        ('--minutes 0', '--minutes must be above 0, got 0'),
+        ('--proxies 0', '--proxies must be at least 1 network, got 0'),
+        ('--npz NPZ --data-dir .', 'give either --data-dir or --npz'),
+        ('--npz NPZ --cells cifar100/dm/1 cifar10/dm/1', 'they also need cifar100'),
+        ('--npz missing/cifar10.npz', 'missing/cifar10.npz: no such file'),
+        ('--npz cifar10', '--npz cifar10 must be called <dataset>.npz'),
+        ('--data-dir OUT', 'cifar10 is not prepared under '),
+        ('--out NPZ/out', 'cannot be written (Not a directory); give another with --out'),
+    ],
+)
 def test_refusals(words, message, main, npz, tmp_path, capsys):
     words = words.replace('NPZ', str(npz)).replace('OUT', str(tmp_path))
     assert main(words if '--out' in words else f'{words} --out {tmp_path}') == 2

@@ -1,4 +1,6 @@
-"""Real processes, ended in the ways in which processes end: what is continued is what was never stopped."""
+"""Real processes, ended in the ways in which processes end:
+what is continued is what was never stopped."""
+
 import json
 import random
 import shutil
@@ -39,7 +41,9 @@ def rows(workdir):
 
 
 def steps_told(workdir):
-    return [json.loads(line)['step'] for line in (workdir / 'history.jsonl').read_text().splitlines()]
+    return [
+        json.loads(line)['step'] for line in (workdir / 'history.jsonl').read_text().splitlines()
+    ]
 
 
 def require_same(workdir, whole, images):
@@ -48,7 +52,8 @@ def require_same(workdir, whole, images):
 
 
 def killed_twice(seed, workdir, launch, steps):
-    """Kills a run at two random moments, the second time further on, and lets the third process finish."""
+    """Kills a run at two random moments, the second time further on,
+    and lets the third process finish."""
     rng, last = random.Random(seed), 0
     for least, most in ((5, 25), (30, 45)):
         process, wanted = launch(workdir), rng.randint(least, most)
@@ -61,7 +66,8 @@ def killed_twice(seed, workdir, launch, steps):
     return (last, *launch(workdir).end())
 
 
-@pytest.mark.long    # by default a run is killed in test_extend, and SIGTERM ends with the same bits below
+# by default a run is killed in test_extend, and SIGTERM ends with the same bits below
+@pytest.mark.long
 def test_killed_at_random_moments_and_continued(uninterrupted, tmp_path, launch, steps, images):
     last, code, log = killed_twice(0, tmp_path / 'work', launch, steps)
     assert code == 0, log
@@ -79,7 +85,10 @@ def test_killed_at_other_random_moments(seed, uninterrupted, tmp_path, launch, s
 def test_sigterm_saves_the_current_step_and_says_how_to_go_on(stopped, steps):
     workdir, code, log = stopped
     assert code == 3
-    assert 'stopping: saving where the run stands' in log and 'stopped; the same command continues' in log
+    assert (
+        'stopping: saving where the run stands' in log
+        and 'stopped; the same command continues' in log
+    )
     assert 17 <= max(steps(workdir)) < 60
     assert steps_told(workdir) == list(range(1, max(steps(workdir)) + 1))
     assert not (workdir / 'results.json').exists() and 'Traceback' not in log
@@ -95,26 +104,39 @@ def test_continued_after_sigterm(half, uninterrupted, launch, steps, images):
 @pytest.mark.long
 def test_a_corrupt_checkpoint_costs_its_steps_only(half, uninterrupted, launch, steps, images):
     before, newest = steps(half)[-2:]
-    files = [file for file in (half / 'checkpoints' / str(newest) / 'arrays').rglob('*') if file.is_file()]
+    files = [
+        file
+        for file in (half / 'checkpoints' / str(newest) / 'arrays').rglob('*')
+        if file.is_file()
+    ]
     largest = max(files, key=lambda file: file.stat().st_size)
     largest.write_bytes(np.random.default_rng(0).bytes(largest.stat().st_size))
     code, log = launch(half).end()
     assert code == 0, log
-    assert f'the checkpoint of step {newest} is unreadable' in log and f'continuing from step {before}' in log
+    assert (
+        f'the checkpoint of step {newest} is unreadable' in log
+        and f'continuing from step {before}' in log
+    )
     require_same(half, uninterrupted, images)
 
 
-@pytest.mark.parametrize('size, refused', [    # a checkpoint is written beside the run: its history may end first
-    pytest.param(4096, ('could not save a checkpoint in', 'history.jsonl'), id='checkpoint'),
-    pytest.param(700, ('history.jsonl',), id='history', marks=pytest.mark.long)])
-def test_a_full_disk_ends_the_run_and_keeps_the_last_whole_checkpoint(size, refused, half, launch, steps):
+@pytest.mark.parametrize(
+    'size, refused',
+    [  # a checkpoint is written beside the run: its history may end first
+        pytest.param(4096, ('could not save a checkpoint in', 'history.jsonl'), id='checkpoint'),
+        pytest.param(700, ('history.jsonl',), id='history', marks=pytest.mark.long),
+    ],
+)
+def test_a_full_disk_ends_the_run_and_keeps_the_last_whole_checkpoint(
+    size, refused, half, launch, steps
+):
     before = max(steps(half))
     code, log = launch(half, ['--num-steps', '80'], largest_file=size).end()
     assert code == 2
-    said, = [line for line in log.splitlines() if line.startswith('error: ')]
+    (said,) = [line for line in log.splitlines() if line.startswith('error: ')]
     assert any(name in said for name in refused) and 'File too large' in said, log
     assert 'Traceback' not in log, log
-    whole = max(steps(half))    # a checkpoint or two may still have found room
+    whole = max(steps(half))  # a checkpoint or two may still have found room
     assert whole >= before
     code, log = launch(half, ['--num-steps', str(whole + 2)]).end()
     assert code == 0 and f'continuing at step {whole}' in log, log

@@ -1,4 +1,5 @@
 """What a student sees of a synthetic set, and the teachers' labels."""
+
 import functools
 
 import chex
@@ -15,11 +16,15 @@ from jaxdd.labels.relabel import dynamic, hard, static, with_mixing
 from jaxdd.models.torch_weights import convert
 from jaxdd.types import Batch, Recipe, SyntheticSet
 
-SET = SyntheticSet(jax.random.normal(jax.random.key(0), (3, 2, 8, 8, 3)),
-                   jax.random.dirichlet(jax.random.key(1), jnp.ones(3), (3, 2)))
+SET = SyntheticSet(
+    jax.random.normal(jax.random.key(0), (3, 2, 8, 8, 3)),
+    jax.random.dirichlet(jax.random.key(1), jnp.ones(3), (3, 2)),
+)
 KEY = jax.random.key(4)
-MODELS = [models.by_name(name, (8, 8, 3), 3, width=4, depth=depth)
-          for name, depth in (('convnet_bn', 1), ('mlp', None))]
+MODELS = [
+    models.by_name(name, (8, 8, 3), 3, width=4, depth=depth)
+    for name, depth in (('convnet_bn', 1), ('mlp', None))
+]
 WEIGHTS = [model.init(jax.random.key(i)) for i, model in enumerate(MODELS)]
 
 
@@ -30,7 +35,9 @@ def shifted(key, images):
 def drawn(step, batch_size):
     """Indices, weights and the key of the views, from the training's key."""
     k_order, k_view = jax.random.split(KEY)
-    return *epoch_indices(k_order, step, size=6, batch_size=batch_size), jax.random.fold_in(k_view, step)
+    return *epoch_indices(k_order, step, size=6, batch_size=batch_size), jax.random.fold_in(
+        k_view, step
+    )
 
 
 @pytest.mark.parametrize('batch_size', [4, 100])
@@ -51,18 +58,24 @@ def test_views_and_mixes_have_keys_of_their_own():
 
     def moved(key, images, labels):
         return images + jax.random.uniform(key), 2 * labels
+
     plain, once = hard(shifted), with_mixing(hard(shifted), scaled)
     twice = with_mixing(once, moved)
     for step in (0, 5):
         index, weights, key = drawn(step, 4)
         images, labels = SET.images.reshape(6, 8, 8, 3)[index], SET.labels.reshape(6, 3)[index]
-        chex.assert_trees_all_equal(plain(KEY, step, SET, 4), Batch(shifted(key, images), labels, weights))
+        chex.assert_trees_all_equal(
+            plain(KEY, step, SET, 4), Batch(shifted(key, images), labels, weights)
+        )
         k_view, k_mix = jax.random.split(key)
-        chex.assert_trees_all_equal(once(KEY, step, SET, 4),
-                                    Batch(*scaled(k_mix, shifted(k_view, images), labels), weights))
+        chex.assert_trees_all_equal(
+            once(KEY, step, SET, 4), Batch(*scaled(k_mix, shifted(k_view, images), labels), weights)
+        )
         (k_first, k_scaled), k_moved = jax.random.split(k_view), k_mix
         inner = scaled(k_scaled, shifted(k_first, images), labels)
-        chex.assert_trees_all_equal(twice(KEY, step, SET, 4), Batch(*moved(k_moved, *inner), weights))
+        chex.assert_trees_all_equal(
+            twice(KEY, step, SET, 4), Batch(*moved(k_moved, *inner), weights)
+        )
 
 
 def test_hard_augments_every_image_by_itself_when_told_to():
@@ -78,6 +91,7 @@ def test_any_supervision_can_be_mixed():
 
     def scaled(key, images, labels):
         return images * jax.random.uniform(key), 2 * labels
+
     plain = dynamic(hard(shifted), MODELS, WEIGHTS)
     both = with_mixing(plain, scaled)
     for step in (0, 1):
@@ -98,11 +112,17 @@ def logits_of(images):
 
 @pytest.mark.parametrize('batch_size', [4, 6, 100])
 def test_static_labels_are_the_mean_of_the_teachers_logits(batch_size):
-    labelled = static(MODELS, WEIGHTS, SET._replace(learning_rate=jnp.float32(3)), batch_size=batch_size)
+    labelled = static(
+        MODELS, WEIGHTS, SET._replace(learning_rate=jnp.float32(3)), batch_size=batch_size
+    )
     np.testing.assert_array_equal(labelled.images, SET.images)
     assert labelled.learning_rate == 3 and labelled.labels.shape == (3, 2, 3)
-    np.testing.assert_allclose(labelled.labels.reshape(6, 3), logits_of(SET.images.reshape(6, 8, 8, 3)), rtol=1e-5,
-                               atol=1e-6)
+    np.testing.assert_allclose(
+        labelled.labels.reshape(6, 3),
+        logits_of(SET.images.reshape(6, 8, 8, 3)),
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 def test_dynamic_labels_belong_to_the_images_shown():
@@ -119,7 +139,10 @@ def test_no_gradient_reaches_the_teachers():
     view = hard(augment.identity())
 
     def loss(weights, images):
-        return jnp.sum(dynamic(view, MODELS, weights)(KEY, 0, SET._replace(images=images), 4).labels ** 2)
+        return jnp.sum(
+            dynamic(view, MODELS, weights)(KEY, 0, SET._replace(images=images), 4).labels ** 2
+        )
+
     grads = jax.grad(loss, (0, 1), allow_int=True)(WEIGHTS, SET.images)
     floats = [g for g in jax.tree.leaves(grads) if jnp.issubdtype(g.dtype, jnp.floating)]
     assert floats and all(not g.any() for g in floats)
@@ -132,7 +155,10 @@ def test_teachers_that_do_not_fit_are_refused():
             build([], [])
         with pytest.raises(ValueError, match='got 2 architectures and 1 sets of weights'):
             build(MODELS, WEIGHTS[:1])
-    for use in (lambda: static(MODELS, WEIGHTS, other), lambda: dynamic(view, MODELS, WEIGHTS)(KEY, 0, other, 4)):
+    for use in (
+        lambda: static(MODELS, WEIGHTS, other),
+        lambda: dynamic(view, MODELS, WEIGHTS)(KEY, 0, other, 4),
+    ):
         with pytest.raises(ValueError, match='teachers know 3 classes, the synthetic set has 5'):
             use()
 
@@ -140,7 +166,9 @@ def test_teachers_that_do_not_fit_are_refused():
 def test_logits_are_mixed_before_the_softmax(reference):
     ref = reference('infer_kd')
     labels = jnp.asarray(ref['teachers'].mean(0), jnp.float32)
-    _, blended = mixing.blend(jnp.zeros((8, 1, 1, 1)), labels, jnp.asarray(ref['mix_idx']), jnp.float32(ref['mix_lam']))
+    _, blended = mixing.blend(
+        jnp.zeros((8, 1, 1, 1)), labels, jnp.asarray(ref['mix_idx']), jnp.float32(ref['mix_lam'])
+    )
     kl = losses.soft_label_kl(jnp.asarray(ref['student'], jnp.float32), blended, temperature=30.0)
     np.testing.assert_allclose(kl.mean(), ref['kl_T30_mixed_logits'], rtol=1e-4)
     assert abs(kl.mean() / ref['kl_T30_mixed_probs'] - 1) > 5e-4
@@ -151,30 +179,44 @@ def test_logits_are_mixed_before_the_softmax(reference):
 
 class Reference:
     """Networks and draws of a reference of whole epochs."""
+
     shape = (16, 16, 3)
 
     def __init__(self, ref):
         self.ref = ref
         self.images = jnp.asarray(ref['images'].transpose(0, 2, 3, 1))
         self.set = SyntheticSet(self.images[None], jnp.zeros((1, 24, 10)))
-        teachers = [self.network(width, f'teacher{i}', False) for i, width in enumerate((4, 6, 8, 5))]
+        teachers = [
+            self.network(width, f'teacher{i}', False) for i, width in enumerate((4, 6, 8, 5))
+        ]
         self.models, self.variables = zip(*teachers)
 
     def network(self, width, prefix, batch_statistics):
         module = models.ResNet(10, stage_sizes=(1, 1), width=width, norm='batch', pooling='global')
-        state = {name.removeprefix(f'{prefix}/'): value for name, value in self.ref.items()
-                 if name.startswith(f'{prefix}/')}
-        return (models.model(module, self.shape, batch_statistics=batch_statistics), convert(state, module, self.shape))
+        state = {
+            name.removeprefix(f'{prefix}/'): value
+            for name, value in self.ref.items()
+            if name.startswith(f'{prefix}/')
+        }
+        return (
+            models.model(module, self.shape, batch_statistics=batch_statistics),
+            convert(state, module, self.shape),
+        )
 
     def view(self, kind):
         """Mini-batches in the stored order, mixed with the stored draws."""
-        order, partner, lam = (jnp.asarray(self.ref[name]) for name in ('order', f'{kind}_perm', f'{kind}_lam'))
+        order, partner, lam = (
+            jnp.asarray(self.ref[name]) for name in ('order', f'{kind}_perm', f'{kind}_lam')
+        )
 
         def draw(key, step, synthetic, batch_size):
             del key
             index = jax.lax.dynamic_slice_in_dim(order, step * batch_size, batch_size)
             images, labels = synthetic.images[0][index], synthetic.labels[0][index]
-            return Batch(*mixing.blend(images, labels, partner[step], lam[step]), jnp.ones(batch_size))
+            return Batch(
+                *mixing.blend(images, labels, partner[step], lam[step]), jnp.ones(batch_size)
+            )
+
         return draw
 
 
@@ -201,6 +243,8 @@ def test_an_epoch_of_the_papers_program(reference, kind):
     tested, after = given.network(4, f'{kind}_student_after', False)
     # Adam turns a gradient of rounding size into a step of up to the learning rate, 1e-3.
     chex.assert_trees_all_close(state.variables.params, after.params, atol=5e-6, rtol=0)
-    chex.assert_trees_all_close(state.variables.batch_stats, after.batch_stats, atol=1e-5, rtol=1e-5)
+    chex.assert_trees_all_close(
+        state.variables.batch_stats, after.batch_stats, atol=1e-5, rtol=1e-5
+    )
     logits = jax.jit(tested.apply)(state.variables, given.images).logits
     np.testing.assert_allclose(logits, given.ref[f'{kind}_eval_logits_after'], atol=1e-4)

@@ -1,4 +1,5 @@
 """Labels recorded once and shown again with the same images, or refused."""
+
 import functools
 import json
 
@@ -13,7 +14,10 @@ from jaxdd.engine import evaluate, fit, loop
 from jaxdd.labels import relabel, replay
 from jaxdd.types import Recipe, SyntheticSet
 
-SET = SyntheticSet(jax.random.normal(jax.random.key(0), (5, 2, 8, 8, 3)), jnp.repeat(jnp.eye(5)[:, None], 2, axis=1))
+SET = SyntheticSet(
+    jax.random.normal(jax.random.key(0), (5, 2, 8, 8, 3)),
+    jnp.repeat(jnp.eye(5)[:, None], 2, axis=1),
+)
 NET = models.by_name('convnet_bn', (8, 8, 3), 5, width=4, depth=1)
 WEIGHTS = NET.init(jax.random.key(1))
 FLIPPED = relabel.hard(augment.independent('flip'))
@@ -22,7 +26,9 @@ TAUGHT = relabel.dynamic(VIEW, [NET], [WEIGHTS])
 KEY, STUDENT = jax.random.key(2), jax.random.key(3)
 STEPS, BATCH = 5, 4
 # as a program of its own, which a student's is too
-draw = jax.jit(lambda supervision, key, step, size=BATCH: supervision(key, step, SET, size), static_argnums=3)
+draw = jax.jit(
+    lambda supervision, key, step, size=BATCH: supervision(key, step, SET, size), static_argnums=3
+)
 
 
 @pytest.fixture(scope='module')
@@ -56,7 +62,10 @@ def test_the_cut_into_dispatches_does_not_matter(exact):
 
 def test_the_largest_logits_stay_and_the_others_become_their_mean(exact):
     kept = replay.record(KEY, TAUGHT, SET, BATCH, STEPS, dtype='float32', top_k=2)
-    assert kept.logits.shape == kept.classes.shape == (STEPS, BATCH, 2) and kept.classes.dtype == np.uint16
+    assert (
+        kept.logits.shape == kept.classes.shape == (STEPS, BATCH, 2)
+        and kept.classes.dtype == np.uint16
+    )
     order = np.argsort(-exact.logits, axis=-1)
     expected = exact.logits.copy()
     others = np.take_along_axis(exact.logits, order[..., 2:], -1).mean(-1, keepdims=True)
@@ -70,7 +79,9 @@ def test_bytes_are_counted(exact):
     images = STEPS * BATCH
     assert replay.num_bytes(exact) == 8 + images * 5 * 4
     assert replay.num_bytes(replay.record(KEY, TAUGHT, SET, BATCH, STEPS)) == 8 + images * 5 * 2
-    assert replay.num_bytes(replay.record(KEY, TAUGHT, SET, BATCH, STEPS, top_k=2)) == 8 + images * (2 * 2 + 2 * 2 + 2)
+    assert replay.num_bytes(
+        replay.record(KEY, TAUGHT, SET, BATCH, STEPS, top_k=2)
+    ) == 8 + images * (2 * 2 + 2 * 2 + 2)
 
 
 @pytest.mark.parametrize('top_k', [None, 3])
@@ -87,36 +98,64 @@ def test_saved_and_loaded(tmp_path, top_k):
 def test_what_is_not_a_replay_is_refused(tmp_path):
     np.savez(tmp_path / 'other.npz', x=np.ones(3))
     (tmp_path / 'text.npz').write_text('labels')
-    for name, message in {'other': r'holds no recorded labels \(it lacks about, key, logits\)',
-                          'text': 'cannot be read', 'absent': 'does not exist'}.items():
-        with pytest.raises(ValueError, match=f'{name}.npz {message}.*; delete the file and label again'):
+    for name, message in {
+        'other': r'holds no recorded labels \(it lacks about, key, logits\)',
+        'text': 'cannot be read',
+        'absent': 'does not exist',
+    }.items():
+        with pytest.raises(
+            ValueError, match=f'{name}.npz {message}.*; delete the file and label again'
+        ):
             replay.load(tmp_path / f'{name}.npz')
 
 
-ABOUT = {'batch_size': 4, 'jax': '1', 'prng': 'threefry2x32', 'platform': 'cpu', 'images': 1, 'shown': 2}
-KEPT = {'key': np.zeros(2, np.uint32), 'logits': np.zeros((3, 4, 2), np.float16),
-        'classes': np.zeros((3, 4, 2), np.uint16), 'rest': np.zeros((3, 4), np.float16)}
+ABOUT = {
+    'batch_size': 4,
+    'jax': '1',
+    'prng': 'threefry2x32',
+    'platform': 'cpu',
+    'images': 1,
+    'shown': 2,
+}
+KEPT = {
+    'key': np.zeros(2, np.uint32),
+    'logits': np.zeros((3, 4, 2), np.float16),
+    'classes': np.zeros((3, 4, 2), np.uint16),
+    'rest': np.zeros((3, 4), np.float16),
+}
 
 
-@pytest.mark.parametrize('about, changes, message', [
-    ([], {}, 'list'), ({'prng': 'dice'}, {}, 'unrecognized PRNG'),
-    ({'batch_size': 0}, {}, 'batch_size must be at least'),
-    ({'more': 1}, {}, 'unexpected keyword'), ({}, {'key': np.zeros(3, np.uint32)}, 'key data'),
-    ({}, {'logits': np.zeros((3, 4))}, 'logits must be .* got float64 of shape .3, 4.'),
-    ({}, {'rest': None}, 'classes and rest belong together'),
-    ({}, {'classes': np.zeros((3, 4, 1), np.uint16)}, r'classes must be .3, 4, 2. uint16'),
-    ({}, {'rest': np.full((3, 4), np.inf, np.float16)}, 'not all finite')])
+@pytest.mark.parametrize(
+    'about, changes, message',
+    [
+        ([], {}, 'list'),
+        ({'prng': 'dice'}, {}, 'unrecognized PRNG'),
+        ({'batch_size': 0}, {}, 'batch_size must be at least'),
+        ({'more': 1}, {}, 'unexpected keyword'),
+        ({}, {'key': np.zeros(3, np.uint32)}, 'key data'),
+        ({}, {'logits': np.zeros((3, 4))}, 'logits must be .* got float64 of shape .3, 4.'),
+        ({}, {'rest': None}, 'classes and rest belong together'),
+        ({}, {'classes': np.zeros((3, 4, 1), np.uint16)}, r'classes must be .3, 4, 2. uint16'),
+        ({}, {'rest': np.full((3, 4), np.inf, np.float16)}, 'not all finite'),
+    ],
+)
 def test_fields_that_do_not_belong_together_are_refused(tmp_path, about, changes, message):
     made = {k: v for k, v in (KEPT | changes).items() if v is not None}
     text = json.dumps(ABOUT | about if isinstance(about, dict) else about)
     np.savez(tmp_path / 'x.npz', about=np.array(text), **made)
-    with pytest.raises(ValueError, match=f'x.npz holds no recorded labels .*{message}.*; delete the file and label'):
+    with pytest.raises(
+        ValueError, match=f'x.npz holds no recorded labels .*{message}.*; delete the file and label'
+    ):
         replay.load(tmp_path / 'x.npz')
 
 
 def test_every_damage_is_refused_or_harmless(tmp_path, damage):
-    replay.save(tmp_path / 'x.npz', replay.Replay(**{**KEPT, 'batch_size': 4},
-                                                  made_with=replay.MadeWith('1', 'threefry2x32', 'cpu', 1, 2)))
+    replay.save(
+        tmp_path / 'x.npz',
+        replay.Replay(
+            **{**KEPT, 'batch_size': 4}, made_with=replay.MadeWith('1', 'threefry2x32', 'cpu', 1, 2)
+        ),
+    )
     assert damage(tmp_path / 'x.npz', lambda: replay.load(tmp_path / 'x.npz')[:5]) > 150
 
 
@@ -125,14 +164,22 @@ def test_labels_of_other_images_are_refused(exact):
     old = exact.made_with
     brighter = SET._replace(images=SET.images.at[4, 1, 0, 0, 0].add(1e-6))
     seldom = relabel.with_mixing(FLIPPED, functools.partial(augment.cutmix, probability=0.2))
-    cases = [(exact._replace(made_with=old._replace(jax='0.1')), VIEW, SET,
-              f'version of JAX: recorded 0.1, found {jax.__version__}'),
-             (exact, VIEW, brighter, f"checksum of the set's images: recorded {old.images}, found"),
-             (exact, FLIPPED, SET, f'checksum of mini-batches: recorded {old.shown}, found'),
-             (exact, seldom, SET, 'checksum of mini-batches'),
-             (exact._replace(key=exact.key + 1), VIEW, SET, 'checksum of mini-batches')]
+    cases = [
+        (
+            exact._replace(made_with=old._replace(jax='0.1')),
+            VIEW,
+            SET,
+            f'version of JAX: recorded 0.1, found {jax.__version__}',
+        ),
+        (exact, VIEW, brighter, f"checksum of the set's images: recorded {old.images}, found"),
+        (exact, FLIPPED, SET, f'checksum of mini-batches: recorded {old.shown}, found'),
+        (exact, seldom, SET, 'checksum of mini-batches'),
+        (exact._replace(key=exact.key + 1), VIEW, SET, 'checksum of mini-batches'),
+    ]
     foreign = exact._replace(classes=np.full((5, 4, 1), 5, np.uint16))
-    with pytest.raises(ValueError, match='labels of class 5 were recorded, the set has 5 classes: label again'):
+    with pytest.raises(
+        ValueError, match='labels of class 5 were recorded, the set has 5 classes: label again'
+    ):
         replay.check(foreign, VIEW, SET, num_steps=STEPS)
     for recorded, view, synthetic, message in cases:
         with pytest.raises(ValueError, match=f'{message}.* Label again'):
@@ -143,29 +190,45 @@ def test_another_random_generator_is_refused(exact):
     with jax.default_prng_impl('rbg'):
         with pytest.raises(ValueError, match='random generator: recorded threefry2x32, found rbg'):
             replay.check(exact, VIEW, SET, num_steps=STEPS)
-    with pytest.raises(ValueError, match='the key is of the random generator rbg, the default is threefry2x32'):
+    with pytest.raises(
+        ValueError, match='the key is of the random generator rbg, the default is threefry2x32'
+    ):
         replay.record(jax.random.key(0, impl='rbg'), TAUGHT, SET, BATCH, STEPS)
 
 
 def test_more_steps_than_recorded_are_refused(exact):
-    with pytest.raises(ValueError, match='labels of 5 mini-batches were recorded, the training has 6: train for fewer'):
+    with pytest.raises(
+        ValueError,
+        match='labels of 5 mini-batches were recorded, the training has 6: train for fewer',
+    ):
         replay.check(exact, VIEW, SET, num_steps=6)
     assert np.isnan(draw(replay.supervision(exact, VIEW), STUDENT, STEPS).labels).all()
 
 
 def test_mini_batches_of_another_size_or_set_are_refused(exact):
     again = replay.supervision(exact, VIEW)
-    with pytest.raises(ValueError, match='mini-batches of 4 images, these have 3: use the batch size'):
+    with pytest.raises(
+        ValueError, match='mini-batches of 4 images, these have 3: use the batch size'
+    ):
         draw(again, STUDENT, 0, 3)
     wider = SET._replace(labels=jnp.ones((5, 2, 7)))
-    with pytest.raises(ValueError, match='labels of 5 classes were recorded, the synthetic set has 7'):
+    with pytest.raises(
+        ValueError, match='labels of 5 classes were recorded, the synthetic set has 7'
+    ):
         again(STUDENT, 0, wider, BATCH)
 
 
-@pytest.mark.parametrize('batch_size, num_steps, options, message', [
-    (0, 1, {}, 'batch_size must be at least 1, got 0'), (4, 0, {}, 'num_steps must be at least 1, got 0'),
-    (4, 1, {'steps_per_call': 0}, 'steps_per_call must be at least 1'), (4, 1, {'dtype': 'int8'}, 'float16'),
-    (4, 1, {'top_k': 5}, 'top_k must be between 1 and 4.*got 5'), (4, 1, {'top_k': 0}, 'got 0')])
+@pytest.mark.parametrize(
+    'batch_size, num_steps, options, message',
+    [
+        (0, 1, {}, 'batch_size must be at least 1, got 0'),
+        (4, 0, {}, 'num_steps must be at least 1, got 0'),
+        (4, 1, {'steps_per_call': 0}, 'steps_per_call must be at least 1'),
+        (4, 1, {'dtype': 'int8'}, 'float16'),
+        (4, 1, {'top_k': 5}, 'top_k must be between 1 and 4.*got 5'),
+        (4, 1, {'top_k': 0}, 'got 0'),
+    ],
+)
 def test_impossible_recordings_are_refused(batch_size, num_steps, options, message):
     with pytest.raises(ValueError, match=message):
         replay.record(KEY, TAUGHT, SET, batch_size, num_steps, **options)
@@ -179,9 +242,11 @@ def test_labels_beyond_half_precision_are_refused():
 
 def test_students_train_on_replayed_labels_and_stop_where_they_end(exact):
     student = models.by_name('convnet', (8, 8, 3), 5, width=4, depth=1)
-    recipe = Recipe(fit.sgd(0.1), STEPS, BATCH, functools.partial(losses.soft_label_kl, temperature=2.0))
+    recipe = Recipe(
+        fit.sgd(0.1), STEPS, BATCH, functools.partial(losses.soft_label_kl, temperature=2.0)
+    )
     sample = evaluate.student_batches(SET, replay.supervision(exact, VIEW), batch_size=BATCH)
-    trained, = fit.fit_seeds([STUDENT], student, sample, recipe)
+    (trained,) = fit.fit_seeds([STUDENT], student, sample, recipe)
     assert trained.age == STEPS
     with pytest.raises(loop.NonFiniteError, match='step 6'):
         fit.fit_seeds([STUDENT], student, sample, recipe._replace(num_steps=7))

@@ -1,4 +1,5 @@
 """Losses run under strict dtype promotion, in both precisions."""
+
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,8 +11,9 @@ import pytest
 
 class Precision(NamedTuple):
     """One floating-point width and what may be demanded of it."""
-    array: Callable          # to a jax array of that width
-    assert_close: Callable   # (actual, expected): same width, relative to the largest expected entry
+
+    array: Callable  # to a jax array of that width
+    assert_close: Callable  # (actual, expected): same width, relative to the largest expected entry
 
 
 @pytest.fixture(autouse=True)

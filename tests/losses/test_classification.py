@@ -1,4 +1,5 @@
 """Soft-label losses against hand work, NumPy and the authors' code."""
+
 import functools
 
 import jax
@@ -22,10 +23,13 @@ def logits():
 
 
 def test_cross_entropy_hand_worked():
-    logits = jnp.log(jnp.array([[1., 3.], [1., 3.]]))    # probabilities (1/4, 3/4)
-    labels = jnp.array([[0.5, 0.5], [0., 1.]])
-    np.testing.assert_allclose(soft_cross_entropy(logits, labels),
-                               [(np.log(4) + np.log(4 / 3)) / 2, np.log(4 / 3)], rtol=1e-6)
+    logits = jnp.log(jnp.array([[1.0, 3.0], [1.0, 3.0]]))  # probabilities (1/4, 3/4)
+    labels = jnp.array([[0.5, 0.5], [0.0, 1.0]])
+    np.testing.assert_allclose(
+        soft_cross_entropy(logits, labels),
+        [(np.log(4) + np.log(4 / 3)) / 2, np.log(4 / 3)],
+        rtol=1e-6,
+    )
 
 
 def test_cross_entropy_numpy_transcription_and_optax(precision, logits):
@@ -44,20 +48,21 @@ def test_cross_entropy_gradient_is_prediction_minus_label(precision, logits):
 
 
 def test_cross_entropy_is_finite_for_certain_mistakes():
-    logits, labels = jnp.array([[1e4, -1e4], [0., 0.]]), jnp.array([[0., 1.], [1., 0.]])
+    logits, labels = jnp.array([[1e4, -1e4], [0.0, 0.0]]), jnp.array([[0.0, 1.0], [1.0, 0.0]])
     np.testing.assert_allclose(soft_cross_entropy(logits, labels), [2e4, np.log(2)], rtol=1e-6)
     assert np.isfinite(jax.grad(lambda x: soft_cross_entropy(x, labels).sum())(logits)).all()
 
 
 def test_kl_hand_worked():
-    teacher, student = 2 * jnp.log(jnp.array([1., 3.])), jnp.zeros(2)    # at T = 2: (1/4, 3/4) and (1/2, 1/2)
+    # at T = 2: (1/4, 3/4) and (1/2, 1/2)
+    teacher, student = 2 * jnp.log(jnp.array([1.0, 3.0])), jnp.zeros(2)
     expected = 0.25 * np.log(0.5) + 0.75 * np.log(1.5)
-    loss = functools.partial(soft_label_kl, student, teacher, temperature=2.)
+    loss = functools.partial(soft_label_kl, student, teacher, temperature=2.0)
     np.testing.assert_allclose(loss(), expected, rtol=1e-6)
     np.testing.assert_allclose(loss(scale_by_temperature_squared=True), 4 * expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize('temperature', [0.5, 1., 20.])
+@pytest.mark.parametrize('temperature', [0.5, 1.0, 20.0])
 def test_kl_numpy_transcription(precision, logits, temperature):
     student, teacher = (log_softmax(x / temperature) for x in logits)
     value = soft_label_kl(*map(precision.array, logits), temperature=temperature)
@@ -68,8 +73,13 @@ def test_kl_numpy_transcription(precision, logits, temperature):
 @pytest.mark.parametrize('prefix, squared', [('kl', False), ('tiny_kl', True)])
 def test_kl_authors_code(precision, reference, temperature, prefix, squared):
     golden = reference('infer_kd')
-    student, teacher = precision.array(golden['student']), precision.array(golden['teachers'].mean(0))
-    loss = functools.partial(soft_label_kl, temperature=temperature, scale_by_temperature_squared=squared)
+    student, teacher = (
+        precision.array(golden['student']),
+        precision.array(golden['teachers'].mean(0)),
+    )
+    loss = functools.partial(
+        soft_label_kl, temperature=temperature, scale_by_temperature_squared=squared
+    )
     value, gradient = jax.value_and_grad(lambda x: loss(x, teacher).mean())(student)
     precision.assert_close(value, golden[f'{prefix}_T{temperature}'])
     precision.assert_close(gradient, golden[f'{prefix}_T{temperature}_grad'])
@@ -79,13 +89,13 @@ def test_kl_authors_code_of_mixed_images(precision, reference):
     golden = reference('infer_kd')
     teacher, share = golden['teachers'].mean(0), golden['mix_lam']
     mixed = precision.array(share * teacher + (1 - share) * teacher[golden['mix_idx']])
-    value = soft_label_kl(precision.array(golden['student']), mixed, temperature=30.).mean()
+    value = soft_label_kl(precision.array(golden['student']), mixed, temperature=30.0).mean()
     precision.assert_close(value, golden['kl_T30_mixed_logits'])
 
 
 def test_kl_zero_at_equality_and_positive_elsewhere(logits):
     student, teacher = map(jnp.float32, logits)
-    loss = functools.partial(soft_label_kl, temperature=4.)
+    loss = functools.partial(soft_label_kl, temperature=4.0)
     assert (loss(student, teacher) > 0).all()
     value, gradient = jax.value_and_grad(lambda x: loss(x, teacher).sum())(teacher)
     assert value == 0
@@ -96,29 +106,41 @@ def test_kl_differs_from_cross_entropy_by_the_entropy_of_the_labels(x64, logits)
     student, teacher = map(jnp.asarray, logits)
     labels = jax.nn.softmax(teacher)
     difference = soft_cross_entropy(student, labels) - soft_cross_entropy(teacher, labels)
-    np.testing.assert_allclose(soft_label_kl(student, teacher, temperature=1.), difference, rtol=1e-10)
+    np.testing.assert_allclose(
+        soft_label_kl(student, teacher, temperature=1.0), difference, rtol=1e-10
+    )
 
 
 def test_order_of_samples_and_classes(x64, logits):
     student, teacher = map(jnp.asarray, logits)
     classes = np.array([3, 0, 5, 1, 4, 2])
-    for loss in (functools.partial(soft_label_kl, temperature=2.),
-                 lambda s, t: soft_cross_entropy(s, jax.nn.softmax(t))):
+    for loss in (
+        functools.partial(soft_label_kl, temperature=2.0),
+        lambda s, t: soft_cross_entropy(s, jax.nn.softmax(t)),
+    ):
         value = loss(student, teacher)
-        np.testing.assert_allclose(loss(student[..., classes], teacher[..., classes]), value, rtol=1e-10)
-        np.testing.assert_allclose(loss(student[:, ::-1], teacher[:, ::-1]), value[:, ::-1], rtol=1e-10)
+        np.testing.assert_allclose(
+            loss(student[..., classes], teacher[..., classes]), value, rtol=1e-10
+        )
+        np.testing.assert_allclose(
+            loss(student[:, ::-1], teacher[:, ::-1]), value[:, ::-1], rtol=1e-10
+        )
 
 
 def test_kl_is_finite_where_probabilities_underflow():
-    student, teacher = jnp.array([[0., 900., 0.]]), jnp.array([[900., 0., 0.]])
-    value, gradient = jax.value_and_grad(lambda x: soft_label_kl(x, teacher, temperature=1.).sum())(student)
-    np.testing.assert_allclose(value, 900., rtol=1e-6)
-    np.testing.assert_allclose(gradient, [[-1., 1., 0.]], atol=1e-6)
+    student, teacher = jnp.array([[0.0, 900.0, 0.0]]), jnp.array([[900.0, 0.0, 0.0]])
+    value, gradient = jax.value_and_grad(
+        lambda x: soft_label_kl(x, teacher, temperature=1.0).sum()
+    )(student)
+    np.testing.assert_allclose(value, 900.0, rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[-1.0, 1.0, 0.0]], atol=1e-6)
 
 
-@pytest.mark.parametrize('temperature', [0, -1., float('nan')])
+@pytest.mark.parametrize('temperature', [0, -1.0, float('nan')])
 def test_kl_refuses_a_temperature_that_is_not_positive(temperature):
-    with pytest.raises(ValueError, match=f'temperature must be positive, got {temperature}; 1 leaves'):
+    with pytest.raises(
+        ValueError, match=f'temperature must be positive, got {temperature}; 1 leaves'
+    ):
         soft_label_kl(jnp.zeros(3), jnp.zeros(3), temperature=temperature)
 
 
@@ -126,4 +148,4 @@ def test_refuses_unequal_shapes():
     with pytest.raises(AssertionError):
         soft_cross_entropy(jnp.zeros((2, 3)), jnp.zeros((3,)))
     with pytest.raises(AssertionError):
-        soft_label_kl(jnp.zeros((2, 3)), jnp.zeros((2, 1)), temperature=1.)
+        soft_label_kl(jnp.zeros((2, 3)), jnp.zeros((2, 1)), temperature=1.0)

@@ -1,4 +1,5 @@
 """Every loss, in every form of parallelism: the same value and the same gradient."""
+
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,12 +14,14 @@ from jaxdd import losses
 from jaxdd.types import Moments
 
 AXIS, DEVICES, VMAPPED = 'devices', 8, 3
-FEATURES, MAPS, LOGITS = (4, 5, 6), (4, 5, 3, 6), (4, 5, 6)    # [K, n, D], [K, n, P, D], [K, n, Y]
-IMAGES = (4, 5, 6, 3)    # [N, H, W, C]
+FEATURES, MAPS, LOGITS = (4, 5, 6), (4, 5, 3, 6), (4, 5, 6)  # [K, n, D], [K, n, P, D], [K, n, Y]
+IMAGES = (4, 5, 6, 3)  # [N, H, W, C]
 
 
 class Case(NamedTuple):
-    """One loss of (synthetic, target); a split target is a real batch, cut along B over the devices."""
+    """One loss of (synthetic, target); a split target is a real batch,
+    cut along B over the devices."""
+
     loss: Callable
     shape: tuple[int, ...]
     split: bool
@@ -31,10 +34,12 @@ def with_real(loss):
 
 def with_weights(loss):
     """`with_real`, with real images that count for 0.5, 1 or nothing."""
+
     def weighted(synthetic, real, axis_name=None):
         first = real.reshape(*real.shape[:2], -1)[..., 0]
-        weights = jnp.where(first > 0.5, 0.5, jnp.where(first > -0.5, 1., 0.))
+        weights = jnp.where(first > 0.5, 0.5, jnp.where(first > -0.5, 1.0, 0.0))
         return loss(real, synthetic, real_weights=weights, axis_name=axis_name)
+
     return weighted
 
 
@@ -44,22 +49,33 @@ def alone(loss, **options):
 
 
 def of_gradients(loss):
-    """(synthetic, real, axis_name) -> loss, with the mean over images as if it were a parameter gradient."""
+    """(synthetic, real, axis_name) -> loss, with the mean over images as if it were a parameter
+    gradient."""
+
     def tree(images):
         mean = jnp.mean(images, axis=1)
         return {'kernel': mean.reshape(2, 2, 2, 3), 'bias': mean[0]}
 
-    return lambda synthetic, real, axis_name=None: loss(tree(real), tree(synthetic), axis_name=axis_name)
+    return lambda synthetic, real, axis_name=None: loss(
+        tree(real), tree(synthetic), axis_name=axis_name
+    )
 
 
 def of_moments(loss):
-    """(synthetic, target) -> loss, with features and their squares as the inputs of two batch-norm layers."""
+    """(synthetic, target) -> loss, with features and their squares as the inputs of two batch-norm
+    layers."""
+
     def moments(features):
-        layers = {'norm0': features.reshape(-1, features.shape[-1]), 'norm1': features[..., :2].reshape(-1, 2) ** 2}
+        layers = {
+            'norm0': features.reshape(-1, features.shape[-1]),
+            'norm1': features[..., :2].reshape(-1, 2) ** 2,
+        }
         return {path: Moments(x.mean(0), x.var(0), len(x)) for path, x in layers.items()}
 
-    return lambda synthetic, target: loss(moments(synthetic), {path: {'mean': m.mean, 'var': m.var}
-                                                               for path, m in moments(target).items()})
+    return lambda synthetic, target: loss(
+        moments(synthetic),
+        {path: {'mean': m.mean, 'var': m.var} for path, m in moments(target).items()},
+    )
 
 
 def soft_cross_entropy(logits, target):
@@ -69,13 +85,22 @@ def soft_cross_entropy(logits, target):
 CASES = {
     'mean_feature_distance': Case(with_real(losses.mean_feature_distance), FEATURES, True),
     'local_covariance_distance': Case(with_real(losses.local_covariance_distance), MAPS, True),
-    'mean_feature_distance weighted': Case(with_weights(losses.mean_feature_distance), FEATURES, True),
-    'local_covariance_distance weighted': Case(with_weights(losses.local_covariance_distance), MAPS, True),
+    'mean_feature_distance weighted': Case(
+        with_weights(losses.mean_feature_distance), FEATURES, True
+    ),
+    'local_covariance_distance weighted': Case(
+        with_weights(losses.local_covariance_distance), MAPS, True
+    ),
     'class_centralization': Case(alone(losses.class_centralization), FEATURES, False),
-    'class_centralization exp_hinge': Case(alone(losses.class_centralization, form='exp_hinge'),
-                                           FEATURES, False),
-    'conditional_mutual_information': Case(alone(losses.conditional_mutual_information), FEATURES, False),
-    'layerwise_cosine_distance': Case(of_gradients(losses.layerwise_cosine_distance), FEATURES, True),
+    'class_centralization exp_hinge': Case(
+        alone(losses.class_centralization, form='exp_hinge'), FEATURES, False
+    ),
+    'conditional_mutual_information': Case(
+        alone(losses.conditional_mutual_information), FEATURES, False
+    ),
+    'layerwise_cosine_distance': Case(
+        of_gradients(losses.layerwise_cosine_distance), FEATURES, True
+    ),
     'cosine_distance': Case(of_gradients(losses.cosine_distance), FEATURES, True),
     'squared_distance': Case(of_gradients(losses.squared_distance), FEATURES, True),
     'layerwise_l1': Case(of_gradients(losses.layerwise_l1), FEATURES, True),
@@ -85,13 +110,15 @@ CASES = {
     'total_variation': Case(alone(losses.total_variation), IMAGES, False),
     'pixel_norm': Case(alone(losses.pixel_norm), IMAGES, False),
     'soft_cross_entropy': Case(soft_cross_entropy, LOGITS, False),
-    'soft_label_kl': Case(functools.partial(losses.soft_label_kl, temperature=2.), LOGITS, False),
+    'soft_label_kl': Case(functools.partial(losses.soft_label_kl, temperature=2.0), LOGITS, False),
 }
 
 
 def evaluate(case, *, axis_name=None):
     """(synthetic, target) -> (unreduced loss, gradient of its sum to the synthetic side)."""
-    loss = functools.partial(case.loss, axis_name=axis_name) if axis_name and case.split else case.loss
+    loss = (
+        functools.partial(case.loss, axis_name=axis_name) if axis_name and case.split else case.loss
+    )
 
     def total(synthetic, target):
         value = loss(synthetic, target)
@@ -111,10 +138,13 @@ def case(request):
 
 @pytest.fixture
 def arrays(x64, case):
-    """VMAPPED synthetic sets and targets; the real batch has two images of each class per device."""
+    """VMAPPED synthetic sets and targets;
+    the real batch has two images of each class per device."""
     rng = np.random.default_rng(12)
     target_shape = (case.shape[0], 2 * DEVICES, *case.shape[2:]) if case.split else case.shape
-    return tuple(jnp.asarray(rng.normal(size=(VMAPPED, *shape))) for shape in (case.shape, target_shape))
+    return tuple(
+        jnp.asarray(rng.normal(size=(VMAPPED, *shape))) for shape in (case.shape, target_shape)
+    )
 
 
 @pytest.fixture
@@ -135,7 +165,8 @@ def replicated(results):
 
 
 def per_device(case, target):
-    """[devices, ...]: each device's part of a real batch [K, B, ...], or a copy of any other target."""
+    """[devices, ...]: each device's part of a real batch [K, B, ...],
+    or a copy of any other target."""
     return jnp.stack(jnp.split(target, DEVICES, axis=1) if case.split else [target] * DEVICES)
 
 
@@ -145,7 +176,9 @@ def test_every_public_loss_is_here():
 
 
 def test_jit(case, arrays, expected):
-    assert_same(jax.jit(evaluate(case))(arrays[0][0], arrays[1][0]), [result[0] for result in expected])
+    assert_same(
+        jax.jit(evaluate(case))(arrays[0][0], arrays[1][0]), [result[0] for result in expected]
+    )
 
 
 def test_vmap(case, arrays, expected):
@@ -168,6 +201,11 @@ def test_vmap_with_an_axis_name(case, arrays, expected):
 def test_shard_map(case, arrays, expected, check_vma):
     mesh = jax.make_mesh((DEVICES,), (AXIS,), axis_types=(AxisType.Auto,))
     parts = PartitionSpec(None, AXIS) if case.split else PartitionSpec()
-    step = jax.shard_map(evaluate(case, axis_name=AXIS), mesh=mesh, in_specs=(PartitionSpec(), parts),
-                         out_specs=PartitionSpec(), check_vma=check_vma)
+    step = jax.shard_map(
+        evaluate(case, axis_name=AXIS),
+        mesh=mesh,
+        in_specs=(PartitionSpec(), parts),
+        out_specs=PartitionSpec(),
+        check_vma=check_vma,
+    )
     assert_same(jax.jit(step)(arrays[0][0], arrays[1][0]), [result[0] for result in expected])

@@ -1,4 +1,5 @@
 """Gradient matching: the term against a plain loop over classes."""
+
 import functools
 
 import jax
@@ -21,21 +22,38 @@ quick = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_l
 def arrays(x64):
     """Synthetic images [3, 4, ...] with soft labels, real images [3, 5, ...]."""
     rng = np.random.default_rng(0)
-    return tuple(map(jnp.asarray, (rng.normal(size=(3, 4, 8, 8, 3)), rng.dirichlet(np.ones(3), (3, 4)),
-                                   rng.normal(size=(3, 5, 8, 8, 3)))))
+    return tuple(
+        map(
+            jnp.asarray,
+            (
+                rng.normal(size=(3, 4, 8, 8, 3)),
+                rng.dirichlet(np.ones(3), (3, 4)),
+                rng.normal(size=(3, 5, 8, 8, 3)),
+            ),
+        )
+    )
 
 
 @functools.cache
 def encoder(model):
     """Weights in float64."""
     variables = quick(model.init)(KEY)
-    return variables._replace(params=jax.tree.map(lambda leaf: leaf.astype(jnp.float64), variables.params))
+    return variables._replace(
+        params=jax.tree.map(lambda leaf: leaf.astype(jnp.float64), variables.params)
+    )
 
 
 def observation(variables, images, labels, real, classes, weights=None):
     views = {('synthetic', 'augmented'): images, ('real', 'augmented'): real}
-    return Observation({}, views, SyntheticSet(images, labels), {'encoder': variables}, Inputs(real_weights=weights),
-                       step=jnp.int32(0), classes=classes)
+    return Observation(
+        {},
+        views,
+        SyntheticSet(images, labels),
+        {'encoder': variables},
+        Inputs(real_weights=weights),
+        step=jnp.int32(0),
+        classes=classes,
+    )
 
 
 def term_value(term, variables, key, *arrays):
@@ -50,18 +68,28 @@ def compiled(model=MLP, distance=losses.squared_distance, **options):
 
 
 def by_hand(model=MLP, distance=losses.squared_distance):
-    """(images, labels, real) -> value and gradient, by one gradient of gradients for all classes together."""
+    """(images, labels, real) -> value and gradient, by one gradient of gradients for all classes
+    together."""
     variables = encoder(model)
 
     def gradient(images, labels):
         def loss(params):
-            predictions = jax.nn.log_softmax(model.apply(variables._replace(params=params), images).logits)
+            predictions = jax.nn.log_softmax(
+                model.apply(variables._replace(params=params), images).logits
+            )
             return -(labels * predictions).sum() / len(images)
+
         return jax.grad(loss)(variables.params)
 
     def total(images, labels, real):
-        return sum(distance(gradient(real[c], jnp.repeat(jnp.eye(3)[c:c + 1], len(real[c]), axis=0)),
-                            gradient(images[c], labels[c])) for c in range(3))
+        return sum(
+            distance(
+                gradient(real[c], jnp.repeat(jnp.eye(3)[c : c + 1], len(real[c]), axis=0)),
+                gradient(images[c], labels[c]),
+            )
+            for c in range(3)
+        )
+
     return quick(jax.value_and_grad(total))
 
 
@@ -71,7 +99,9 @@ def assert_close(actual, expected):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-10 * np.abs(other).max())
 
 
-@pytest.mark.parametrize('of', [(CONVNET, losses.layerwise_cosine_distance), ()], ids=['convnet', 'mlp'])
+@pytest.mark.parametrize(
+    'of', [(CONVNET, losses.layerwise_cosine_distance), ()], ids=['convnet', 'mlp']
+)
 def test_value_and_gradient_are_those_of_a_loop_over_classes(arrays, of):
     images, labels, real = arrays
     ours = compiled(*of)(KEY, images, labels, real, jnp.arange(3))
@@ -90,8 +120,13 @@ def test_a_class_alone_counts_as_among_others(arrays):
     images, labels, real = arrays
     loss = compiled()
     value, gradient = loss(KEY, images, labels, real, jnp.arange(3))
-    alone = [loss(KEY, images[c:c + 1], labels[c:c + 1], real[c:c + 1], jnp.array([c])) for c in range(3)]
-    assert_close((value, gradient), (sum(v for v, _ in alone), jnp.concatenate([g for _, g in alone])))
+    alone = [
+        loss(KEY, images[c : c + 1], labels[c : c + 1], real[c : c + 1], jnp.array([c]))
+        for c in range(3)
+    ]
+    assert_close(
+        (value, gradient), (sum(v for v, _ in alone), jnp.concatenate([g for _, g in alone]))
+    )
     mistaken, _ = loss(KEY, images[2:], labels[2:], real[2:], jnp.array([0]))
     assert abs(mistaken - alone[2][0]) > 1e-3
 
@@ -102,8 +137,9 @@ def test_the_gradient_scales_with_the_weight_of_the_term(arrays):
 
     def weighted(images, weight):
         return weight * term_value(term, variables, KEY, images, labels, real, jnp.arange(3))
+
     gradient = quick(jax.grad(weighted))
-    one = gradient(images, 1.)
+    one = gradient(images, 1.0)
     assert np.abs(one).max() > 1e-3
     for weight in (2.5, -0.1):
         np.testing.assert_allclose(gradient(images, weight), weight * one, rtol=1e-12, atol=1e-14)
@@ -114,7 +150,10 @@ def test_only_the_images_have_a_gradient(arrays):
     term, variables = gradient_matching('dc', MLP, losses.squared_distance), encoder(MLP)
 
     def value(real, params, labels):
-        return term_value(term, variables._replace(params=params), KEY, images, labels, real, jnp.arange(3))
+        return term_value(
+            term, variables._replace(params=params), KEY, images, labels, real, jnp.arange(3)
+        )
+
     for leaf in jax.tree.leaves(quick(jax.grad(value, (0, 1, 2)))(real, variables.params, labels)):
         np.testing.assert_array_equal(leaf, 0)
 
@@ -134,13 +173,16 @@ def test_at_most_so_many_synthetic_images_are_matched(arrays):
         moved = np.abs(gradient).max((2, 3, 4)) > 0
         np.testing.assert_array_equal(moved.sum(1), 2)
         index = np.stack([np.flatnonzero(row) for row in moved])
-        rows, twice = np.arange(3)[:, None], np.tile(index, 2)    # each chosen image twice: the same means
+        # each chosen image twice: the same means
+        rows, twice = np.arange(3)[:, None], np.tile(index, 2)
         expected, parts = whole(KEY, images[rows, twice], labels[rows, twice], real, jnp.arange(3))
         halves = np.asarray(parts).reshape(3, 2, 2, 8, 8, 3)
         assert_close((value, np.asarray(gradient)[rows, index]), (expected, halves.sum(1)))
         choices |= {tuple(row) for row in index}
     assert len(choices) > 3
-    matched = np.asarray(few(jax.random.key(3), images[2:], labels[2:], real[2:], jnp.array([2]))[1])
+    matched = np.asarray(
+        few(jax.random.key(3), images[2:], labels[2:], real[2:], jnp.array([2]))[1]
+    )
     np.testing.assert_array_equal(np.abs(matched).max((2, 3, 4))[0] > 0, moved[2])
 
 

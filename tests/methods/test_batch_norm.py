@@ -1,4 +1,5 @@
 """Encoders with batch norm: every method's step traces, and its state keeps its shape."""
+
 import functools
 
 import jax
@@ -21,12 +22,29 @@ RECIPE = Recipe(fit.sgd(0.01, momentum=0.9, weight_decay=5e-4), 2, 4, losses.sof
 OPTIMIZER = optax.sgd(0.1, momentum=0.5)
 METHODS = {
     'dm': lambda: dm(TRAINED, augment=SIAMESE),
-    'dc': lambda: dc(TESTED, RECIPE, augment=SIAMESE, supervision=relabel.hard(SIAMESE), every=3, training=TRAINED),
-    'idm': lambda: idm(TESTED, RECIPE, augment=SIAMESE, ce_weight=0.5, max_size=4, push_every=2, training=TRAINED),
-    'idc': lambda: idc(TESTED, RECIPE, augment=SIAMESE, box=(DATASET.spec.mean, DATASET.spec.std), every=2,
-                       train_augment=SIAMESE, mix=augment.cutmix, training=TRAINED),
+    'dc': lambda: dc(
+        TESTED,
+        RECIPE,
+        augment=SIAMESE,
+        supervision=relabel.hard(SIAMESE),
+        every=3,
+        training=TRAINED,
+    ),
+    'idm': lambda: idm(
+        TESTED, RECIPE, augment=SIAMESE, ce_weight=0.5, max_size=4, push_every=2, training=TRAINED
+    ),
+    'idc': lambda: idc(
+        TESTED,
+        RECIPE,
+        augment=SIAMESE,
+        box=(DATASET.spec.mean, DATASET.spec.std),
+        every=2,
+        train_augment=SIAMESE,
+        mix=augment.cutmix,
+        training=TRAINED,
+    ),
 }
-KEEPS = ('dc', 'idm', 'idc')    # those whose networks live in the state
+KEEPS = ('dc', 'idm', 'idc')  # those whose networks live in the state
 
 
 def shapes(tree):
@@ -39,8 +57,13 @@ def traced(request):
     method = METHODS[request.param]()
     ipc = 4 if request.param in ('idm', 'idc') else 1
     initial = data.real_subset(jax.random.key(0), DATASET.train, DATASET.spec, ipc=ipc)
-    feed = data.with_minibatches(data.stratified(DATASET.train, DATASET.spec, per_class=8), DATASET.train, DATASET.spec,
-                      num_batches=4, batch_size=4)
+    feed = data.with_minibatches(
+        data.stratified(DATASET.train, DATASET.spec, per_class=8),
+        DATASET.train,
+        DATASET.spec,
+        num_batches=4,
+        batch_size=4,
+    )
     state = init_state(jax.random.key(1), method, OPTIMIZER, initial)
     inputs = jax.eval_shape(lambda: feed(jax.random.key(2), jnp.int32(0)))
     return request.param, state, jax.eval_shape(make_step(method, OPTIMIZER), state, inputs)
@@ -54,8 +77,11 @@ def test_a_step_keeps_every_shape(traced):
 
 def test_running_moments_are_kept_with_the_networks(traced):
     name, before, _ = traced
-    kept = [path for path, leaf in jax.tree_util.tree_leaves_with_path(before.networks)
-            if any('batch_stats' in str(part) for part in path)]
+    kept = [
+        path
+        for path, leaf in jax.tree_util.tree_leaves_with_path(before.networks)
+        if any('batch_stats' in str(part) for part in path)
+    ]
     assert bool(kept) == (name in KEEPS)
 
 

@@ -1,4 +1,5 @@
 """DC against the authors' code, through the engine, and what its preset is made of."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,17 +24,22 @@ RECIPE = Recipe(fit.sgd(0.01), 2, 4, soft_cross_entropy)
 
 def preset(net=NET, recipe=RECIPE, every=3, **knobs):
     supervision = relabel.hard(augment.identity())
-    return dc(net, recipe, augment=augment.identity(), supervision=supervision, every=every, **knobs)
+    return dc(
+        net, recipe, augment=augment.identity(), supervision=supervision, every=every, **knobs
+    )
 
 
 def test_one_step_is_the_papers(precision, reference, given, started, first_gradient):
     golden = reference('iid_grad_match')
-    weights = torch_layout.hash_weights(golden['e2e_net_param_names'], golden['e2e_net_param_shapes'])
+    weights = torch_layout.hash_weights(
+        golden['e2e_net_param_names'], golden['e2e_net_param_shapes']
+    )
     net = models.by_name('convnet', (16, 16, 3), 2, width=4, depth=3)
     method = preset(net)._replace(networks=given(torch_layout.convnet(precision.weights(weights))))
     inputs = Inputs(real=precision.images(golden['e2e_image_real'].reshape(-1, 3, 16, 16), 2))
     optimizer = optax.sgd(0.1, momentum=0.5)
-    # The reference's e2e_image_syn was written after the step; these are the images it started from.
+    # The reference's e2e_image_syn was written after the step;
+    # these are the images it started from.
     images = torch_layout.data(1400, golden['e2e_image_syn'].shape)
     state = started(method, precision.images(images, 2), optimizer)
     state, metrics = jax.jit(make_step(method, optimizer))(state, inputs)
@@ -46,9 +52,18 @@ def test_one_step_is_the_papers(precision, reference, given, started, first_grad
 
 def test_with_cmi_it_is_the_papers(precision, reference, given, started, first_gradient):
     golden, weight = reference('cmi_totals'), 50000.0
-    encoder, proxy = (torch_layout.convnet(precision.weights(
-        {name.removeprefix(net): value for name, value in golden.items() if name.startswith(net)}))
-        for net in ('netA_', 'proxy_'))
+    encoder, proxy = (
+        torch_layout.convnet(
+            precision.weights(
+                {
+                    name.removeprefix(net): value
+                    for name, value in golden.items()
+                    if name.startswith(net)
+                }
+            )
+        )
+        for net in ('netA_', 'proxy_')
+    )
     base = preset()._replace(networks=given(encoder))
     method = regularize(base, {'cmi': (weight, cmi())}, models={'proxy': NET})
     real = precision.images(golden['images_real'].reshape(-1, 3, 8, 8), 3)
@@ -64,7 +79,9 @@ def test_with_cmi_it_is_the_papers(precision, reference, given, started, first_g
 
 def test_the_preset():
     transform = augment.shared('flip')
-    method = dc(NET, RECIPE, augment=transform, supervision=relabel.hard(augment.identity()), every=1)
+    method = dc(
+        NET, RECIPE, augment=transform, supervision=relabel.hard(augment.identity()), every=1
+    )
     assert method.objective.reads == {Read('', 'real'), Read('', 'synthetic')}
     assert (method.classes, method.models, method.augment) == ('joint', {'encoder': NET}, transform)
 

@@ -6,12 +6,13 @@ import pytest
 from jaxdd.models import AlexNet, model
 
 
-@pytest.mark.parametrize('shape, side', [((8, 8, 1), 1), ((28, 28, 1), 4), ((28, 28, 3), 3),
-                                         ((64, 64, 3), 8)])
+@pytest.mark.parametrize(
+    'shape, side', [((8, 8, 1), 1), ((28, 28, 1), 4), ((28, 28, 3), 3), ((64, 64, 3), 8)]
+)
 def test_the_head_fits_the_image(shape, side, weights):
     net = model(AlexNet(3, width=4), shape)
     out = jax.jit(net.apply)(weights(net), jax.random.normal(jax.random.key(0), (2, *shape)))
-    assert out.maps.shape == (2, side ** 2, 6) and out.logits.shape == (2, 3)
+    assert out.maps.shape == (2, side**2, 6) and out.logits.shape == (2, 3)
     np.testing.assert_allclose(out.features, out.maps.reshape(2, -1), rtol=1e-5, atol=1e-6)
 
 
@@ -33,5 +34,7 @@ def test_norms_stand_behind_every_convolution(norm, count):
 def test_small_images_and_other_norms_are_refused():
     with pytest.raises(ValueError, match='AlexNet is too deep for images of side 7.* 8 or more'):
         model(AlexNet(3), (7, 7, 1))
-    with pytest.raises(ValueError, match="unknown AlexNet norm 'layer'; valid: batch, instance, none"):
+    with pytest.raises(
+        ValueError, match="unknown AlexNet norm 'layer'; valid: batch, instance, none"
+    ):
         model(AlexNet(3, norm='layer'), (32, 32, 3))

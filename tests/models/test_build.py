@@ -3,7 +3,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd.models import MLP, NAMES, VGG, AlexNet, ConvNet, ResNet, by_name, default_depth, model, update_batch_stats
+from jaxdd.models import (
+    MLP,
+    NAMES,
+    VGG,
+    AlexNet,
+    ConvNet,
+    ResNet,
+    by_name,
+    default_depth,
+    model,
+    update_batch_stats,
+)
 
 SHAPE = (8, 8, 1)
 
@@ -28,10 +39,16 @@ TOO_DEEP_FOR_DIGITS = ['lenet', 'vgg11', 'vgg11_bn']
 
 
 def by_cost(names=NAMES):
-    """The deep networks, those that a file of tests of their own runs, and ImageNet's forms, in the long tests."""
+    """The deep networks, those that a file of tests of their own runs, and ImageNet's forms,
+    in the long tests."""
     deep = ('resnet34', 'resnet50', 'resnet101', 'efficientnet', 'mobilenet', 'shufflenet')
-    return [pytest.param(name, marks=pytest.mark.long if name.startswith(deep) or name.endswith('imagenet') else ())
-            for name in sorted(names)]
+    return [
+        pytest.param(
+            name,
+            marks=pytest.mark.long if name.startswith(deep) or name.endswith('imagenet') else (),
+        )
+        for name in sorted(names)
+    ]
 
 
 @pytest.mark.parametrize('name', by_cost(set(NAMES) - set(TOO_DEEP_FOR_DIGITS)))
@@ -46,8 +63,11 @@ def test_names_take_digits(name):
 
 @pytest.mark.parametrize('name', TOO_DEEP_FOR_DIGITS)
 def test_names_too_deep_for_digits_say_what_fits(name):
-    with pytest.raises(ValueError, match='too deep for images of side 8: it needs a side of (16|32) or more. '
-                                         'Networks that fit: mlp, convnet, resnet18, alexnet'):
+    with pytest.raises(
+        ValueError,
+        match='too deep for images of side 8: it needs a side of (16|32) or more. '
+        'Networks that fit: mlp, convnet, resnet18, alexnet',
+    ):
         small(name)
 
 
@@ -62,8 +82,16 @@ def test_every_name_runs_at_32x32(name, weights):
     assert bool(out.moments) == batch_normed(name)
 
 
-@pytest.mark.parametrize('name, count', [('mlp', 411_146), ('lenet', 62_006), ('alexnet', 1_872_202),
-                                         ('vgg11', 9_231_114), ('resnet18_bn_ap', 11_250_762)])
+@pytest.mark.parametrize(
+    'name, count',
+    [
+        ('mlp', 411_146),
+        ('lenet', 62_006),
+        ('alexnet', 1_872_202),
+        ('vgg11', 9_231_114),
+        ('resnet18_bn_ap', 11_250_762),
+    ],
+)
 def test_parameter_counts_are_the_papers(name, count):
     variables = jax.eval_shape(by_name(name, (32, 32, 3), 10).init, jax.random.key(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(variables.params)) == count
@@ -90,7 +118,10 @@ def test_the_batch_mode_decides_whether_images_interact():
     variables = init(small('convnet_bn'))
     for batch_statistics in (True, False):
         net = small('convnet_bn', batch_statistics=batch_statistics)
-        together, alone = net.apply(variables, images()).logits[:1], net.apply(variables, images()[:1]).logits
+        together, alone = (
+            net.apply(variables, images()).logits[:1],
+            net.apply(variables, images()[:1]).logits,
+        )
         assert np.allclose(together, alone, atol=1e-5) != batch_statistics
 
 
@@ -98,8 +129,13 @@ def test_moments_are_those_of_the_first_norms_input():
     net = small('convnet_bn')
     variables = init(net)
     x = images()
-    conv = jax.lax.conv_general_dilated(x, variables.params['conv0']['kernel'], (1, 1), 'SAME',
-                                        dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    conv = jax.lax.conv_general_dilated(
+        x,
+        variables.params['conv0']['kernel'],
+        (1, 1),
+        'SAME',
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
     conv = np.asarray(conv) + np.asarray(variables.params['conv0']['bias'])
     mean, var, count = net.apply(variables, x).moments['norm0']
     np.testing.assert_allclose(mean, conv.mean((0, 1, 2)), atol=1e-5)
@@ -111,9 +147,18 @@ def test_moments_and_running_moments_share_paths_in_network_order():
     net = model(ResNet(3, stage_sizes=(1, 1), width=2, norm='batch'), SHAPE, batch_statistics=True)
     variables = jax.eval_shape(net.init, jax.random.key(0))
     moments = jax.eval_shape(net.apply, variables, images()).moments
-    assert list(moments) == sorted(variables.batch_stats) == [
-        'norm', 'stage0_block0/layer0_norm', 'stage0_block0/layer1_norm', 'stage1_block0/layer0_norm',
-        'stage1_block0/layer1_norm', 'stage1_block0/shortcut_norm']
+    assert (
+        list(moments)
+        == sorted(variables.batch_stats)
+        == [
+            'norm',
+            'stage0_block0/layer0_norm',
+            'stage0_block0/layer1_norm',
+            'stage1_block0/layer0_norm',
+            'stage1_block0/layer1_norm',
+            'stage1_block0/shortcut_norm',
+        ]
+    )
 
 
 def test_running_moments_converge_to_the_batch_moments():
@@ -123,7 +168,7 @@ def test_running_moments_converge_to_the_batch_moments():
     stats = update_batch_stats(variables.batch_stats, out.moments, momentum=1.0)
     assert jax.tree.structure(stats) == jax.tree.structure(variables.batch_stats)
     again = test.apply(variables._replace(batch_stats=stats), images(n=64))
-    np.testing.assert_allclose(again.logits, out.logits, atol=5e-3)    # apart from n / (n - 1)
+    np.testing.assert_allclose(again.logits, out.logits, atol=5e-3)  # apart from n / (n - 1)
 
 
 def test_networks_map_over_keys_and_weights():
@@ -134,7 +179,9 @@ def test_networks_map_over_keys_and_weights():
     for i, key in enumerate(keys):
         single = jax.jit(net.apply)(jax.jit(net.init)(key), images())
         np.testing.assert_allclose(out.logits[i], single.logits, atol=1e-5)
-        np.testing.assert_allclose(out.moments['norm1'].var[i], single.moments['norm1'].var, rtol=1e-4)
+        np.testing.assert_allclose(
+            out.moments['norm1'].var[i], single.moments['norm1'].var, rtol=1e-4
+        )
 
 
 def test_moments_pass_through_a_gradient_and_a_scan():
@@ -144,7 +191,10 @@ def test_moments_pass_through_a_gradient_and_a_scan():
     def step(stats, x):
         def loss(params):
             out = net.apply(variables._replace(params=params, batch_stats=stats), x)
-            return jnp.square(out.logits).mean() + sum(m.var.sum() for m in out.moments.values()), out.moments
+            return jnp.square(out.logits).mean() + sum(
+                m.var.sum() for m in out.moments.values()
+            ), out.moments
+
         gradient, moments = jax.grad(loss, has_aux=True)(variables.params)
         return update_batch_stats(stats, moments), gradient['conv0']['kernel']
 
@@ -154,15 +204,22 @@ def test_moments_pass_through_a_gradient_and_a_scan():
     assert (stats['norm0']['var'] != 1).all()
 
 
-@pytest.mark.parametrize('module', [ConvNet(5, width=8, depth=2, norm='batch'),
-                                    ResNet(5, stage_sizes=(1, 1), width=8, norm='batch'),
-                                    ResNet(5, stage_sizes=(1, 1), width=8, norm='batch',
-                                           downsampling='average_pool'),
-                                    AlexNet(5, width=8), VGG(5, stages=((1, 1), (2,)), width=8),
-                                    MLP(5, width=16)])
+@pytest.mark.parametrize(
+    'module',
+    [
+        ConvNet(5, width=8, depth=2, norm='batch'),
+        ResNet(5, stage_sizes=(1, 1), width=8, norm='batch'),
+        ResNet(5, stage_sizes=(1, 1), width=8, norm='batch', downsampling='average_pool'),
+        AlexNet(5, width=8),
+        VGG(5, stages=((1, 1), (2,)), width=8),
+        MLP(5, width=16),
+    ],
+)
 def test_a_half_precision_body_returns_float32(module, weights):
-    half, full = (model(module.clone(dtype=dtype), SHAPE, batch_statistics=True)
-                  for dtype in ('bfloat16', None))
+    half, full = (
+        model(module.clone(dtype=dtype), SHAPE, batch_statistics=True)
+        for dtype in ('bfloat16', None)
+    )
     variables = weights(full)
     ours, theirs = (jax.jit(net.apply)(variables, images()) for net in (half, full))
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(ours._replace(moments={})))
@@ -172,13 +229,17 @@ def test_a_half_precision_body_returns_float32(module, weights):
     assert not np.array_equal(ours.logits, theirs.logits)
 
 
-@pytest.mark.parametrize('side, depth', [(2, 1), (4, 1), (8, 2), (15, 2), (16, 3), (28, 3), (32, 3), (64, 3)])
+@pytest.mark.parametrize(
+    'side, depth', [(2, 1), (4, 1), (8, 2), (15, 2), (16, 3), (28, 3), (32, 3), (64, 3)]
+)
 def test_default_depth_keeps_a_two_by_two_map(side, depth):
     assert default_depth((side, side, 3)) == depth
 
 
 def test_variants_reach_the_module():
-    params = init(by_name('convnet', SHAPE, 5, width=4, depth=3, norm='layer', pooling='none')).params
+    params = init(
+        by_name('convnet', SHAPE, 5, width=4, depth=3, norm='layer', pooling='none')
+    ).params
     assert params['norm2']['scale'].shape == (8, 8, 4)
     x = images()
     swish, relu = (small('convnet', activation=a) for a in ('swish', None))
@@ -187,12 +248,14 @@ def test_variants_reach_the_module():
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    with pytest.raises(ValueError, match="unknown network 'resnet_18'; valid: alexnet.*mean 'resnet18'"):
+    with pytest.raises(
+        ValueError, match="unknown network 'resnet_18'; valid: alexnet.*mean 'resnet18'"
+    ):
         by_name('resnet_18', SHAPE, 5)
 
 
 def test_convnet_options_are_refused_elsewhere():
-    with pytest.raises(ValueError, match=r"resnet18 has no option depth \(got 3\)"):
+    with pytest.raises(ValueError, match=r'resnet18 has no option depth \(got 3\)'):
         by_name('resnet18', SHAPE, 5, depth=3)
 
 

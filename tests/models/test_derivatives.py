@@ -1,4 +1,5 @@
 """Networks with derivatives of their own against the same networks with XLA's."""
+
 import functools
 
 import flax.linen as nn
@@ -21,15 +22,24 @@ class Grouped(nn.Module):
     def __call__(self, images):
         x = conv(images, 8, size=1, padding=0, name='stem')
         for stride, features in ((2, 24), (1, 24)):
-            x = ShuffleBlock(features, stride, groups=2, batch_statistics=False, dtype=None, name=f'stride{stride}')(x)
+            x = ShuffleBlock(
+                features,
+                stride,
+                groups=2,
+                batch_statistics=False,
+                dtype=None,
+                name=f'stride{stride}',
+            )(x)
         maps = x.reshape(len(x), -1, x.shape[-1])
         features = maps.mean(1)
         return classifier(features, 5), features, maps
 
 
 # of this width the second convolution is a Winograd product
-NETWORKS = {'convnet': lambda: models.by_name('convnet', (32, 32, 3), 5, width=64),
-            'grouped': lambda: models.model(Grouped(), (8, 8, 3))}
+NETWORKS = {
+    'convnet': lambda: models.by_name('convnet', (32, 32, 3), 5, width=64),
+    'grouped': lambda: models.model(Grouped(), (8, 8, 3)),
+}
 SIDES = {'convnet': 32, 'grouped': 8}
 
 
@@ -41,6 +51,7 @@ def case(name):
 
     def loss(params, images):
         return jnp.sum(jnp.sin(net.apply(variables._replace(params=params), images).logits))
+
     return loss, (variables.params, jax.random.normal(jax.random.key(1), (2, side, side, 3)))
 
 
@@ -48,7 +59,9 @@ def assert_close(found, expected):
     """Within float32 rounding of the largest entry."""
     scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
     assert scale > 0
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * scale), found, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * scale), found, expected
+    )
 
 
 def test_the_convnets_second_convolution_is_a_winograd_product():
@@ -58,7 +71,8 @@ def test_the_convnets_second_convolution_is_a_winograd_product():
 @pytest.mark.parametrize('name', NETWORKS)
 def test_both_have_the_same_values_and_gradients(name):
     loss, at = case(name)
-    both = jax.jit(lambda *at: jax.value_and_grad(loss, (0, 1))(*at))    # one program for either, if it were remembered
+    # one program for either, if it were remembered
+    both = jax.jit(lambda *at: jax.value_and_grad(loss, (0, 1))(*at))
     value, gradient = both(*at)
     assert 'custom_vjp_call' in str(jax.make_jaxpr(loss)(*at))
     with models.xla_derivatives():
@@ -72,12 +86,19 @@ def test_both_have_the_same_values_and_gradients(name):
 @pytest.mark.parametrize('name', NETWORKS)
 def test_forward_mode_is_the_transpose_of_reverse_mode(name):
     loss, at = case(name)
-    direction = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), at)
+    direction = jax.tree.map(
+        lambda leaf: jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), at
+    )
     gradient = jax.jit(jax.grad(loss, (0, 1)))(*at)
-    expected = sum(jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction)))
+    expected = sum(
+        jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction))
+    )
     with models.xla_derivatives():
         _, change = jax.jit(lambda at, along: jax.jvp(loss, at, along))(at, direction)
-    size = sum(jnp.vdot(abs(a), abs(b)) for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction)))
+    size = sum(
+        jnp.vdot(abs(a), abs(b))
+        for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction))
+    )
     assert abs(change - expected) < 1e-5 * size
 
 
@@ -97,7 +118,7 @@ def test_no_program_is_of_the_other_kind():
     variables, images = net.init(jax.random.key(0)), jnp.ones((1, 8, 8, 1))
     apply = jax.jit(lambda images: net.apply(variables, images).logits)
     forward = functools.partial(jax.jvp, apply, (images,), (images,))
-    for _ in range(2):    # compiled by now, of either kind
+    for _ in range(2):  # compiled by now, of either kind
         with pytest.raises(TypeError, match='forward-mode'):
             forward()
         with models.xla_derivatives():
@@ -110,11 +131,15 @@ def test_no_program_is_of_the_other_kind():
 def test_every_norm_has_forward_mode_on_every_device(norm, cpu, monkeypatch):
     monkeypatch.setattr(parallel, 'on_cpu', lambda: cpu)
     net = models.by_name('convnet', (8, 8, 1), 2, width=4, depth=1, norm=norm)
-    variables, images = jax.eval_shape(net.init, jax.random.key(0)), jax.ShapeDtypeStruct((1, 8, 8, 1), 'float32')
+    variables, images = (
+        jax.eval_shape(net.init, jax.random.key(0)),
+        jax.ShapeDtypeStruct((1, 8, 8, 1), 'float32'),
+    )
 
     def forward(variables, images):
         return jax.jvp(lambda images: net.apply(variables, images).logits, (images,), (images,))
-    with pytest.raises(TypeError, match='forward-mode'):    # which JAX says no earlier than this
+
+    with pytest.raises(TypeError, match='forward-mode'):  # which JAX says no earlier than this
         jax.jit(forward).lower(variables, images)
     with models.xla_derivatives():
         assert jax.jit(forward).lower(variables, images).out_info[1].shape == (1, 2)

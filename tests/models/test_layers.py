@@ -11,8 +11,13 @@ from jaxdd.models.layers import SMALLEST_SIDES, average_pool, check_side, conv, 
 
 def test_average_pool_drops_the_remainder():
     x = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype(np.float32)
-    expected = [[x[:, 2 * i:2 * i + 2, 2 * j:2 * j + 2].mean((1, 2)) for j in range(3)] for i in range(2)]
-    np.testing.assert_allclose(average_pool(jnp.asarray(x), (2, 2)), np.moveaxis(expected, 2, 0), atol=1e-6)
+    expected = [
+        [x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((1, 2)) for j in range(3)]
+        for i in range(2)
+    ]
+    np.testing.assert_allclose(
+        average_pool(jnp.asarray(x), (2, 2)), np.moveaxis(expected, 2, 0), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize('window', [(2, 2), (1, 2), (3, 3)])
@@ -21,25 +26,32 @@ def test_derivatives_of_an_average_pool_are_those_of_the_mean(x64, window):
 
     def mean(x):
         (h, w), (rows, columns) = window, (7 // window[0], 6 // window[1])
-        return x[:, :rows * h, :columns * w].reshape(2, rows, h, columns, w, 3).mean((2, 4))
+        return x[:, : rows * h, : columns * w].reshape(2, rows, h, columns, w, 3).mean((2, 4))
 
     def derivatives(pool):
         gradient = jax.grad(lambda x: jnp.sin(pool(x)).sum())
         return pool(x), gradient(x), jax.grad(lambda x: jnp.vdot(gradient(x), direction))(x)
-    for found, expected in zip(derivatives(lambda x: average_pool(x, window)), derivatives(mean), strict=True):
+
+    for found, expected in zip(
+        derivatives(lambda x: average_pool(x, window)), derivatives(mean), strict=True
+    ):
         np.testing.assert_allclose(found, expected, atol=1e-14)
 
 
-@pytest.mark.parametrize('shape, pixels', [((28, 28, 1), 2), ((28, 28, 3), 0), ((8, 8, 1), 0),
-                                           ((32, 32, 1), 0)])
+@pytest.mark.parametrize(
+    'shape, pixels', [((28, 28, 1), 2), ((28, 28, 3), 0), ((8, 8, 1), 0), ((32, 32, 1), 0)]
+)
 def test_only_mnist_gains_a_margin(shape, pixels):
     assert stem_padding(shape) == pixels
 
 
 def test_too_deep_a_network_names_those_that_fit():
-    with pytest.raises(ValueError, match='net is too deep for images of side 14: it needs a side of 20 or '
-                                         'more. Networks that fit: mlp, convnet, resnet18, alexnet, mobilenetv2, '
-                                         'efficientnet_b0, shufflenet_g2, shufflenetv2$'):
+    with pytest.raises(
+        ValueError,
+        match='net is too deep for images of side 14: it needs a side of 20 or '
+        'more. Networks that fit: mlp, convnet, resnet18, alexnet, mobilenetv2, '
+        'efficientnet_b0, shufflenet_g2, shufflenetv2$',
+    ):
         check_side('net', (14, 40, 3), 20)
     check_side('net', (20, 21, 3), 20)
 
@@ -51,19 +63,28 @@ def test_the_margin_counts():
 
 
 def by_cost():
-    """Every name; the deep and the mobile networks, and ImageNet's forms of others, in the long tests."""
+    """Every name; the deep and the mobile networks, and ImageNet's forms of others,
+    in the long tests."""
     deep = ('resnet34', 'resnet50', 'resnet101', 'efficientnet', 'mobilenet', 'shufflenet')
-    return [pytest.param(name, marks=pytest.mark.long if name.startswith(deep) or name.endswith('imagenet') else ())
-            for name in sorted(NAMES)]
+    return [
+        pytest.param(
+            name,
+            marks=pytest.mark.long if name.startswith(deep) or name.endswith('imagenet') else (),
+        )
+        for name in sorted(NAMES)
+    ]
 
 
 @pytest.mark.parametrize('name', by_cost())
 def test_smallest_sides_are_true(name, weights):
-    side = SMALLEST_SIDES[next(family for family in SMALLEST_SIDES if name.startswith(family.rstrip('0123456789')))]
+    side = SMALLEST_SIDES[
+        next(family for family in SMALLEST_SIDES if name.startswith(family.rstrip('0123456789')))
+    ]
     net = by_name(name, (side, side, 3), 3, width=4, batch_statistics=True)
     out = jax.jit(net.apply)(weights(net), jax.random.normal(jax.random.key(0), (2, side, side, 3)))
     assert np.isfinite(out.logits).all() and out.maps.shape[1] >= 1
-    assert np.abs(out.logits[0] - out.logits[1]).max() > 1e-3    # a constant map would hide the images
+    # a constant map would hide the images
+    assert np.abs(out.logits[0] - out.logits[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize('name', ['convnet', 'alexnet', 'alexnet_in', 'lenet', 'vgg11', 'vgg11_bn'])
@@ -75,6 +96,7 @@ def test_one_pixel_less_is_refused(name):
 
 class Grouped(nn.Module):
     """One grouped convolution, so that `conv` runs inside a compact module."""
+
     groups: int
 
     @nn.compact
@@ -84,9 +106,14 @@ class Grouped(nn.Module):
 
 @pytest.mark.parametrize('groups', [1, 2, 8])
 def test_grouped_convolutions_are_the_same_on_every_device(groups, monkeypatch):
-    module, x = Grouped(groups), np.random.default_rng(0).normal(size=(2, 5, 6, 8)).astype(np.float32)
+    module, x = (
+        Grouped(groups),
+        np.random.default_rng(0).normal(size=(2, 5, 6, 8)).astype(np.float32),
+    )
     variables = module.init(jax.random.key(0), x)
     assert variables['params']['conv']['kernel'].shape == (3, 3, 8 // groups, 8)
     cpu = module.apply(variables, x)
     monkeypatch.setattr(parallel, 'on_cpu', lambda: False)
-    np.testing.assert_allclose(cpu, module.apply(variables, x), rtol=0, atol=1e-6 * np.abs(cpu).max())
+    np.testing.assert_allclose(
+        cpu, module.apply(variables, x), rtol=0, atol=1e-6 * np.abs(cpu).max()
+    )

@@ -6,15 +6,17 @@ import pytest
 from jaxdd.models import LeNet, model
 
 
-@pytest.mark.parametrize('shape, side', [((16, 16, 1), 1), ((28, 28, 1), 5), ((28, 28, 3), 4),
-                                         ((32, 32, 1), 5), ((64, 64, 3), 13)])
+@pytest.mark.parametrize(
+    'shape, side',
+    [((16, 16, 1), 1), ((28, 28, 1), 5), ((28, 28, 3), 4), ((32, 32, 1), 5), ((64, 64, 3), 13)],
+)
 def test_the_head_fits_the_image(shape, side):
     net = model(LeNet(3), shape)
     variables = jax.eval_shape(net.init, jax.random.key(0))
     out = jax.eval_shape(net.apply, variables, jnp.zeros((2, *shape)))
-    assert out.maps.shape == (2, side ** 2, 16)
+    assert out.maps.shape == (2, side**2, 16)
     assert out.features.shape == (2, 84) and out.logits.shape == (2, 3)
-    assert variables.params['dense0']['kernel'].shape == (16 * side ** 2, 120)
+    assert variables.params['dense0']['kernel'].shape == (16 * side**2, 120)
 
 
 def test_features_are_what_the_last_layer_reads(weights):
@@ -22,7 +24,9 @@ def test_features_are_what_the_last_layer_reads(weights):
     variables = weights(net)
     out = jax.jit(net.apply)(variables, jax.random.normal(jax.random.key(0), (2, 16, 20, 1)))
     head = variables.params['classifier']
-    np.testing.assert_allclose(out.logits, out.features @ head['kernel'] + head['bias'][None], atol=1e-4)
+    np.testing.assert_allclose(
+        out.logits, out.features @ head['kernel'] + head['bias'][None], atol=1e-4
+    )
     assert out.features.shape == (2, 42) and (out.features >= 0).all()
 
 

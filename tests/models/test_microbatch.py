@@ -1,4 +1,5 @@
 """A batch through a network part by part is the batch at once: outputs, moments, gradients."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,9 +25,13 @@ def objective(model, variables, images):
     return out.logits[:, 0].sum() + batch_moment_distance(out.moments, variables.batch_stats), out
 
 
-@pytest.mark.parametrize('size', [pytest.param(size, marks=pytest.mark.long) for size in (1, 4, 6, 16, 125)])
+@pytest.mark.parametrize(
+    'size', [pytest.param(size, marks=pytest.mark.long) for size in (1, 4, 6, 16, 125)]
+)
 def test_value_moments_and_gradient_are_those_of_the_whole_batch(size, variables):
-    run = lambda model: jax.jit(jax.value_and_grad(lambda x: objective(model, variables, x), has_aux=True))(IMAGES)
+    run = lambda model: jax.jit(
+        jax.value_and_grad(lambda x: objective(model, variables, x), has_aux=True)
+    )(IMAGES)
     (value, whole), gradient = run(NET)
     (parted, out), parts = run(models.microbatched(NET, size))
     np.testing.assert_allclose(parted, value, rtol=1e-5)
@@ -39,7 +44,9 @@ def test_value_moments_and_gradient_are_those_of_the_whole_batch(size, variables
 def test_eight_devices_take_their_own_rows(images, size, variables):
     expected = NET.apply(variables, IMAGES[:images])
     with parallel.use(parallel.mesh(8)):
-        out = jax.jit(models.microbatched(NET, size).apply)(variables, parallel.shard(IMAGES[:images]))
+        out = jax.jit(models.microbatched(NET, size).apply)(
+            variables, parallel.shard(IMAGES[:images])
+        )
     np.testing.assert_allclose(out.logits, expected.logits, atol=1e-5)
     for path, moments in expected.moments.items():
         np.testing.assert_allclose(out.moments[path].var, moments.var, rtol=1e-4, atol=1e-6)
@@ -47,9 +54,12 @@ def test_eight_devices_take_their_own_rows(images, size, variables):
 
 
 def test_unequal_parts_weigh_by_their_values():
-    """Of 1, 3 | 5, 7 | 8: mean 24 / 5, variance 148 / 5 - 4.8 ** 2; the mean of the parts' means would be 16 / 3."""
-    two, one = Moments(jnp.array([[2.], [6.]]), jnp.ones((2, 1)), jnp.array([2, 2])), Moments(
-        jnp.array([[8.]]), jnp.zeros((1, 1)), jnp.array([1]))
+    """Of 1, 3 | 5, 7 | 8: mean 24 / 5, variance 148 / 5 - 4.8 ** 2;
+    the mean of the parts' means would be 16 / 3."""
+    two, one = (
+        Moments(jnp.array([[2.0], [6.0]]), jnp.ones((2, 1)), jnp.array([2, 2])),
+        Moments(jnp.array([[8.0]]), jnp.zeros((1, 1)), jnp.array([1])),
+    )
     mean, var, count = _pooled([two, one])
     np.testing.assert_allclose([mean[0], var[0], count], [4.8, 6.56, 5], rtol=1e-6)
 
@@ -66,4 +76,5 @@ def test_the_backward_pass_keeps_one_part():
     def needed(model):
         gradient = jax.grad(lambda x: objective(model, variables, x)[0])
         return jax.jit(gradient).lower(images).compile().memory_analysis().temp_size_in_bytes
+
     assert needed(models.microbatched(wide, 8)) < needed(wide) / 2

@@ -10,6 +10,7 @@ from jaxdd.types import Moments
 
 class Host(nn.Module):
     """One norm, so that `norms.norm` runs inside a compact module."""
+
     kind: str
     batch_statistics: bool = True
 
@@ -26,16 +27,22 @@ def variables(kind, x, seed=1):
     """Fresh variables with a random scale and bias (none for 'none')."""
     rng = np.random.default_rng(seed)
     fresh = jax.jit(Host(kind).init)(jax.random.key(0), jnp.asarray(x))
-    params = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(p.dtype), fresh.get('params', {}))
+    params = jax.tree.map(
+        lambda p: rng.normal(size=p.shape).astype(p.dtype), fresh.get('params', {})
+    )
     return {**fresh, 'params': params}
 
 
-@pytest.mark.parametrize('kind, axes', [('instance', (1, 2)), ('batch', (0, 1, 2)), ('layer', (1, 2, 3))])
+@pytest.mark.parametrize(
+    'kind, axes', [('instance', (1, 2)), ('batch', (0, 1, 2)), ('layer', (1, 2, 3))]
+)
 def test_norms_agree_with_numpy(kind, axes):
     x = maps()
     v = variables(kind, x)
     wide = x.astype(np.float64)
-    expected = (wide - wide.mean(axes, keepdims=True)) / np.sqrt(wide.var(axes, keepdims=True) + 1e-5)
+    expected = (wide - wide.mean(axes, keepdims=True)) / np.sqrt(
+        wide.var(axes, keepdims=True) + 1e-5
+    )
     expected = expected * v['params']['norm']['scale'] + v['params']['norm']['bias']
     np.testing.assert_allclose(Host(kind).apply(v, x), expected, atol=2e-5)
 
@@ -62,7 +69,9 @@ def test_fresh_norms_scale_by_one_and_shift_by_zero():
     np.testing.assert_array_equal(params['bias'], np.zeros((4, 5, 8)))
 
 
-@pytest.mark.parametrize('kind, axes', [('instance', (1, 2)), ('group', (1, 2, 4)), ('layer', (1, 2, 3))])
+@pytest.mark.parametrize(
+    'kind, axes', [('instance', (1, 2)), ('group', (1, 2, 4)), ('layer', (1, 2, 3))]
+)
 def test_first_and_second_derivatives_are_those_of_the_formula(x64, kind, axes):
     x, direction = jnp.asarray(maps(), jnp.float64), jnp.asarray(maps(1), jnp.float64)
     v = jax.tree.map(lambda leaf: leaf.astype('float64'), variables(kind, np.asarray(x)))
@@ -70,13 +79,18 @@ def test_first_and_second_derivatives_are_those_of_the_formula(x64, kind, axes):
     def formula(x):
         wide = x.reshape(3, 4, 5, 4, 2) if kind == 'group' else x
         y = (wide - wide.mean(axes, keepdims=True)) / jnp.sqrt(wide.var(axes, keepdims=True) + 1e-5)
-        scale, bias = (jnp.broadcast_to(v['params']['norm'][leaf], x.shape) for leaf in ('scale', 'bias'))
+        scale, bias = (
+            jnp.broadcast_to(v['params']['norm'][leaf], x.shape) for leaf in ('scale', 'bias')
+        )
         return y.reshape(x.shape) * scale + bias
 
     def derivatives(norm):
         gradient = jax.grad(lambda x: jnp.sin(norm(x)).sum())
         return gradient(x), jax.grad(lambda x: jnp.vdot(gradient(x), direction))(x)
-    for found, expected in zip(derivatives(lambda x: Host(kind).apply(v, x)), derivatives(formula), strict=True):
+
+    for found, expected in zip(
+        derivatives(lambda x: Host(kind).apply(v, x)), derivatives(formula), strict=True
+    ):
         assert np.abs(expected).max() > 1e-3
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
@@ -95,8 +109,9 @@ def test_variance_survives_a_large_mean():
     wide = x.astype(np.float64)
     spread = wide.std((1, 2), keepdims=True)
     v = variables('instance', x)['params']['norm']
-    np.testing.assert_allclose(y, (wide - wide.mean((1, 2), keepdims=True)) / spread * v['scale'] + v['bias'],
-                               atol=2e-3)
+    np.testing.assert_allclose(
+        y, (wide - wide.mean((1, 2), keepdims=True)) / spread * v['scale'] + v['bias'], atol=2e-3
+    )
 
 
 def test_half_precision_maps_keep_their_type_and_float32_moments():
@@ -120,7 +135,9 @@ def test_running_moments_normalise_and_stay():
     x = maps()
     v = variables('batch', x)
     running = {'norm': {'mean': jnp.arange(8.0), 'var': jnp.arange(1.0, 9.0)}}
-    y, changed = Host('batch', False).apply({**v, 'batch_stats': running}, x, mutable=['batch_stats'])
+    y, changed = Host('batch', False).apply(
+        {**v, 'batch_stats': running}, x, mutable=['batch_stats']
+    )
     expected = (x - np.arange(8)) / np.sqrt(np.arange(1, 9) + 1e-5)
     expected = expected * v['params']['norm']['scale'] + v['params']['norm']['bias']
     np.testing.assert_allclose(y, expected, atol=1e-5)
@@ -132,22 +149,30 @@ def test_running_variance_is_counted_without_bias():
     old = {'a/norm': {'mean': jnp.arange(8.0), 'var': jnp.arange(1.0, 9.0)}}
     moments = {'a/norm': Moments(jnp.asarray(x.mean((0, 1, 2))), jnp.asarray(x.var((0, 1, 2))), 60)}
     new = norms.update_batch_stats(old, moments, momentum=0.3)
-    np.testing.assert_allclose(new['a/norm']['mean'], 0.7 * np.arange(8) + 0.3 * x.mean((0, 1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(new['a/norm']['var'],
-                               0.7 * np.arange(1, 9) + 0.3 * x.var((0, 1, 2), ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        new['a/norm']['mean'], 0.7 * np.arange(8) + 0.3 * x.mean((0, 1, 2)), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        new['a/norm']['var'], 0.7 * np.arange(1, 9) + 0.3 * x.var((0, 1, 2), ddof=1), rtol=1e-5
+    )
 
 
 def test_running_moments_update_with_a_traced_count():
     old = {'norm': {'mean': jnp.zeros(2), 'var': jnp.ones(2)}}
-    moments = {'norm': Moments(jnp.ones(2), jnp.full(2, 2.0), 1)}    # n - 1 = 0
-    eager, jitted = norms.update_batch_stats(old, moments), jax.jit(norms.update_batch_stats)(old, moments)
+    moments = {'norm': Moments(jnp.ones(2), jnp.full(2, 2.0), 1)}  # n - 1 = 0
+    eager, jitted = (
+        norms.update_batch_stats(old, moments),
+        jax.jit(norms.update_batch_stats)(old, moments),
+    )
     np.testing.assert_allclose(eager['norm']['var'], 0.9 + 0.1 * 2.0, rtol=1e-6)
     jax.tree.map(np.testing.assert_allclose, eager, jitted)
     assert all(leaf.dtype == jnp.float32 and not leaf.weak_type for leaf in jax.tree.leaves(jitted))
 
 
 def test_an_unknown_norm_names_the_valid_ones():
-    with pytest.raises(ValueError, match=r"unknown norm 'instence'; valid: batch, group.*mean 'instance'"):
+    with pytest.raises(
+        ValueError, match=r"unknown norm 'instence'; valid: batch, group.*mean 'instance'"
+    ):
         Host('instence').init(jax.random.key(0), maps())
 
 

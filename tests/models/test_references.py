@@ -1,4 +1,5 @@
 """Every network of the papers' code against ours, on procedural weights and images."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +32,7 @@ NETWORKS = {
     'ResNet18BN_AP_eval': ('x32', ResNet(10, norm='batch', downsampling='average_pool'), False),
     'ResNet18_64_IIDpatch': ('x64', ResNet(200), False),
 }
-NO_FEATURES = {'MLP', 'LeNet'}    # the papers' code returns logits alone
+NO_FEATURES = {'MLP', 'LeNet'}  # the papers' code returns logits alone
 CONVERTED = {ResNet: torch_layout.resnet, VGG: torch_layout.vgg11}
 
 
@@ -39,7 +40,9 @@ def test_the_procedural_numbers_are_the_references(reference):
     nets = reference('iid_nets')
     for t in (0, 5):
         np.testing.assert_array_equal(torch_layout.hash_u(t, 8), nets[f'hash_u_t{t}_first8'])
-    np.testing.assert_array_equal(torch_layout.data(1600, (2, 3, 32, 32)).ravel()[:8], nets['x32_first8'])
+    np.testing.assert_array_equal(
+        torch_layout.data(1600, (2, 3, 32, 32)).ravel()[:8], nets['x32_first8']
+    )
 
 
 def test_no_reference_is_left_out(reference):
@@ -51,7 +54,8 @@ def test_no_reference_is_left_out(reference):
 
 
 def agree(name, case, dtype, tolerance):
-    """Asserts the reference's logits and features, to a tolerance relative to their largest entry."""
+    """Asserts the reference's logits and features, to a tolerance relative to their largest
+    entry."""
     images, module, batch_statistics = NETWORKS[name]
     weights, x, logits, embed = case(name, images)
     net = model(module, x.shape[1:], batch_statistics=batch_statistics)
@@ -59,10 +63,14 @@ def agree(name, case, dtype, tolerance):
     variables = convert({k: v.astype(dtype) for k, v in weights.items()})
     out = jax.jit(net.apply)(variables, jnp.asarray(x, dtype))
     assert out.logits.dtype == out.features.dtype == dtype
-    np.testing.assert_allclose(out.logits, logits, rtol=tolerance, atol=tolerance * np.abs(logits).max())
+    np.testing.assert_allclose(
+        out.logits, logits, rtol=tolerance, atol=tolerance * np.abs(logits).max()
+    )
     if name not in NO_FEATURES:
         embed = torch_layout.flat_hwc(embed, out.maps.shape[-1])
-        np.testing.assert_allclose(out.features, embed, rtol=tolerance, atol=tolerance * np.abs(embed).max())
+        np.testing.assert_allclose(
+            out.features, embed, rtol=tolerance, atol=tolerance * np.abs(embed).max()
+        )
 
 
 @pytest.mark.parametrize('name', NETWORKS)

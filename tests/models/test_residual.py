@@ -1,4 +1,5 @@
 """Residual blocks; against torch in test_resnet.py and test_torch_weights.py."""
+
 import jax
 import jax.numpy as jnp
 

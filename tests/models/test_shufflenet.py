@@ -27,8 +27,11 @@ def test_ufcs_reference(reference, x64):
 
 def test_layers_sort_in_the_order_of_ufc(reference):
     paths = sorted(fresh(by_name('shufflenet_g2', (32, 32, 3), 10)).batch_stats)
-    layers = [str(name).removesuffix('.weight') for name in reference('infer_ufc')['shufflenetg2_param_names']
-              if '.bn' in f'.{name}' and str(name).endswith('weight')]
+    layers = [
+        str(name).removesuffix('.weight')
+        for name in reference('infer_ufc')['shufflenetg2_param_names']
+        if '.bn' in f'.{name}' and str(name).endswith('weight')
+    ]
     assert [ShuffleNet(10).torch_key(path) for path in paths] == layers
 
 
@@ -42,8 +45,10 @@ def test_a_shuffle_spreads_each_group_over_all_channels():
 @pytest.mark.parametrize('side, left', [(32, 4), (1, 1), (20, 3)])
 def test_sides_are_divided_and_rounded_up(side, left):
     net = model(ShuffleNet(3, width=6), (side, side, 3))
-    out = jax.eval_shape(net.apply, fresh(net), jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32))
-    assert out.maps.shape == (2, left ** 2, 200) and out.features.shape == (2, 200)
+    out = jax.eval_shape(
+        net.apply, fresh(net), jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
+    )
+    assert out.maps.shape == (2, left**2, 200) and out.features.shape == (2, 200)
 
 
 @pytest.mark.long
@@ -51,8 +56,12 @@ def test_sides_are_divided_and_rounded_up(side, left):
 def test_gradients_are_finite_in_train_mode(network, weights):
     net = model(network(3, width=4), (8, 8, 3), batch_statistics=True)
     variables, x = weights(net), jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
-    gradients = jax.jit(jax.grad(lambda params, x: net.apply(variables._replace(params=params), x).logits[:, 0].var(),
-                                 (0, 1)))(variables.params, x)
+    gradients = jax.jit(
+        jax.grad(
+            lambda params, x: net.apply(variables._replace(params=params), x).logits[:, 0].var(),
+            (0, 1),
+        )
+    )(variables.params, x)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
     assert np.abs(gradients[1]).max() > 0 and np.abs(gradients[0]['conv']['kernel']).max() > 0
 

@@ -23,8 +23,12 @@ def test_parameter_counts_are_the_papers(num_classes, count):
 def test_layers_sort_in_the_order_of_the_network():
     paths = sorted(fresh(by_name('shufflenetv2', (32, 32, 3), 10)).batch_stats)
     block = ['layer0', 'layer1', 'layer2']
-    expected = [f'stage{stage}_block{i}/{layer}_norm' for stage, blocks in enumerate((4, 8, 4))
-                for i in range(blocks) for layer in (['kept0', 'kept1'] if i == 0 else []) + block]
+    expected = [
+        f'stage{stage}_block{i}/{layer}_norm'
+        for stage, blocks in enumerate((4, 8, 4))
+        for i in range(blocks)
+        for layer in (['kept0', 'kept1'] if i == 0 else []) + block
+    ]
     assert paths == ['norm', *expected, 'tail_norm']
 
 
@@ -35,10 +39,16 @@ def torchvisions(torch, x):
             name, stride = f'stage{stage}.{block}', 2 if block == 0 else 1
             kept, y = (x, x) if stride == 2 else x.chunk(2, 1)
             if stride == 2:
-                kept = torch.norm(torch.conv(kept, f'{name}.branch1.0', 2, kept.shape[1]), f'{name}.branch1.1')
-                kept = functional.relu(torch.norm(torch.conv(kept, f'{name}.branch1.2'), f'{name}.branch1.3'))
+                kept = torch.norm(
+                    torch.conv(kept, f'{name}.branch1.0', 2, kept.shape[1]), f'{name}.branch1.1'
+                )
+                kept = functional.relu(
+                    torch.norm(torch.conv(kept, f'{name}.branch1.2'), f'{name}.branch1.3')
+                )
             y = functional.relu(torch.norm(torch.conv(y, f'{name}.branch2.0'), f'{name}.branch2.1'))
-            y = torch.norm(torch.conv(y, f'{name}.branch2.3', stride, y.shape[1]), f'{name}.branch2.4')
+            y = torch.norm(
+                torch.conv(y, f'{name}.branch2.3', stride, y.shape[1]), f'{name}.branch2.4'
+            )
             y = functional.relu(torch.norm(torch.conv(y, f'{name}.branch2.5'), f'{name}.branch2.6'))
             x = functional.channel_shuffle(pytorch.cat((kept, y), 1), 2)
     x = functional.relu(torch.norm(torch.conv(x, 'conv5.0'), 'conv5.1'))
@@ -53,5 +63,7 @@ def test_torchvisions_layers_behind_the_small_stem():
 @pytest.mark.parametrize('side, left', [(32, 4), (1, 1), (20, 3)])
 def test_sides_are_divided_and_rounded_up(side, left):
     net = model(ShuffleNetV2(3, width=3), (side, side, 3))
-    out = jax.eval_shape(net.apply, fresh(net), jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32))
-    assert out.maps.shape == (2, left ** 2, 128) and out.features.shape == (2, 128)
+    out = jax.eval_shape(
+        net.apply, fresh(net), jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
+    )
+    assert out.maps.shape == (2, left**2, 128) and out.features.shape == (2, 128)

@@ -1,4 +1,5 @@
 """Weights saved by torch, read and converted: the same logits, and every refusal."""
+
 import argparse
 import pickle
 import sys
@@ -27,8 +28,11 @@ class Block(nn.Module):
     def __init__(self, channels, inside, stride, bottleneck):
         super().__init__()
         features = 4 * inside if bottleneck else inside
-        plan = [(1, inside, 1), (3, inside, stride), (1, features, 1)] if bottleneck else [
-            (3, inside, stride), (3, inside, 1)]
+        plan = (
+            [(1, inside, 1), (3, inside, stride), (1, features, 1)]
+            if bottleneck
+            else [(3, inside, stride), (3, inside, 1)]
+        )
         self.depth, width = len(plan), channels
         for i, (size, wide, step) in enumerate(plan, 1):
             setattr(self, f'conv{i}', conv(width, wide, size, step))
@@ -36,7 +40,9 @@ class Block(nn.Module):
             width = wide
         self.downsample = None
         if stride != 1 or channels != features:
-            self.downsample = nn.Sequential(conv(channels, features, 1, stride), nn.BatchNorm2d(features))
+            self.downsample = nn.Sequential(
+                conv(channels, features, 1, stride), nn.BatchNorm2d(features)
+            )
 
     def forward(self, x):
         y = x
@@ -56,7 +62,7 @@ class TorchResNet(nn.Module):
         self.pool = nn.Identity() if stem == 'small' else nn.MaxPool2d(3, 2, 1)
         channels = width
         for stage, size in enumerate(sizes):
-            inside = width * 2 ** stage
+            inside = width * 2**stage
             blocks = []
             for block in range(size):
                 blocks.append(Block(channels, inside, 2 if stage and not block else 1, bottleneck))
@@ -90,8 +96,15 @@ def read_state(net):
 
 
 def ours(num_classes=5, sizes=SIZES, width=4, stem='small', bottleneck=False):
-    return ResNet(num_classes, sizes, width, 'batch', pooling='global', stem=stem,
-                  block='bottleneck' if bottleneck else 'basic')
+    return ResNet(
+        num_classes,
+        sizes,
+        width,
+        'batch',
+        pooling='global',
+        stem=stem,
+        block='bottleneck' if bottleneck else 'basic',
+    )
 
 
 def save(content, path):
@@ -122,8 +135,16 @@ def test_a_file_gives_the_state_dict(ending, tmp_path):
 
 
 @pytest.mark.parametrize('ending', ['.pth', '.safetensors'])
-@pytest.mark.parametrize('options', [{}, {'stem': 'imagenet'}, {'bottleneck': True},
-                                     {'stem': 'imagenet', 'bottleneck': True, 'sizes': (2, 11)}], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'stem': 'imagenet'},
+        {'bottleneck': True},
+        {'stem': 'imagenet', 'bottleneck': True, 'sizes': (2, 11)},
+    ],
+    ids=str,
+)
 def test_logits_agree_with_torch(options, ending, tmp_path):
     net = network(**options)
     module = ours(**options)
@@ -146,27 +167,42 @@ def test_gradients_agree_with_torch():
     variables, apply = convert(state, module, SHAPE), model(module, SHAPE).apply
 
     def loss(params):
-        logits = apply(variables._replace(params=params), jnp.asarray(x.transpose(0, 2, 3, 1))).logits
+        logits = apply(
+            variables._replace(params=params), jnp.asarray(x.transpose(0, 2, 3, 1))
+        ).logits
         return -jax.nn.log_softmax(logits)[np.arange(3), targets].mean()
 
-    actual, expected = jax.jit(jax.grad(loss))(variables.params), convert(slopes, module, SHAPE).params
-    jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, rtol=0, atol=1e-5 * np.abs(e).max()), actual, expected)
+    actual, expected = (
+        jax.jit(jax.grad(loss))(variables.params),
+        convert(slopes, module, SHAPE).params,
+    )
+    jax.tree.map(
+        lambda a, e: np.testing.assert_allclose(a, e, rtol=0, atol=1e-5 * np.abs(e).max()),
+        actual,
+        expected,
+    )
 
 
 def test_converted_variables_have_the_structure_and_types_of_fresh_ones():
     converted = convert(read_state(network()), ours(), SHAPE)
     fresh = jax.eval_shape(model(ours(), SHAPE).init, jax.random.key(0))
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), converted) == jax.tree.map(
-        lambda leaf: (leaf.shape, leaf.dtype), fresh)
+        lambda leaf: (leaf.shape, leaf.dtype), fresh
+    )
     assert converted.age == 0 and converted.accuracy == 0
     assert list(converted.batch_stats) == sorted(fresh.batch_stats)
 
 
-@pytest.mark.parametrize('wrap', [lambda s: {'state_dict': s, 'epoch': 3, 'best_acc1': torch.tensor(61.2)},
-                                  lambda s: {'model': s, 'args': {'lr': 0.1}},
-                                  lambda s: {'epoch': 1, 'state_dict': {f'module.{k}': v for k, v in s.items()}},
-                                  lambda s: {f'module.{k}': v for k, v in s.items()}],
-                         ids=['state_dict', 'model', 'prefixed', 'prefix alone'])
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda s: {'state_dict': s, 'epoch': 3, 'best_acc1': torch.tensor(61.2)},
+        lambda s: {'model': s, 'args': {'lr': 0.1}},
+        lambda s: {'epoch': 1, 'state_dict': {f'module.{k}': v for k, v in s.items()}},
+        lambda s: {f'module.{k}': v for k, v in s.items()},
+    ],
+    ids=['state_dict', 'model', 'prefixed', 'prefix alone'],
+)
 def test_wrapped_weights_are_unwrapped(wrap, tmp_path):
     state = network().state_dict()
     found = read(save(wrap(state), tmp_path / 'weights.pth'))
@@ -184,7 +220,9 @@ def test_half_precision_is_widened(ending, dtype, tmp_path):
 
 
 def test_another_ending_or_no_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r'weights.onnx: valid endings are .safetensors, .pth, .pt and .pth.tar'):
+    with pytest.raises(
+        ValueError, match=r'weights.onnx: valid endings are .safetensors, .pth, .pt and .pth.tar'
+    ):
         read(tmp_path / 'weights.onnx')
     with pytest.raises(ValueError, match='no file of weights at .*absent.pth'):
         read(tmp_path / 'absent.pth')
@@ -220,21 +258,28 @@ def test_code_in_a_file_never_runs(protocol, tmp_path):
         path.write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=protocol == 'zip')
-    with pytest.raises(ValueError, match='weights.pth holds more than tensors.*run code.*save only the weights, '
-                                         r'torch.save\(network.state_dict\(\), path\), or use safetensors'):
+    with pytest.raises(
+        ValueError,
+        match='weights.pth holds more than tensors.*run code.*save only the weights, '
+        r'torch.save\(network.state_dict\(\), path\), or use safetensors',
+    ):
         read(path)
     assert not trace.exists()
 
 
-@pytest.mark.parametrize('content, said', [
-    (lambda: {'state_dict': {}, 'args': argparse.Namespace(lr=0.1)}, 'argparse.Namespace'),
-    (lambda: nn.Linear(2, 2), 'Linear')])
+@pytest.mark.parametrize(
+    'content, said',
+    [
+        (lambda: {'state_dict': {}, 'args': argparse.Namespace(lr=0.1)}, 'argparse.Namespace'),
+        (lambda: nn.Linear(2, 2), 'Linear'),
+    ],
+)
 def test_pickled_objects_are_refused_by_name(content, said, tmp_path):
     path = tmp_path / 'weights.pth'
     torch.save(content(), path)
     with pytest.raises(ValueError, match=f'which is refused.*{said}') as error:
         read(path)
-    for advice in ('weights_only', 'add_safe_globals'):    # no advice to load it unguarded
+    for advice in ('weights_only', 'add_safe_globals'):  # no advice to load it unguarded
         assert advice not in str(error.value)
 
 
@@ -245,19 +290,34 @@ def test_a_compiled_network_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('ending', ['.pth', '.safetensors'])
-@pytest.mark.parametrize('damage', [lambda whole: whole[:len(whole) // 2], lambda whole: b'', lambda whole: b'a page'],
-                         ids=['cut', 'empty', 'other'])
+@pytest.mark.parametrize(
+    'damage',
+    [lambda whole: whole[: len(whole) // 2], lambda whole: b'', lambda whole: b'a page'],
+    ids=['cut', 'empty', 'other'],
+)
 def test_damaged_files_are_refused(ending, damage, tmp_path):
     path = save({'fc.weight': torch.ones(100, 30)}, tmp_path / f'weights{ending}')
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match='is damaged or no torch checkpoint|is not a whole safetensors file'):
+    with pytest.raises(
+        ValueError, match='is damaged or no torch checkpoint|is not a whole safetensors file'
+    ):
         read(path)
 
 
-@pytest.mark.parametrize('content, said', [
-    (torch.ones(2), 'holds a Tensor, not named tensors'), ([1, 2], 'holds a list, not named tensors'),
-    ({'net': {'fc.bias': torch.ones(2)}, 'acc': 93.1}, 'neither at the top nor under state_dict or model: acc, net'),
-    ({}, 'nothing among its entries'), ({1: torch.ones(2)}, ': 1 among its entries')], ids=str)
+@pytest.mark.parametrize(
+    'content, said',
+    [
+        (torch.ones(2), 'holds a Tensor, not named tensors'),
+        ([1, 2], 'holds a list, not named tensors'),
+        (
+            {'net': {'fc.bias': torch.ones(2)}, 'acc': 93.1},
+            'neither at the top nor under state_dict or model: acc, net',
+        ),
+        ({}, 'nothing among its entries'),
+        ({1: torch.ones(2)}, ': 1 among its entries'),
+    ],
+    ids=str,
+)
 def test_files_without_a_state_dict_are_refused(content, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         read(save(content, tmp_path / 'weights.pth'))
@@ -266,13 +326,22 @@ def test_files_without_a_state_dict_are_refused(content, said, tmp_path):
 def test_every_misfit_is_in_one_report():
     state = read_state(network())
     del state['bn1.weight'], state['layer2.0.downsample.1.running_var']
-    state |= {'aux.bias': np.ones(2), 'layer1.0.conv2.weight': np.ones((4, 4, 1, 1), np.float32),
-              'layer3.0.bn1.running_mean': np.full(16, np.nan)}
+    state |= {
+        'aux.bias': np.ones(2),
+        'layer1.0.conv2.weight': np.ones((4, 4, 1, 1), np.float32),
+        'layer3.0.bn1.running_mean': np.full(16, np.nan),
+    }
     with pytest.raises(ValueError) as error:
         convert(state, ours(), SHAPE)
-    for said in ('do not fit ResNet', '2 missing: ', 'bn1.weight [4]', 'layer2.0.downsample.1.running_var [8]',
-                 '1 left over: aux.bias [2]; ', '1 not finite: layer3.0.bn1.running_mean',
-                 '1 of another shape: layer1.0.conv2.weight (got [4, 4, 1, 1], expected [4, 4, 3, 3])'):
+    for said in (
+        'do not fit ResNet',
+        '2 missing: ',
+        'bn1.weight [4]',
+        'layer2.0.downsample.1.running_var [8]',
+        '1 left over: aux.bias [2]; ',
+        '1 not finite: layer3.0.bn1.running_mean',
+        '1 of another shape: layer1.0.conv2.weight (got [4, 4, 1, 1], expected [4, 4, 3, 3])',
+    ):
         assert said in str(error.value)
     assert 'classes' not in str(error.value)
 
@@ -283,10 +352,16 @@ class WithUnused(ResNet):
 
 
 def test_layers_that_torch_never_reads_are_ignored():
-    state = read_state(network()) | {'layer1.0.extra.weight': np.ones(2), 'layer1.0.extra.running_mean': np.ones(2)}
+    state = read_state(network()) | {
+        'layer1.0.extra.weight': np.ones(2),
+        'layer1.0.extra.running_mean': np.ones(2),
+    }
     module = WithUnused(5, SIZES, 4, 'batch', pooling='global')
-    jax.tree.map(np.testing.assert_array_equal, convert(state, module, SHAPE),
-                 convert(read_state(network()), ours(), SHAPE))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        convert(state, module, SHAPE),
+        convert(read_state(network()), ours(), SHAPE),
+    )
     with pytest.raises(ValueError, match=r'1 left over: layer1.0.extra2.weight \[2\]'):
         convert(state | {'layer1.0.extra2.weight': np.ones(2)}, module, SHAPE)
 
@@ -296,21 +371,28 @@ def test_long_reports_end_in_a_count():
     state = {name: value for name, value in read_state(network()).items() if name.startswith(kept)}
     state |= {f'extra{i}': np.ones(1) for i in range(12)}
     # The stem has 5 tensors, the only block of layer3 5 + 5 and 5 of its shortcut.
-    with pytest.raises(ValueError, match='20 missing: .* and 10 more; 12 left over: extra0 .*extra9 .* and '
-                                         '2 more') as error:
+    with pytest.raises(
+        ValueError, match='20 missing: .* and 10 more; 12 left over: extra0 .*extra9 .* and 2 more'
+    ) as error:
         convert(state, ours(), SHAPE)
     assert 'extra10' not in str(error.value)
 
 
 def test_another_number_of_classes_is_said_plainly():
-    with pytest.raises(ValueError, match=r'fc.weight \(got \[5, 16\], expected \[7, 16\]\).*The weights are for 5 '
-                                         'classes, the network has 7: build it with num_classes=5, or take'):
+    with pytest.raises(
+        ValueError,
+        match=r'fc.weight \(got \[5, 16\], expected \[7, 16\]\).*The weights are for 5 '
+        'classes, the network has 7: build it with num_classes=5, or take',
+    ):
         convert(read_state(network()), ours(num_classes=7), SHAPE)
 
 
 def test_another_stem_is_a_misfit():
-    with pytest.raises(ValueError, match=r'1 of another shape: conv1.weight \(got \[4, 3, 3, 3\], expected '
-                                         r'\[4, 3, 7, 7\]\)\.$'):
+    with pytest.raises(
+        ValueError,
+        match=r'1 of another shape: conv1.weight \(got \[4, 3, 3, 3\], expected '
+        r'\[4, 3, 7, 7\]\)\.$',
+    ):
         convert(read_state(network()), ours(stem='imagenet'), SHAPE)
 
 
@@ -320,5 +402,7 @@ def test_networks_without_torch_names_are_refused():
 
 
 def test_load_refuses_unknown_names(tmp_path):
-    with pytest.raises(ValueError, match="unknown network 'resnet18_stem5'.*Did you mean 'resnet18_stem[37]'"):
+    with pytest.raises(
+        ValueError, match="unknown network 'resnet18_stem5'.*Did you mean 'resnet18_stem[37]'"
+    ):
         load(tmp_path / 'weights.pth', 'resnet18_stem5', SHAPE, 3)

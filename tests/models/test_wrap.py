@@ -1,4 +1,5 @@
 """A Flax module becomes a record of two pure functions."""
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,9 @@ def test_init_and_apply_have_the_records_shapes():
 
 def test_images_of_another_shape_and_unknown_ways_to_begin_are_refused():
     net = model(Small(), (2, 2, 1))
-    with pytest.raises(ValueError, match=r'takes images \[N, 2, 2, 1\] .*, got shape \(5, 3, 2, 1\)'):
+    with pytest.raises(
+        ValueError, match=r'takes images \[N, 2, 2, 1\] .*, got shape \(5, 3, 2, 1\)'
+    ):
         net.apply(net.init(jax.random.key(0)), jnp.ones((5, 3, 2, 1)))
     with pytest.raises(ValueError, match="unknown initial 'flax'; valid: module, torch"):
         model(Small(), (2, 2, 1), initial='flax')

@@ -1,4 +1,5 @@
 """Policies for the encoder."""
+
 import functools
 
 import chex
@@ -10,7 +11,14 @@ import pytest
 from jaxdd import losses, models
 from jaxdd.engine import fit
 from jaxdd.labels import relabel
-from jaxdd.networks.policies import BATCH_NORM_IMAGES, fresh, queue, real_batches, resetting, synthetic_batches
+from jaxdd.networks.policies import (
+    BATCH_NORM_IMAGES,
+    fresh,
+    queue,
+    real_batches,
+    resetting,
+    synthetic_batches,
+)
 from jaxdd.types import Batch, Inputs, Networks, Recipe, SyntheticSet
 
 MODEL = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=1)
@@ -19,8 +27,10 @@ NORMED = models.by_name('convnet_bn', (8, 8, 3), 3, width=4, depth=1, batch_stat
 RECIPE = Recipe(fit.sgd(0.05, momentum=0.9, weight_decay=5e-4), 2, 4, losses.soft_cross_entropy)
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
-IMAGES, REAL, MIXED = (jnp.asarray(RNG.normal(size=(*sizes, 8, 8, 3)), jnp.float32)
-                       for sizes in ((3, 2), (3, BATCH_NORM_IMAGES + 2), (4, 5)))
+IMAGES, REAL, MIXED = (
+    jnp.asarray(RNG.normal(size=(*sizes, 8, 8, 3)), jnp.float32)
+    for sizes in ((3, 2), (3, BATCH_NORM_IMAGES + 2), (4, 5))
+)
 LABELS = jnp.asarray(RNG.dirichlet(np.ones(3), (4, 5)), jnp.float32)
 SYNTHETIC = SyntheticSet(IMAGES, jnp.repeat(jnp.eye(3)[:, None], 2, axis=1))
 INPUTS = Inputs(real=REAL, mixed=Batch(MIXED, LABELS, jnp.ones((4, 5))))
@@ -46,6 +56,7 @@ def compiled(policy):
     def update(*args):
         traces.append(1)
         return policy.update(*args)
+
     return Networks(quick(policy.init), quick(policy.sample), quick(update)), traces
 
 
@@ -87,7 +98,12 @@ def test_mini_batches_of_the_feed_are_augmented_then_mixed():
 
     def mix(key, images, labels):
         return images * jax.random.normal(key), labels[::-1]
-    plain, augmented, both = real_batches(4), real_batches(4, augment=noisy), real_batches(4, augment=noisy, mix=mix)
+
+    plain, augmented, both = (
+        real_batches(4),
+        real_batches(4, augment=noisy),
+        real_batches(4, augment=noisy, mix=mix),
+    )
     factors = set()
     for i in range(2):
         batch = plain(KEY, jnp.int32(i), INPUTS, None)
@@ -101,15 +117,22 @@ def test_mini_batches_of_the_feed_are_augmented_then_mixed():
         np.testing.assert_array_equal(mixed.labels, batch.labels[::-1])
         np.testing.assert_array_equal(mixed.weights, batch.weights)
         factors |= {round(float(shift.mean()), 3), round(float(factor), 3)}
-    assert len(factors) == 4    # every draw of every mini-batch has a key of its own
+    assert len(factors) == 4  # every draw of every mini-batch has a key of its own
 
 
 def test_a_feed_without_mini_batches_is_refused():
     policy = resetting(MLP, RECIPE, every=3, draw=real_batches(4))
     short = jax.tree.map(lambda leaf: leaf[:3], INPUTS.mixed)
     for mixed, found in ((None, 0), (short, 3)):
-        with pytest.raises(ValueError, match=rf'on 4 .* supplies {found}; use data.with_minibatches\(feed, ..., num_batches=4\)'):
-            jax.eval_shape(policy.update, policy.init(KEY), KEY, INPUTS._replace(mixed=mixed), SYNTHETIC)
+        with pytest.raises(
+            ValueError,
+            match=(
+                rf'on 4 .* supplies {found}; use data.with_minibatches\(feed, ..., num_batches=4\)'
+            ),
+        ):
+            jax.eval_shape(
+                policy.update, policy.init(KEY), KEY, INPUTS._replace(mixed=mixed), SYNTHETIC
+            )
 
 
 # One network, replaced now and then
@@ -119,10 +142,17 @@ def shifted(key, images):
     return images + jax.random.normal(key)
 
 
-@pytest.mark.parametrize('draw, by_hand', [
-    (real_batches(4), lambda key, i: at(INPUTS.mixed, i)),
-    (synthetic_batches(relabel.hard(shifted), 4),
-     quick(lambda key, i: relabel.hard(shifted)(key, i, SYNTHETIC, 4)))], ids=['feed', 'set'])
+@pytest.mark.parametrize(
+    'draw, by_hand',
+    [
+        (real_batches(4), lambda key, i: at(INPUTS.mixed, i)),
+        (
+            synthetic_batches(relabel.hard(shifted), 4),
+            quick(lambda key, i: relabel.hard(shifted)(key, i, SYNTHETIC, 4)),
+        ),
+    ],
+    ids=['feed', 'set'],
+)
 def test_a_network_is_trained_between_the_steps_and_replaced_after_every_third(draw, by_hand):
     policy, traces = compiled(resetting(MLP, RECIPE, every=3, draw=draw))
     rows, network = states(policy, 7), new_network(KEY)
@@ -135,9 +165,14 @@ def test_a_network_is_trained_between_the_steps_and_replaced_after_every_third(d
             for i in range(RECIPE.num_steps):
                 network, _ = fit_step(network, by_hand(k_draw, jnp.int32(i)))
         assert state.count == t + 1
-        chex.assert_trees_all_close((state.network.variables, state.network.opt_state),
-                                    (network.variables, network.opt_state), atol=1e-5)
-        chex.assert_trees_all_equal(policy.sample(state, KEY, INPUTS), (state.network.variables, INPUTS))
+        chex.assert_trees_all_close(
+            (state.network.variables, state.network.opt_state),
+            (network.variables, network.opt_state),
+            atol=1e-5,
+        )
+        chex.assert_trees_all_equal(
+            policy.sample(state, KEY, INPUTS), (state.network.variables, INPUTS)
+        )
     assert [int(state.network.variables.age) for state in rows] == [0, 2, 4, 0, 2, 4, 0, 2]
     chex.assert_trees_all_equal_shapes_and_dtypes(*rows)
     assert len(traces) == 1
@@ -147,11 +182,16 @@ def test_a_network_for_every_step():
     policy, _ = compiled(resetting(MLP, RECIPE, every=1, draw=real_batches(4)))
     rows = states(policy, 3)
     assert [int(state.network.variables.age) for state in rows] == [0] * 4
-    assert len({float(state.network.variables.params['classifier']['kernel'][0, 0]) for state in rows}) == 4
+    assert (
+        len({float(state.network.variables.params['classifier']['kernel'][0, 0]) for state in rows})
+        == 4
+    )
 
 
 def test_without_training_a_network_serves_as_it_is():
-    policy, _ = compiled(resetting(MLP, RECIPE._replace(num_steps=0), every=2, draw=real_batches(4)))
+    policy, _ = compiled(
+        resetting(MLP, RECIPE._replace(num_steps=0), every=2, draw=real_batches(4))
+    )
     rows = states(policy, 3)
     chex.assert_trees_all_equal(rows[1].network, rows[0].network)
     chex.assert_trees_all_equal(rows[3].network, rows[2].network)
@@ -174,16 +214,22 @@ def test_every_member_of_a_map_grows_by_itself():
         state = at(started, i)
         for _ in range(3):
             state = one(state, key, INPUTS, SYNTHETIC)
-        chex.assert_trees_all_close(at((together.count, together.network.variables), i),
-                                    (state.count, state.network.variables), atol=1e-5)
+        chex.assert_trees_all_close(
+            at((together.count, together.network.variables), i),
+            (state.count, state.network.variables),
+            atol=1e-5,
+        )
 
 
 @quick
 def acquainted(variables):
     """The running moments after one more pass over the first real images of every class."""
     images = REAL[:, :BATCH_NORM_IMAGES].reshape(-1, 8, 8, 3)
-    return variables._replace(batch_stats=models.update_batch_stats(variables.batch_stats,
-                                                                    NORMED.apply(variables, images).moments))
+    return variables._replace(
+        batch_stats=models.update_batch_stats(
+            variables.batch_stats, NORMED.apply(variables, images).moments
+        )
+    )
 
 
 def test_running_moments_see_real_images_before_the_match():
@@ -193,7 +239,9 @@ def test_running_moments_see_real_images_before_the_match():
         variables, _ = policy.sample(state, KEY, INPUTS)
         expected = acquainted(state.network.variables)
         chex.assert_trees_all_close(variables, expected, atol=1e-6)
-        chex.assert_trees_all_equal(variables._replace(batch_stats={}), expected._replace(batch_stats={}))
+        chex.assert_trees_all_equal(
+            variables._replace(batch_stats={}), expected._replace(batch_stats={})
+        )
         assert not equal(variables.batch_stats, state.network.variables.batch_stats)
     network = before.network._replace(variables=acquainted(before.network.variables))
     step = quick(fit.make_fit_step(NORMED, RECIPE))
@@ -203,23 +251,32 @@ def test_running_moments_see_real_images_before_the_match():
 
 
 def test_running_moments_persist_without_training():
-    policy, _ = compiled(resetting(NORMED, RECIPE._replace(num_steps=0), every=3, draw=real_batches(4)))
+    policy, _ = compiled(
+        resetting(NORMED, RECIPE._replace(num_steps=0), every=3, draw=real_batches(4))
+    )
     before, after = states(policy, 1)
-    chex.assert_trees_all_close(after.network.variables, acquainted(before.network.variables), atol=1e-6)
+    chex.assert_trees_all_close(
+        after.network.variables, acquainted(before.network.variables), atol=1e-6
+    )
 
 
 def test_running_moments_need_real_images():
     policy = resetting(NORMED, RECIPE, every=3, draw=real_batches(4))
     state, blind = jax.eval_shape(policy.init, KEY), INPUTS._replace(real=None)
-    for traced in (lambda: jax.eval_shape(policy.sample, state, KEY, blind),
-                   lambda: jax.eval_shape(policy.update, state, KEY, blind, SYNTHETIC)):
-        with pytest.raises(ValueError, match=r'batch norm needs real images.*data.stratified\(...\)'):
+    for traced in (
+        lambda: jax.eval_shape(policy.sample, state, KEY, blind),
+        lambda: jax.eval_shape(policy.update, state, KEY, blind, SYNTHETIC),
+    ):
+        with pytest.raises(
+            ValueError, match=r'batch norm needs real images.*data.stratified\(...\)'
+        ):
             traced()
 
 
 # A queue of networks of all ages
 
-SIZES = {'max_size': 5, 'push_every': 2, 'train_count': 2, 'initial_size': 2}    # 3 networks at the start
+# 3 networks at the start
+SIZES = {'max_size': 5, 'push_every': 2, 'train_count': 2, 'initial_size': 2}
 
 
 @pytest.fixture(scope='module')
@@ -252,9 +309,12 @@ def test_a_queue_begins_with_different_untrained_networks(growing):
 
 def test_a_queue_is_filled_up_to_its_size():
     def filled(key, max_size):
-        state = queue(MLP, RECIPE, draw=real_batches(4), max_size=max_size, push_every=2, train_count=2).init(key)
+        state = queue(
+            MLP, RECIPE, draw=real_batches(4), max_size=max_size, push_every=2, train_count=2
+        ).init(key)
         assert state.networks.step.shape == (max_size,)
         return state.pushed
+
     assert quick(lambda key: [filled(key, size) for size in (2, 3, 4, 9)])(KEY) == [2, 3, 4, 4]
 
 
@@ -266,16 +326,26 @@ def test_new_networks_come_at_their_steps_and_replace_the_oldest(growing):
         slot = pushed_slot(t)
         if slot is not None:
             network = new_network(jax.random.split(jax.random.fold_in(KEY, t), 3)[1])
-            chex.assert_trees_all_close(at(after.networks.variables, slot), network.variables, atol=1e-6)
-            assert not np.array_equal(*(state.networks.variables.params['classifier']['kernel'][slot]
-                                        for state in (before, after)))
+            chex.assert_trees_all_close(
+                at(after.networks.variables, slot), network.variables, atol=1e-6
+            )
+            assert not np.array_equal(
+                *(
+                    state.networks.variables.params['classifier']['kernel'][slot]
+                    for state in (before, after)
+                )
+            )
             assert after.networks.step[slot] == 0
 
 
 def trained_slots(t, before, after):
     """Slots whose network grew older at step t."""
-    return [i for i in range(5) if i != pushed_slot(t) and not equal(at(before.networks.variables, i),
-                                                                     at(after.networks.variables, i))]
+    return [
+        i
+        for i in range(5)
+        if i != pushed_slot(t)
+        and not equal(at(before.networks.variables, i), at(after.networks.variables, i))
+    ]
 
 
 def test_exactly_so_many_networks_are_trained_each_on_its_own_mini_batches(growing):
@@ -284,9 +354,14 @@ def test_exactly_so_many_networks_are_trained_each_on_its_own_mini_batches(growi
     for t, (before, after) in enumerate(zip(rows, rows[1:])):
         slots, used = trained_slots(t, before, after), min(int(before.pushed), 5)
         assert max(slots) < used
-        assert len(slots) == 2 or pushed_slot(t) is not None and pushed_slot(t) < used and len(slots) == 1
+        assert (
+            len(slots) == 2
+            or pushed_slot(t) is not None
+            and pushed_slot(t) < used
+            and len(slots) == 1
+        )
         shares = [share(at(before.networks, slot), at(after.networks, slot)) for slot in slots]
-        assert len(set(shares)) == len(shares)    # network j has the mini-batches 2j and 2j + 1
+        assert len(set(shares)) == len(shares)  # network j has the mini-batches 2j and 2j + 1
         seen |= set(slots)
     assert seen == set(range(5))
 
@@ -297,8 +372,10 @@ def share(before, after):
         network = before
         for i in range(2):
             network, _ = fit_step(network, at(INPUTS.mixed, 2 * j + i))
-        close = jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-5), *(
-            one._replace(key=0) for one in (network, after)))
+        close = jax.tree.map(
+            lambda a, b: np.allclose(a, b, atol=1e-5),
+            *(one._replace(key=0) for one in (network, after)),
+        )
         if all(jax.tree.leaves(close)):
             return j
     raise AssertionError('this network was not trained on its mini-batches')
@@ -322,8 +399,11 @@ def test_every_network_in_use_measures_now_and_then(growing):
     sample = queue(MLP, RECIPE, draw=real_batches(4), **SIZES).sample
     draw = quick(jax.vmap(lambda state, key: sample(state, key, INPUTS)[0].age, (None, 0)))
     for state in (rows[0], rows[2], rows[-1]):
-        marked = state._replace(networks=state.networks._replace(
-            variables=state.networks.variables._replace(age=jnp.arange(5))))
+        marked = state._replace(
+            networks=state.networks._replace(
+                variables=state.networks.variables._replace(age=jnp.arange(5))
+            )
+        )
         used = min(int(state.pushed), 5)
         counts = np.bincount(draw(marked, jax.random.split(KEY, 300)), minlength=5)
         assert (counts[used:] == 0).all() and counts[:used].min() > 150 / used
@@ -336,13 +416,17 @@ def test_the_measuring_network_is_one_of_the_queue(growing):
     chex.assert_trees_all_equal(inputs, INPUTS)
 
 
-@pytest.mark.parametrize('wrong, message', [
-    ({'max_size': 0}, 'max_size must be at least 1, got 0'),
-    ({'push_every': 0}, 'push_every must be at least 1, got 0'),
-    ({'train_count': 0}, 'train_count must be at least 1, got 0'),
-    ({'initial_size': -1}, 'initial_size must be at least 1, got -1'),
-    ({'train_count': 4}, 'train_count must be at most 3, the networks at the start, got 4'),
-    ({'max_size': 1}, 'train_count must be at most 1, the networks at the start, got 2')])
+@pytest.mark.parametrize(
+    'wrong, message',
+    [
+        ({'max_size': 0}, 'max_size must be at least 1, got 0'),
+        ({'push_every': 0}, 'push_every must be at least 1, got 0'),
+        ({'train_count': 0}, 'train_count must be at least 1, got 0'),
+        ({'initial_size': -1}, 'initial_size must be at least 1, got -1'),
+        ({'train_count': 4}, 'train_count must be at most 3, the networks at the start, got 4'),
+        ({'max_size': 1}, 'train_count must be at most 1, the networks at the start, got 2'),
+    ],
+)
 def test_a_wrong_queue_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         queue(MLP, RECIPE, draw=real_batches(4), **{**SIZES, **wrong})

@@ -1,4 +1,5 @@
 """Pools: trained once, kept on disk, drawn at every step."""
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -21,8 +22,15 @@ FEED = jax.tree_util.Partial(lambda key, step: Inputs(real=jax.random.fold_in(ke
 
 
 def proxies(cache, count, identity={'pool': 1}, **options):
-    return pools.proxies(KEY, MODEL, SAMPLE, RECIPE, count=count, store=Store(cache, identity),
-                         control=loop.Control(**options))
+    return pools.proxies(
+        KEY,
+        MODEL,
+        SAMPLE,
+        RECIPE,
+        count=count,
+        store=Store(cache, identity),
+        control=loop.Control(**options),
+    )
 
 
 @pytest.fixture(scope='module')
@@ -40,6 +48,7 @@ def trainings(monkeypatch):
     def counted(group, *args, **options):
         keys.extend(group)
         return real(group, *args, **options)
+
     monkeypatch.setattr(fit, 'fit_seeds', counted)
     return keys
 
@@ -88,7 +97,7 @@ def test_a_damaged_network_is_trained_again_and_said_so(tmp_path, trainings):
 
 
 def test_an_interrupted_pool_keeps_what_is_finished(tmp_path, trainings):
-    answers = iter([False] * 4 + [True] * 9)    # one question before every step
+    answers = iter([False] * 4 + [True] * 9)  # one question before every step
     stopped = proxies(tmp_path, 3, should_stop=lambda: next(answers))
     assert len(stopped) == 1
     del trainings[:]
@@ -104,7 +113,9 @@ def test_a_pool_has_networks(tmp_path):
 
 
 def network(value):
-    return Variables({'w': jnp.full((2,), value, jnp.float32)}, {}, jnp.int32(value), jnp.float32(0))
+    return Variables(
+        {'w': jnp.full((2,), value, jnp.float32)}, {}, jnp.int32(value), jnp.float32(0)
+    )
 
 
 def test_attach_draws_every_member_uniformly_and_whole():
@@ -118,7 +129,9 @@ def test_attach_draws_every_member_uniformly_and_whole():
 def test_attach_leaves_the_rest_of_the_inputs_alone():
     inputs = pools.attach(FEED, 'proxy', [network(0)])(KEY, jnp.int32(3))
     assert inputs.pretrained.keys() == {'proxy'}
-    np.testing.assert_array_equal(jax.random.key_data(inputs.real), jax.random.key_data(FEED(KEY, 3).real))
+    np.testing.assert_array_equal(
+        jax.random.key_data(inputs.real), jax.random.key_data(FEED(KEY, 3).real)
+    )
     assert inputs._replace(real=None, pretrained={}) == Inputs()
 
 
@@ -132,8 +145,10 @@ def test_two_roles_draw_independently():
 
 def test_the_draw_is_a_function_of_key_and_step():
     feed = pools.attach(FEED, 'proxy', [network(i) for i in range(50)])
-    ages = [int(feed(key, jnp.int32(step)).pretrained['proxy'].age)
-            for key, step in ((KEY, 1), (KEY, 1), (KEY, 2), (jax.random.key(9), 1))]
+    ages = [
+        int(feed(key, jnp.int32(step)).pretrained['proxy'].age)
+        for key, step in ((KEY, 1), (KEY, 1), (KEY, 2), (jax.random.key(9), 1))
+    ]
     assert ages[0] == ages[1] and len(set(ages)) == 3
 
 
@@ -143,6 +158,10 @@ def test_attach_gives_a_stream_the_same_networks_as_a_device_feed():
     pool = [jax.jit(model.init)(jax.random.key(i)) for i in range(3)]
     key = jax.random.key(7)
     feed = pools.attach(data.stratified(fake.train, fake.spec, per_class=2), 'proxy', pool)
-    stream = pools.attach(data.streamed(fake.train, fake.spec, per_class=2), 'proxy', pool).start(key, 2)
+    stream = pools.attach(data.streamed(fake.train, fake.spec, per_class=2), 'proxy', pool).start(
+        key, 2
+    )
     for step in (2, 3, 4):
-        chex.assert_trees_all_equal(next(stream).pretrained, dict(feed(key, jnp.int32(step)).pretrained))
+        chex.assert_trees_all_equal(
+            next(stream).pretrained, dict(feed(key, jnp.int32(step)).pretrained)
+        )

@@ -1,4 +1,5 @@
 """Teachers: squeezed and resumed, kept with their card, tried on real images before use."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,15 +20,28 @@ NAMES = ('ant', 'bee', 'cow')
 
 def squeezed(folder, **options):
     feed = data.epochs(DATASET.train, DATASET.spec, batch_size=16)
-    return teachers.squeeze(jax.random.key(0), TRAINING, feed, RECIPE, store=Store(folder, {'a': 1}),
-                            control=loop.Control(**options))
+    return teachers.squeeze(
+        jax.random.key(0),
+        TRAINING,
+        feed,
+        RECIPE,
+        store=Store(folder, {'a': 1}),
+        control=loop.Control(**options),
+    )
 
 
 @pytest.fixture(scope='module')
 def teacher(tmp_path_factory):
     spec = DATASET.spec
-    return teachers.Teacher('convnet_bn', NET, squeezed(tmp_path_factory.mktemp('t')), NAMES, tuple(spec.mean),
-                            tuple(spec.std), 3)
+    return teachers.Teacher(
+        'convnet_bn',
+        NET,
+        squeezed(tmp_path_factory.mktemp('t')),
+        NAMES,
+        tuple(spec.mean),
+        tuple(spec.std),
+        3,
+    )
 
 
 def spec(**changes):
@@ -42,33 +56,48 @@ def relabelled(order):
 def test_a_stopped_squeeze_continues_and_ends_the_same(tmp_path):
     whole, taken = squeezed(tmp_path / 'whole'), []
     count = loop.Callback(1, lambda state, at, _: taken.append(at))
-    assert squeezed(tmp_path / 'stopped', callbacks=[count], should_stop=lambda: len(taken) == 12) is None
+    assert (
+        squeezed(tmp_path / 'stopped', callbacks=[count], should_stop=lambda: len(taken) == 12)
+        is None
+    )
     resumed = squeezed(tmp_path / 'stopped', callbacks=[count])
     assert taken == list(range(1, 31))
     jax.tree.map(np.testing.assert_array_equal, resumed, whole)
-    jax.tree.map(np.testing.assert_array_equal, squeezed(tmp_path / 'whole', should_stop=lambda: True), whole)
+    jax.tree.map(
+        np.testing.assert_array_equal, squeezed(tmp_path / 'whole', should_stop=lambda: True), whole
+    )
 
 
 def test_a_teacher_comes_back_with_its_card(teacher, tmp_path):
     teachers.save(tmp_path / 't', teacher._replace(accuracy=0.5))
     found = teachers.load(tmp_path / 't', lambda name, num_classes: NET)
-    assert found._replace(model=None, variables=None) == teacher._replace(model=None, variables=None, accuracy=0.5)
+    assert found._replace(model=None, variables=None) == teacher._replace(
+        model=None, variables=None, accuracy=0.5
+    )
     jax.tree.map(np.testing.assert_array_equal, found.variables, teacher.variables)
 
 
 def test_a_teacher_of_classes_without_names_comes_back(teacher, tmp_path):
     teachers.save(tmp_path / 't', teacher._replace(class_names=()))
     asked = []
-    found = teachers.load(tmp_path / 't', lambda name, num_classes: asked.append(num_classes) or NET)
+    found = teachers.load(
+        tmp_path / 't', lambda name, num_classes: asked.append(num_classes) or NET
+    )
     assert asked == [3] == [found.num_classes] and found.class_names == ()
     teachers.require_fitting(found, DATASET.spec)
     with pytest.raises(ValueError, match='knows 3 classes, the data fake has 4'):
         teachers.require_fitting(found, DATASET.spec._replace(num_classes=4))
 
 
-@pytest.mark.parametrize('content, message', [
-    (None, 'holds no teacher'), ('{', 'card.json is damaged'), ('{"name": "convnet_bn"}', 'no checksum'),
-    ('[]', 'no checksum')])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (None, 'holds no teacher'),
+        ('{', 'card.json is damaged'),
+        ('{"name": "convnet_bn"}', 'no checksum'),
+        ('[]', 'no checksum'),
+    ],
+)
 def test_a_folder_without_a_teacher_is_refused(tmp_path, content, message):
     if content is not None:
         (tmp_path / 'card.json').write_text(content)
@@ -76,12 +105,16 @@ def test_a_folder_without_a_teacher_is_refused(tmp_path, content, message):
         teachers.load(tmp_path, lambda name, num_classes: NET)
 
 
-@pytest.mark.parametrize('old, new', [('0.5', '0.9'), ('"num_classes": 3', '"num_classes": 2'), ('ant', 'ent')])
+@pytest.mark.parametrize(
+    'old, new', [('0.5', '0.9'), ('"num_classes": 3', '"num_classes": 2'), ('ant', 'ent')]
+)
 def test_a_card_on_which_something_has_changed_is_not_believed(teacher, tmp_path, old, new):
     teachers.save(tmp_path, teacher._replace(accuracy=0.5))
     card = tmp_path / 'card.json'
     card.write_text(card.read_text().replace(old, new, 1))
-    with pytest.raises(ValueError, match='card.json is damaged or no record of this program: its checksum says'):
+    with pytest.raises(
+        ValueError, match='card.json is damaged or no record of this program: its checksum says'
+    ):
         teachers.load(tmp_path, lambda name, num_classes: NET)
 
 
@@ -103,7 +136,9 @@ def test_its_accuracy_is_that_on_real_images(teacher):
     logits = NET.apply(teacher.variables, data.normalise(DATASET.spec, DATASET.train.images)).logits
     members, per_class = data.class_members(DATASET.train, 3, 333)
     chosen = members[:, :per_class].ravel()
-    assert measured == pytest.approx(float((logits.argmax(-1) == DATASET.train.labels)[chosen].mean()))
+    assert measured == pytest.approx(
+        float((logits.argmax(-1) == DATASET.train.labels)[chosen].mean())
+    )
     assert measured > 0.8
 
 
@@ -114,7 +149,10 @@ def test_another_class_order_is_refused_by_its_predictions(teacher):
 
 
 def test_a_teacher_of_these_very_images_has_their_class_order_however_little_it_has_learnt(teacher):
-    assert teachers.validate(teacher._replace(class_names=()), relabelled([1, 2, 0]), spec(), own=True) < 0.5
+    assert (
+        teachers.validate(teacher._replace(class_names=()), relabelled([1, 2, 0]), spec(), own=True)
+        < 0.5
+    )
 
 
 def test_few_images_per_class_are_judged_by_the_recorded_accuracy(teacher):
@@ -122,33 +160,51 @@ def test_few_images_per_class_are_judged_by_the_recorded_accuracy(teacher):
     few = np.concatenate([np.flatnonzero(labels == c)[:4] for c in range(3)])
     source = Source(DATASET.train.images[few], relabelled([1, 2, 0]).labels[few])
     nameless = teacher._replace(class_names=())
-    assert teachers.validate(nameless, source, spec()) < 0.5    # nothing is recorded, and 4 images prove nothing
+    # nothing is recorded, and 4 images prove nothing
+    assert teachers.validate(nameless, source, spec()) < 0.5
     with pytest.raises(ValueError, match='its record says 95.0%'):
         teachers.validate(nameless._replace(accuracy=0.95), source, spec())
 
 
 def test_an_untrained_teacher_is_not_taken_for_a_misnumbered_one():
-    fresh = teachers.Teacher('convnet_bn', NET, NET.init(jax.random.key(3)), NAMES, DATASET.spec.mean, DATASET.spec.std,
-                             3)
+    fresh = teachers.Teacher(
+        'convnet_bn',
+        NET,
+        NET.init(jax.random.key(3)),
+        NAMES,
+        DATASET.spec.mean,
+        DATASET.spec.std,
+        3,
+    )
     assert 0 <= teachers.validate(fresh, DATASET.train, spec()) <= 1
 
 
-@pytest.mark.parametrize('changes, message', [
-    ({'class_names': ('ant', 'cow', 'bee')}, "class 1 is 'bee' for it and 'cow' in"),
-    ({'class_names': NAMES + ('dog',), 'num_classes': 4}, 'knows 3 classes, the data .* has 4'),
-    ({'mean': (0.1, 0.1, 0.1)}, 'was trained on images with mean'),
-    ({'std': (0.9, 0.9, 0.9)}, 'use the same mean and std for both')])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        ({'class_names': ('ant', 'cow', 'bee')}, "class 1 is 'bee' for it and 'cow' in"),
+        ({'class_names': NAMES + ('dog',), 'num_classes': 4}, 'knows 3 classes, the data .* has 4'),
+        ({'mean': (0.1, 0.1, 0.1)}, 'was trained on images with mean'),
+        ({'std': (0.9, 0.9, 0.9)}, 'use the same mean and std for both'),
+    ],
+)
 def test_a_teacher_of_other_data_is_refused(teacher, changes, message):
     with pytest.raises(ValueError, match=message):
-        teachers.require_fitting(teacher, DATASET.spec._replace(**{'class_names': NAMES, **changes}))
+        teachers.require_fitting(
+            teacher, DATASET.spec._replace(**{'class_names': NAMES, **changes})
+        )
 
 
 def test_augmented_batches_follow_from_key_and_step():
-    feed = teachers.with_augmentation(data.epochs(DATASET.train, DATASET.spec, batch_size=8),
-                              lambda key, images: images + jax.random.uniform(key, images.shape))
+    feed = teachers.with_augmentation(
+        data.epochs(DATASET.train, DATASET.spec, batch_size=8),
+        lambda key, images: images + jax.random.uniform(key, images.shape),
+    )
     first, again, later = (feed(jax.random.key(0), jnp.int32(step)) for step in (3, 3, 4))
-    streamed = teachers.with_augmentation(data.epochs_stream(DATASET.train, DATASET.spec, batch_size=8),
-                                  lambda key, images: images + jax.random.uniform(key, images.shape))
+    streamed = teachers.with_augmentation(
+        data.epochs_stream(DATASET.train, DATASET.spec, batch_size=8),
+        lambda key, images: images + jax.random.uniform(key, images.shape),
+    )
     stream = streamed.start(jax.random.key(0), 3)
     for batch in (first, later):
         np.testing.assert_allclose(next(stream).images, batch.images, atol=1e-6)

@@ -1,4 +1,5 @@
 """Natural images that stay, and one compensator per image index that all classes share."""
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,7 +8,9 @@ import numpy as np
 from jaxdd.parametrizations import compensated
 from jaxdd.types import SyntheticSet
 
-NATURAL = SyntheticSet(jnp.arange(12.0).reshape(3, 2, 2, 1, 1), jnp.eye(3)[:, None].repeat(2, 1))    # K = 3, n = 2
+NATURAL = SyntheticSet(
+    jnp.arange(12.0).reshape(3, 2, 2, 1, 1), jnp.eye(3)[:, None].repeat(2, 1)
+)  # K = 3, n = 2
 UFC = compensated()
 
 
@@ -21,7 +24,9 @@ def test_one_compensator_is_added_to_its_image_of_every_class():
     _, fixed = UFC.init(jax.random.key(0), NATURAL)
     added = jnp.array([[10.0, 20.0], [30.0, 40.0]]).reshape(2, 2, 1, 1)
     decoded = UFC.decode({'compensators': added}, fixed)
-    np.testing.assert_array_equal(decoded.images[2, :, :, 0, 0], [[8 + 10, 9 + 20], [10 + 30, 11 + 40]])
+    np.testing.assert_array_equal(
+        decoded.images[2, :, :, 0, 0], [[8 + 10, 9 + 20], [10 + 30, 11 + 40]]
+    )
     np.testing.assert_array_equal(decoded.labels, NATURAL.labels)
 
 

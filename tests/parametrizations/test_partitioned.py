@@ -1,4 +1,5 @@
 """Stored mosaics, and the images that they decode to."""
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,20 +10,27 @@ import pytest
 from jaxdd.parametrizations import mosaics, partitioned, pixels
 from jaxdd.types import SyntheticSet
 
-INITIAL = SyntheticSet(jax.random.normal(jax.random.key(0), (3, 2, 4, 4, 1)) * 5,
-                       jax.random.dirichlet(jax.random.key(1), jnp.ones(3), (3, 2)))
+INITIAL = SyntheticSet(
+    jax.random.normal(jax.random.key(0), (3, 2, 4, 4, 1)) * 5,
+    jax.random.dirichlet(jax.random.key(1), jnp.ones(3), (3, 2)),
+)
 BOX = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 IDM = partitioned(2, order='column', shrink='mean')
 IDC = partitioned(2, order='row', shrink='nearest', box=BOX)
-presets = pytest.mark.parametrize('made', [IDM, IDC, partitioned(1, order='row', shrink='nearest', box=BOX)],
-                                  ids=['IDM', 'IDC', 'IDC-I'])
+presets = pytest.mark.parametrize(
+    'made',
+    [IDM, IDC, partitioned(1, order='row', shrink='nearest', box=BOX)],
+    ids=['IDM', 'IDC', 'IDC-I'],
+)
 
 
 def real(ipc=8, side=8, channels=3):
     """Normalised images of 2 of 5 classes, pixels in [0, 1] under BOX."""
     pixel = jax.random.uniform(jax.random.key(2), (2, ipc, side, side, channels))
     labels = jnp.broadcast_to(jnp.eye(5)[:2, None], (2, ipc, 5))
-    return SyntheticSet((pixel - per_channel(BOX[0][:channels])) / per_channel(BOX[1][:channels]), labels)
+    return SyntheticSet(
+        (pixel - per_channel(BOX[0][:channels])) / per_channel(BOX[1][:channels]), labels
+    )
 
 
 def per_channel(values):
@@ -30,7 +38,9 @@ def per_channel(values):
 
 
 def enlarged(images, height, width):
-    return jax.image.resize(images, (*images.shape[:2], height, width, images.shape[-1]), 'bilinear')
+    return jax.image.resize(
+        images, (*images.shape[:2], height, width, images.shape[-1]), 'bilinear'
+    )
 
 
 def test_idm_decodes_each_image_shrunk_and_enlarged_at_its_index():
@@ -48,7 +58,9 @@ def test_idc_decodes_each_image_shrunk_and_enlarged_at_its_index():
     params, fixed = IDC.init(jax.random.key(0), initial)
     assert params['images'].shape == (2, 2, 8, 8, 3)
     decoded = IDC.decode(params, fixed)
-    np.testing.assert_allclose(decoded.images, enlarged(initial.images[:, :, ::2, ::2], 8, 8), atol=1e-5)
+    np.testing.assert_allclose(
+        decoded.images, enlarged(initial.images[:, :, ::2, ::2], 8, 8), atol=1e-5
+    )
     np.testing.assert_array_equal(decoded.labels, initial.labels)
 
 
@@ -103,8 +115,9 @@ def test_an_optimiser_moves_every_stored_pixel_and_no_label(made):
     np.testing.assert_array_equal(made.decode(moved, fixed).labels, initial.labels)
 
 
-@pytest.mark.parametrize('made, rows, columns', [(IDM, slice(4, 8), slice(0, 4)),
-                                                 (IDC, slice(0, 4), slice(4, 8))])
+@pytest.mark.parametrize(
+    'made, rows, columns', [(IDM, slice(4, 8), slice(0, 4)), (IDC, slice(0, 4), slice(4, 8))]
+)
 def test_a_decoded_image_moves_its_tile_only(made, rows, columns):
     params, fixed = made.init(jax.random.key(0), real())
     tile, stored, ipc = 1, 1, 2
@@ -119,7 +132,9 @@ def test_only_a_box_is_projected_on():
     outside = {'images': params['images'] * 100}
     chex.assert_trees_all_equal(IDM.project(outside, fixed), outside)
     assert outside['images'].min() < 0 and outside['images'].max() > 1
-    chex.assert_trees_all_equal(IDC.project(outside, fixed), {'images': jnp.clip(outside['images'], 0, 1)})
+    chex.assert_trees_all_equal(
+        IDC.project(outside, fixed), {'images': jnp.clip(outside['images'], 0, 1)}
+    )
 
 
 def test_real_images_are_inside_the_box():
@@ -145,14 +160,26 @@ def test_partitioned_refuses_a_count_that_leaves_tiles_empty(ipc, nearest):
 
 @pytest.mark.parametrize('shrink', ['mean', 'nearest'])
 def test_partitioned_refuses_a_side_that_its_factor_does_not_divide(shrink):
-    with pytest.raises(ValueError, match='8 x 8 pixels .* 3 x 3 equal tiles; valid factors: 1, 2, 4, 8'):
+    with pytest.raises(
+        ValueError, match='8 x 8 pixels .* 3 x 3 equal tiles; valid factors: 1, 2, 4, 8'
+    ):
         partitioned(3, order='row', shrink=shrink).init(jax.random.key(0), real(9))
 
 
-@pytest.mark.parametrize('knobs, message', [
-    (dict(factor=0, order='row', shrink='mean'), 'at least 1 tile per side, got 0'),
-    (dict(factor=2, order='diagonal', shrink='mean'), "unknown tile order 'diagonal'; valid: column, row"),
-    (dict(factor=2, order='row', shrink='means'), "unknown shrink 'means'; valid: mean, nearest")])
+@pytest.mark.parametrize(
+    'knobs, message',
+    [
+        (dict(factor=0, order='row', shrink='mean'), 'at least 1 tile per side, got 0'),
+        (
+            dict(factor=2, order='diagonal', shrink='mean'),
+            "unknown tile order 'diagonal'; valid: column, row",
+        ),
+        (
+            dict(factor=2, order='row', shrink='means'),
+            "unknown shrink 'means'; valid: mean, nearest",
+        ),
+    ],
+)
 def test_partitioned_refuses_unknown_knobs(knobs, message):
     with pytest.raises(ValueError, match=message):
         partitioned(**knobs)

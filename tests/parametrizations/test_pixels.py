@@ -1,4 +1,5 @@
 """Free pixels, and the box that may hold them."""
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,8 +9,10 @@ import pytest
 from jaxdd.parametrizations import clipped, pixels
 from jaxdd.types import SyntheticSet
 
-INITIAL = SyntheticSet(jax.random.normal(jax.random.key(0), (3, 2, 4, 4, 1)) * 5,
-                       jax.random.dirichlet(jax.random.key(1), jnp.ones(3), (3, 2)))
+INITIAL = SyntheticSet(
+    jax.random.normal(jax.random.key(0), (3, 2, 4, 4, 1)) * 5,
+    jax.random.dirichlet(jax.random.key(1), jnp.ones(3), (3, 2)),
+)
 
 
 def test_pixels_decode_to_what_they_started_from():
@@ -32,12 +35,13 @@ def test_pixels_are_not_clamped():
 
 
 def test_a_box_clips_to_the_pixels_of_an_image_by_hand():
-    box = (0.5, 0.25), (0.25, 0.5)    # pixel 0 and 1 are -2 and 2 in the first channel, -0.5 and 1.5 in the second
+    # pixel 0 and 1 are -2 and 2 in the first channel, -0.5 and 1.5 in the second
+    box = (0.5, 0.25), (0.25, 0.5)
     images = jnp.array([[-3.0, -3.0], [1.0, 1.0], [9.0, 9.0]]).reshape(1, 1, 3, 1, 2)
     expected = np.array([[-2.0, -0.5], [1.0, 1.0], [2.0, 1.5]]).reshape(1, 1, 3, 1, 2)
     np.testing.assert_array_equal(clipped(images, box), expected)
     params, fixed = pixels(box).init(jax.random.key(0), SyntheticSet(images, jnp.ones((1, 1, 1))))
-    np.testing.assert_array_equal(params['images'], images)    # only `project` clips
+    np.testing.assert_array_equal(params['images'], images)  # only `project` clips
     np.testing.assert_array_equal(pixels(box).project(params, fixed)['images'], expected)
 
 

@@ -1,4 +1,5 @@
 """Class centralization as a term: what it reads, how it reduces, its forms."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,9 @@ FEATURES = jax.random.normal(jax.random.key(0), (3, 4, 5))
 
 def value(term, features, read=DEFAULT):
     """The term on given features [K, n, D]."""
-    seen = Observation({read: Outputs(None, features, None, {})}, {}, None, {}, Inputs(), jnp.int32(0))
+    seen = Observation(
+        {read: Outputs(None, features, None, {})}, {}, None, {}, Inputs(), jnp.int32(0)
+    )
     loss, metrics = term.loss(seen, jax.random.key(0))
     assert metrics == {}
     return loss
@@ -31,19 +34,23 @@ def test_reads_what_it_is_told_to():
 
 
 def test_sums_over_images_and_classes():
-    first = [[0., 0.], [2., 4.]]     # mean (1, 2): 5 each
-    second = [[1., 1.], [1., 3.]]    # mean (1, 2): 1 each
-    np.testing.assert_allclose(value(cc(), jnp.array([first])), 10.)
-    np.testing.assert_allclose(value(cc(), jnp.array([first, second])), 12.)
-    np.testing.assert_allclose(value(cc(), jnp.array([first * 2, second * 2])), 24.)
+    first = [[0.0, 0.0], [2.0, 4.0]]  # mean (1, 2): 5 each
+    second = [[1.0, 1.0], [1.0, 3.0]]  # mean (1, 2): 1 each
+    np.testing.assert_allclose(value(cc(), jnp.array([first])), 10.0)
+    np.testing.assert_allclose(value(cc(), jnp.array([first, second])), 12.0)
+    np.testing.assert_allclose(value(cc(), jnp.array([first * 2, second * 2])), 24.0)
 
 
 def test_the_squared_form_is_the_authors(reference, x64):
     golden = reference('iid_cc_cm')
     for case in ('a', 'b', 'n1'):
-        loss, gradient = jax.value_and_grad(lambda f: 0.05 * value(cc(), f))(jnp.asarray(golden[f'{case}_G_syn'])[None])
+        loss, gradient = jax.value_and_grad(lambda f: 0.05 * value(cc(), f))(
+            jnp.asarray(golden[f'{case}_G_syn'])[None]
+        )
         np.testing.assert_allclose(loss, golden[f'{case}_loss_cc_weighted'], rtol=1e-9, atol=1e-15)
-        np.testing.assert_allclose(gradient[0], golden[f'{case}_grad_G_syn_cc'], rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(
+            gradient[0], golden[f'{case}_grad_G_syn_cc'], rtol=1e-9, atol=1e-15
+        )
 
 
 def test_the_exponential_form_takes_its_two_numbers():
@@ -55,7 +62,9 @@ def test_the_exponential_form_takes_its_two_numbers():
 
 
 def test_an_unknown_form_is_refused():
-    with pytest.raises(ValueError, match="unknown class centralization form 'cubed'; valid: exp_hinge, squared"):
+    with pytest.raises(
+        ValueError, match="unknown class centralization form 'cubed'; valid: exp_hinge, squared"
+    ):
         value(cc(form='cubed'), FEATURES)
 
 
@@ -63,4 +72,4 @@ def test_an_unknown_form_is_refused():
 def test_one_image_per_class_costs_nothing_and_pulls_nowhere(form):
     loss, gradient = jax.jit(jax.value_and_grad(lambda f: value(cc(form=form), f)))(FEATURES[:, :1])
     assert loss == 0
-    np.testing.assert_array_equal(gradient, 0.)
+    np.testing.assert_array_equal(gradient, 0.0)

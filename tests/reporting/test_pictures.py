@@ -1,4 +1,5 @@
 """Class names of every script are written, or what of them can be."""
+
 import matplotlib.font_manager
 import numpy as np
 import pytest
@@ -14,9 +15,14 @@ def no_system_fonts(monkeypatch):
     monkeypatch.setattr(matplotlib.font_manager.fontManager, 'ttflist', [])
 
 
-@pytest.mark.parametrize('texts, name', [
-    (('cat', 'T-shirt/top', ''), 'Aileron'), (('new\nline\x07', 'a \t b'), 'Aileron'),
-    (('zèbre', 'cafe\u0301', 'кошка'), DEJAVU)])
+@pytest.mark.parametrize(
+    'texts, name',
+    [
+        (('cat', 'T-shirt/top', ''), 'Aileron'),
+        (('new\nline\x07', 'a \t b'), 'Aileron'),
+        (('zèbre', 'cafe\u0301', 'кошка'), DEJAVU),
+    ],
+)
 def test_one_font_writes_all(texts, name, no_system_fonts):
     font, shown = pictures.written(texts, 16)
     assert font.getname()[0] == name and font.size == 16
@@ -35,13 +41,23 @@ def test_names_without_a_font_show_their_number_and_no_boxes(no_system_fonts):
 
 def test_a_font_of_the_system_writes_what_the_others_cannot(monkeypatch):
     """Fonts that are gone, or that claim letters which they do not draw, are passed over."""
-    fonts = [matplotlib.font_manager.FontEntry(fname=f'/{file}.ttf', name=name, style=style, weight=weight)
-             for file, name, style, weight in (
-                 ('thin', 'Thin', 'normal', 100), ('frames', 'Last Resort', 'normal', 400),
-                 ('gone', 'Gone', 'normal', 400), ('good', 'Good', 'normal', 400), ('slanted', 'Good', 'italic', 400))]
+    fonts = [
+        matplotlib.font_manager.FontEntry(
+            fname=f'/{file}.ttf', name=name, style=style, weight=weight
+        )
+        for file, name, style, weight in (
+            ('thin', 'Thin', 'normal', 100),
+            ('frames', 'Last Resort', 'normal', 400),
+            ('gone', 'Gone', 'normal', 400),
+            ('good', 'Good', 'normal', 400),
+            ('slanted', 'Good', 'italic', 400),
+        )
+    ]
     monkeypatch.setattr(matplotlib.font_manager.fontManager, 'ttflist', fonts)
     assert pictures._font_files()[1:] == ['/gone.ttf', '/good.ttf', '/thin.ttf']
-    assert pictures._letters('/gone.ttf') == set() and 'é' in pictures._letters(pictures._font_files()[0])
+    assert pictures._letters('/gone.ttf') == set() and 'é' in pictures._letters(
+        pictures._font_files()[0]
+    )
     good = ('/good.ttf', '/thin.ttf')
     monkeypatch.setattr(pictures, '_letters', lambda file: {'猫', 'a'} if file in good else set())
     monkeypatch.setattr(pictures.ImageFont, 'truetype', lambda file, size: file)
@@ -53,5 +69,7 @@ def test_letters_are_drawn_beside_their_row():
     page = pictures.grid(tiles, class_names=names)
     font, _ = pictures.written(names, 51 * 0.36)
     label = Image.new('RGB', (page.shape[1] - 16 - 48 - 12, 51), 'white')
-    ImageDraw.Draw(label).text((label.width, 24), 'zèbre', font=font, fill=(40, 40, 40), anchor='rm')
-    np.testing.assert_array_equal(page[16:64, :label.width], np.asarray(label)[:48])
+    ImageDraw.Draw(label).text(
+        (label.width, 24), 'zèbre', font=font, fill=(40, 40, 40), anchor='rm'
+    )
+    np.testing.assert_array_equal(page[16:64, : label.width], np.asarray(label)[:48])

@@ -1,4 +1,5 @@
 """The report says what was measured, in percent."""
+
 import pytest
 from PIL import Image
 
@@ -6,17 +7,32 @@ from jaxdd.reporting import report
 from jaxdd.types import Accuracy
 
 RESULTS = {
-    'method': 'dm', 'plugins': ['cc', 'cm'], 'dataset': 'digits', 'ipc': 1, 'seed': 3, 'steps': 1500,
-    'command': 'python -m experiments.run dm --ipc 1', 'commit': 'abc1234', 'hardware': '8 x cpu',
-    'config': {'optimizer': {'learning_rate': 0.5}, 'batch|size': 256}, 'versions': {'jax': '0.10.2'},
-    'weights': {'cc': {'value': 0.05, 'source': 'published, table 7'},
-                'cm': {'value': 1e-7, 'source': 'calibrated'}},
+    'method': 'dm',
+    'plugins': ['cc', 'cm'],
+    'dataset': 'digits',
+    'ipc': 1,
+    'seed': 3,
+    'steps': 1500,
+    'command': 'python -m experiments.run dm --ipc 1',
+    'commit': 'abc1234',
+    'hardware': '8 x cpu',
+    'config': {'optimizer': {'learning_rate': 0.5}, 'batch|size': 256},
+    'versions': {'jax': '0.10.2'},
+    'weights': {
+        'cc': {'value': 0.05, 'source': 'published, table 7'},
+        'cm': {'value': 1e-7, 'source': 'calibrated'},
+    },
     'protocol': {'name': 'dc-hard', 'epochs': 300, 'num_seeds': 2},
-    'accuracy': {'distilled': {'convnet': {'mean': 0.8125, 'std': 0.0125, 'per_seed': [0.8, 0.825]},
-                               'vgg': Accuracy(0.7, 0.0, (0.7, 0.7))},
-                 'random': {'convnet': {'mean': 0.628, 'std': 0.053, 'per_seed': [0.575, 0.681]}}},
+    'accuracy': {
+        'distilled': {
+            'convnet': {'mean': 0.8125, 'std': 0.0125, 'per_seed': [0.8, 0.825]},
+            'vgg': Accuracy(0.7, 0.0, (0.7, 0.7)),
+        },
+        'random': {'convnet': {'mean': 0.628, 'std': 0.053, 'per_seed': [0.575, 0.681]}},
+    },
     'seconds': {'prepare': 1.0, 'compile': 12.25, 'distil': 1234.5, 'evaluate': 30},
-    'seconds_per_step': 0.0123, 'bytes': {'images': 2560, 'labels': 400, 'random images': 1280, 'random labels': 0},
+    'seconds_per_step': 0.0123,
+    'bytes': {'images': 2560, 'labels': 400, 'random images': 1280, 'random labels': 0},
     'published': {'value': 0.8, 'std': 0.01, 'source': 'A, table 1'},
     'real_per_class': {'asked': 256, 'least': 139, 'most': 146},
     'pictures': {'initial and distilled': 'grid.png', 'curves': 'curves.png'},
@@ -26,17 +42,28 @@ RESULTS = {
 def test_the_page_holds_every_value():
     page = report.report(RESULTS)
     assert page.startswith('# DM + CC + CM on digits, 1 image per class\n')
-    for text in ('| random real images | convnet | 62.80 ± 5.30 | 2 | dc-hard | 300 | 1,280 | 0 |',
-                 '| DM + CC + CM | convnet | 81.25 ± 1.25 | 2 | dc-hard | 300 | 2,560 | 400 |',
-                 '| DM + CC + CM | vgg | 70.00 ± 0.00 | 2 |',
-                 '| published (A, table 1) | - | 80.00 ± 1.00 |',
-                 '| ours - published | convnet | +1.25 points |', '2,960 bytes (images 2,560, labels 400)',
-                 '| cc | 0.05 | published, table 7 |', '| cm | 1e-07 | calibrated |', '| distil | 1,234.5 |',
-                 '| one step | 0.0123 |', '| hardware | 8 x cpu |', '| commit | abc1234 |',
-                 '| jax | 0.10.2 |',
-                 'Real images per class and step: 256 (classes with fewer: all of theirs, 139 at least).',
-                 '![initial and distilled](grid.png)', '    python -m experiments.run dm --ipc 1',
-                 '| `optimizer.learning_rate` | 0.5 |', r'| `batch\|size` | 256 |', '1,500', 'Seed: 3.'):
+    for text in (
+        '| random real images | convnet | 62.80 ± 5.30 | 2 | dc-hard | 300 | 1,280 | 0 |',
+        '| DM + CC + CM | convnet | 81.25 ± 1.25 | 2 | dc-hard | 300 | 2,560 | 400 |',
+        '| DM + CC + CM | vgg | 70.00 ± 0.00 | 2 |',
+        '| published (A, table 1) | - | 80.00 ± 1.00 |',
+        '| ours - published | convnet | +1.25 points |',
+        '2,960 bytes (images 2,560, labels 400)',
+        '| cc | 0.05 | published, table 7 |',
+        '| cm | 1e-07 | calibrated |',
+        '| distil | 1,234.5 |',
+        '| one step | 0.0123 |',
+        '| hardware | 8 x cpu |',
+        '| commit | abc1234 |',
+        '| jax | 0.10.2 |',
+        'Real images per class and step: 256 (classes with fewer: all of theirs, 139 at least).',
+        '![initial and distilled](grid.png)',
+        '    python -m experiments.run dm --ipc 1',
+        '| `optimizer.learning_rate` | 0.5 |',
+        r'| `batch\|size` | 256 |',
+        '1,500',
+        'Seed: 3.',
+    ):
         assert text in page
     assert page.index('random real images') < page.index('81.25') < page.index('published (A')
 
@@ -61,9 +88,14 @@ def test_without_published_there_is_no_difference():
 
 def test_a_difference_to_another_budget_says_so():
     budget = {'num_steps': {'published': '20000', 'here': '10'}}
-    for text in (report.table({**RESULTS, 'budget': budget}), report.report({**RESULTS, 'budget': budget})):
+    for text in (
+        report.table({**RESULTS, 'budget': budget}),
+        report.report({**RESULTS, 'budget': budget}),
+    ):
         assert 'ours at another budget - published' in text
-        assert 'The published number has another budget: here num_steps 10 (published: 20000).' in text
+        assert (
+            'The published number has another budget: here num_steps 10 (published: 20000).' in text
+        )
     assert 'another budget' not in report.table({**RESULTS, 'budget': {}})
     many = {str(i): {'published': '1', 'here': '2'} for i in range(9)}
     assert ', and 3 more.' in report.table({**RESULTS, 'budget': many})
@@ -71,11 +103,19 @@ def test_a_difference_to_another_budget_says_so():
 
 
 def test_warnings_and_missing_rows_stand_below_the_table():
-    results = {**RESULTS, 'warnings': ['the distilled pixels reach 6e+29'], 'missing': {'random': 'too few', 'vgg11': 'x'},
-               'students': {'convnet': 'convnet, depth 3'}}
+    results = {
+        **RESULTS,
+        'warnings': ['the distilled pixels reach 6e+29'],
+        'missing': {'random': 'too few', 'vgg11': 'x'},
+        'students': {'convnet': 'convnet, depth 3'},
+    }
     for text in (report.table(results), report.report(results)):
-        for words in ('WARNING: the distilled pixels reach 6e+29.', 'No row for random real images: too few.',
-                      'No row for vgg11: x.', 'convnet, depth 3'):
+        for words in (
+            'WARNING: the distilled pixels reach 6e+29.',
+            'No row for random real images: too few.',
+            'No row for vgg11: x.',
+            'convnet, depth 3',
+        ):
             assert words in text
 
 
@@ -83,12 +123,19 @@ def test_the_table_is_aligned():
     lines = report.table(RESULTS).splitlines()
     assert len(lines) == 7 and set(lines[1]) == {'-', ' '}
     column = lines[0].index('accuracy')
-    assert lines[2][column:].startswith('62.80 ± 5.30') and lines[3][column:].startswith('81.25 ± 1.25')
+    assert lines[2][column:].startswith('62.80 ± 5.30') and lines[3][column:].startswith(
+        '81.25 ± 1.25'
+    )
 
 
 def test_curves_have_a_panel_per_loss(tmp_path):
-    history = [{'step': s, 'loss/objective': 10 / s, 'loss/cc': -s, 'norm': 3.0} for s in range(1, 200)]
-    accuracies = {100: {'convnet': Accuracy(0.7, 0.01, (0.7,))}, 200: {'convnet': {'mean': 0.8, 'std': 0.02}}}
+    history = [
+        {'step': s, 'loss/objective': 10 / s, 'loss/cc': -s, 'norm': 3.0} for s in range(1, 200)
+    ]
+    accuracies = {
+        100: {'convnet': Accuracy(0.7, 0.01, (0.7,))},
+        200: {'convnet': {'mean': 0.8, 'std': 0.02}},
+    }
     path = tmp_path / 'curves.png'
     report.curves_png(path, history, accuracies, random={'convnet': {'mean': 0.6, 'std': 0.05}})
     image = Image.open(path)
@@ -99,10 +146,18 @@ def test_curves_have_a_panel_per_loss(tmp_path):
 
 def test_parts_of_a_run_are_marked_and_not_joined():
     from matplotlib.figure import Figure
+
     axis = Figure().subplots()
-    report._loss_panel(axis, 'loss/x', [(s, 1.0 * s) for s in range(1, 9)], {0: 'resnet18', 2: '', 4: 'convnet_bn'})
-    drawn = [line.get_xdata().tolist() for line in axis.lines if len(line.get_xdata()) and not line.get_xdata()[0] % 1
-             and line.get_color() == report._BLUE]
+    report._loss_panel(
+        axis, 'loss/x', [(s, 1.0 * s) for s in range(1, 9)], {0: 'resnet18', 2: '', 4: 'convnet_bn'}
+    )
+    drawn = [
+        line.get_xdata().tolist()
+        for line in axis.lines
+        if len(line.get_xdata())
+        and not line.get_xdata()[0] % 1
+        and line.get_color() == report._BLUE
+    ]
     assert [xs for xs in drawn if xs] == [[1, 2], [3, 4], [5, 6, 7, 8]]
     assert [text.get_text().strip() for text in axis.texts] == ['resnet18', '', 'convnet_bn']
 
@@ -110,11 +165,16 @@ def test_parts_of_a_run_are_marked_and_not_joined():
 def test_curves_of_little_or_nothing(tmp_path):
     report.curves_png(tmp_path / 'one.png', [{'step': 1, 'loss/a': 0.0}], {})
     report.curves_png(tmp_path / 'none.png', [], {})
-    assert Image.open(tmp_path / 'one.png').size == Image.open(tmp_path / 'none.png').size == (546, 390)
+    assert (
+        Image.open(tmp_path / 'one.png').size
+        == Image.open(tmp_path / 'none.png').size
+        == (546, 390)
+    )
 
 
 def test_a_loss_over_decades_is_logarithmic():
     from matplotlib.figure import Figure
+
     scales = []
     for points in ([(1, 1.0), (2, 20.0)], [(1, 1.0), (2, 5.0)], [(1, -1.0), (2, 20.0)]):
         axis = Figure().subplots()

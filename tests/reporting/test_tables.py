@@ -1,4 +1,5 @@
 """Tables as text."""
+
 import pytest
 
 from jaxdd.reporting import tables

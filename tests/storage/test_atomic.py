@@ -13,7 +13,10 @@ def test_it_writes_and_replaces_and_makes_parents(tmp_path):
 def test_a_failure_leaves_the_older_file_and_no_rest(tmp_path, monkeypatch):
     path = tmp_path / 'file.txt'
     write_whole(path, b'one')
-    monkeypatch.setattr('jaxdd.storage.atomic.os.replace', lambda *_: (_ for _ in ()).throw(OSError(28, 'No space left')))
+    monkeypatch.setattr(
+        'jaxdd.storage.atomic.os.replace',
+        lambda *_: (_ for _ in ()).throw(OSError(28, 'No space left')),
+    )
     with pytest.raises(OSError, match=rf'No space left: .*{path.name}'):
         write_whole(path, b'two')
     assert path.read_bytes() == b'one' and [p.name for p in tmp_path.iterdir()] == ['file.txt']
@@ -22,5 +25,7 @@ def test_a_failure_leaves_the_older_file_and_no_rest(tmp_path, monkeypatch):
 def test_a_home_that_nobody_knows_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv('HOME', str(tmp_path))
     assert expanded('~/runs') == tmp_path / 'runs' and str(expanded('runs/x')) == 'runs/x'
-    with pytest.raises(ValueError, match='~no-such-user/runs: no home folder of that name is known'):
+    with pytest.raises(
+        ValueError, match='~no-such-user/runs: no home folder of that name is known'
+    ):
         expanded('~no-such-user/runs')

@@ -1,4 +1,5 @@
 """Checkpoints come back bit for bit, and damage is noticed."""
+
 import json
 import pathlib
 import resource
@@ -26,14 +27,26 @@ def state_at(step, classes=8):
     """A state with everything that is awkward to store."""
     images = jax.random.normal(jax.random.key(step), (classes, 2, 16, 16, 3))
     params = {'images': images, 'empty': jnp.zeros((0, 3))}
-    optimizer = optax.chain(optax.clip(1.0), optax.masked(optax.adam(0.1), {'images': True, 'empty': False}))
+    optimizer = optax.chain(
+        optax.clip(1.0), optax.masked(optax.adam(0.1), {'images': True, 'empty': False})
+    )
     kernel = jnp.full((3, 4), jnp.nan, jnp.bfloat16)
     network = Variables({'kernel': kernel}, {}, jnp.int32(step), jnp.float32(-0.0))
-    return DistillState(step=jnp.int32(step), key=jax.random.key(7 + step), params=params,
-                        fixed={'labels': None, 'none': (), 'keys': jax.random.split(jax.random.key(1), 8),
-                               'flag': jnp.array([True, False]), 'a/b': np.arange(3, dtype=np.uint8),
-                               'count': 5},
-                        opt_state=optimizer.init(params), networks=[network, ()])
+    return DistillState(
+        step=jnp.int32(step),
+        key=jax.random.key(7 + step),
+        params=params,
+        fixed={
+            'labels': None,
+            'none': (),
+            'keys': jax.random.split(jax.random.key(1), 8),
+            'flag': jnp.array([True, False]),
+            'a/b': np.arange(3, dtype=np.uint8),
+            'count': 5,
+        },
+        opt_state=optimizer.init(params),
+        networks=[network, ()],
+    )
 
 
 def words(leaf):
@@ -58,7 +71,9 @@ def fill(directory, *steps, keep=2):
 def read(directory, like=None):
     messages = []
     with Checkpoints(directory, CONFIG) as checkpoints:
-        return checkpoints.restore(state_at(0) if like is None else like, warn=messages.append), messages
+        return checkpoints.restore(
+            state_at(0) if like is None else like, warn=messages.append
+        ), messages
 
 
 def data_file(directory, step):
@@ -66,7 +81,9 @@ def data_file(directory, step):
     return max(files, key=lambda path: path.stat().st_size)
 
 
-# ------------------------------------------------------------------------------------------ configurations
+# ------------------------------------------------------------------------------------------
+# configurations
+
 
 def test_fingerprint_depends_on_content_alone():
     reordered = {'optimizer': {'learning_rate': 1.0, 'name': 'sgd'}, 'ipc': 2, 'method': 'dm'}
@@ -76,9 +93,15 @@ def test_fingerprint_depends_on_content_alone():
     assert len(checkpoint.fingerprint(3)) == 12
 
 
-@pytest.mark.parametrize('config, message', [
-    ({1: 2}, 'config: keys must be text'), ({'a': [0, {'b': jnp.ones(1)}]}, r'config\.a\[1\]\.b'),
-    ({'a': float('nan')}, r'config\.a'), ({'a': {1, 2}}, r'config\.a')])
+@pytest.mark.parametrize(
+    'config, message',
+    [
+        ({1: 2}, 'config: keys must be text'),
+        ({'a': [0, {'b': jnp.ones(1)}]}, r'config\.a\[1\]\.b'),
+        ({'a': float('nan')}, r'config\.a'),
+        ({'a': {1, 2}}, r'config\.a'),
+    ],
+)
 def test_fingerprint_refuses_what_is_not_json(config, message):
     with pytest.raises(ValueError, match=message):
         checkpoint.fingerprint(config)
@@ -87,12 +110,16 @@ def test_fingerprint_refuses_what_is_not_json(config, message):
 def test_differences_are_lines_by_path():
     now = {'method': 'dm', 'optimizer': {'name': 'sgd', 'learning_rate': 0.5}, 'seeds': [1, 2]}
     assert checkpoint.differences(CONFIG, now) == [
-        'ipc: stored 2, now nothing', 'optimizer.learning_rate: stored 1.0, now 0.5',
-        'seeds: stored nothing, now [1, 2]']
+        'ipc: stored 2, now nothing',
+        'optimizer.learning_rate: stored 1.0, now 0.5',
+        'seeds: stored nothing, now [1, 2]',
+    ]
     assert checkpoint.differences(CONFIG, json.loads(json.dumps(CONFIG))) == []
 
 
-# ------------------------------------------------------------------------------------------ one tree
+# ------------------------------------------------------------------------------------------ one
+# tree
+
 
 def test_tree_comes_back_bitwise(tmp_path):
     tree = state_at(3)
@@ -125,10 +152,20 @@ def test_missing_tree_is_none(tmp_path):
     assert checkpoint.load_tree(tmp_path / 'no', {'a': jnp.ones(2)}) is None
 
 
-@pytest.mark.parametrize('like, message', [
-    ({'a': jnp.zeros((2, 3), jnp.bfloat16)}, r'a: stored float32\[2, 3\], expected bfloat16\[2, 3\]'),
-    ({'a': jnp.zeros((3, 2))}, r'a: stored float32\[2, 3\], expected float32\[3, 2\]'),
-    ({'b': jnp.zeros((2, 3))}, r'a: stored float32\[2, 3\], expected nothing; b: stored nothing')])
+@pytest.mark.parametrize(
+    'like, message',
+    [
+        (
+            {'a': jnp.zeros((2, 3), jnp.bfloat16)},
+            r'a: stored float32\[2, 3\], expected bfloat16\[2, 3\]',
+        ),
+        ({'a': jnp.zeros((3, 2))}, r'a: stored float32\[2, 3\], expected float32\[3, 2\]'),
+        (
+            {'b': jnp.zeros((2, 3))},
+            r'a: stored float32\[2, 3\], expected nothing; b: stored nothing',
+        ),
+    ],
+)
 def test_other_tree_is_refused_by_name(tmp_path, like, message):
     checkpoint.save_tree(tmp_path / 'x', {'a': jnp.ones((2, 3))}, {})
     with pytest.raises(ValueError, match=message):
@@ -158,18 +195,24 @@ def change_record(folder, old, new):
 def test_a_tree_that_cannot_be_believed_is_set_aside(tmp_path):
     like, told = {'a': jnp.zeros(2)}, []
     checkpoint.save_tree(tmp_path / '0', {'a': jnp.ones(2)}, {'epochs': 3})
-    assert checkpoint.recall_tree(tmp_path / '0', like, {'epochs': 3}, warn=told.append) is not None and not told
+    assert (
+        checkpoint.recall_tree(tmp_path / '0', like, {'epochs': 3}, warn=told.append) is not None
+        and not told
+    )
     with pytest.raises(ValueError, match='0 holds another tree: epochs: stored 3, now 4'):
         checkpoint.load_tree(tmp_path / '0', like, {'epochs': 4})
     change_record(tmp_path / '0', '"epochs": 3', '"epochs": 8')
     assert checkpoint.recall_tree(tmp_path / '0', like, warn=told.append) is None
-    assert 'the record beside the arrays has changed' in told[0] and 'renamed to 0.damaged' in told[0]
+    assert (
+        'the record beside the arrays has changed' in told[0] and 'renamed to 0.damaged' in told[0]
+    )
     assert [path.name for path in tmp_path.iterdir()] == ['0.damaged']
     assert checkpoint.recall_tree(tmp_path / '0', like, warn=told.append) is None and len(told) == 1
 
 
-@pytest.mark.parametrize('leaf, message', [
-    ('text', "a: .*str 'text'"), (np.arange(2.0), 'a: float64.* would be')])
+@pytest.mark.parametrize(
+    'leaf, message', [('text', "a: .*str 'text'"), (np.arange(2.0), 'a: float64.* would be')]
+)
 def test_tree_leaves_must_be_arrays_jax_keeps(tmp_path, leaf, message):
     with pytest.raises(ValueError, match=message):
         checkpoint.save_tree(tmp_path / 'x', {'a': leaf}, {})
@@ -182,6 +225,7 @@ def test_tree_below_a_file_is_an_os_error(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------ the run
+
 
 def test_empty_folder_restores_none(tmp_path):
     assert read(tmp_path / 'new') == (None, [])
@@ -232,13 +276,18 @@ def test_a_damaged_configuration_is_set_aside_and_the_checkpoints_tell_whose_the
     file = tmp_path / 'config.json'
     for config, mine in ((CONFIG, True), ({**CONFIG, 'ipc': 3}, False)):
         file.write_text(file.read_text().replace('"ipc": ', '"ipc": 7'))
-        with pytest.warns(UserWarning, match='config.json is damaged .*renamed to config.json.damaged'):
+        with pytest.warns(
+            UserWarning, match='config.json is damaged .*renamed to config.json.damaged'
+        ):
             run = Checkpoints(tmp_path, config)
         with run:
             if mine:
                 assert run.restore(state_at(0))[1] == 1
             else:
-                with pytest.raises(ValueError, match='does not fit this run: it is of the configuration d0fc6b1cfa25'):
+                with pytest.raises(
+                    ValueError,
+                    match='does not fit this run: it is of the configuration d0fc6b1cfa25',
+                ):
                     run.restore(state_at(0))
 
 
@@ -279,7 +328,9 @@ DAMAGE = {
     'a fact lost': lambda d: change_record(d / '2', '"position": 20', ''),
     'the checksum renamed': lambda d: change_record(d / '2', '"checksum": "', '"checkzum": "'),
     'a checksum of a leaf': lambda d: change_record(d / '2', '"checksum": ', '"checksum": 1'),
-    'truncated data': truncate, 'one bit flipped': flip, 'garbage everywhere': garbage,
+    'truncated data': truncate,
+    'one bit flipped': flip,
+    'garbage everywhere': garbage,
     'data deleted': lambda d: data_file(d, 2).unlink(),
     'manifest deleted': lambda d: (d / '2' / 'arrays' / 'manifest.ocdbt').unlink(),
     'record deleted': lambda d: (d / '2' / 'record' / 'metadata').unlink(),
@@ -320,7 +371,9 @@ def test_nothing_is_left_when_all_are_damaged(tmp_path):
 
 def test_a_whole_state_of_another_run_is_an_error_and_stays(tmp_path):
     fill(tmp_path, 1, 2)
-    with pytest.raises(ValueError, match=r'params\.images: stored float32\[8, 2,.*expected float32\[4, 2'):
+    with pytest.raises(
+        ValueError, match=r'params\.images: stored float32\[8, 2,.*expected float32\[4, 2'
+    ):
         read(tmp_path, state_at(0, classes=4))
     assert {'1', '2'} <= {p.name for p in tmp_path.iterdir()}
 
@@ -335,7 +388,7 @@ def test_half_written_checkpoints_are_never_counted(tmp_path):
     assert read(tmp_path)[0][1] == 2
 
 
-KILLED = '''
+KILLED = """
 import os, sys, jax.numpy as jnp
 from jaxdd.storage.checkpoint import Checkpoints
 checkpoints = Checkpoints(sys.argv[1], {})
@@ -343,7 +396,7 @@ checkpoints.save(1, {'x': jnp.ones(4_000_000)})
 checkpoints.wait()
 checkpoints.save(2, {'x': jnp.arange(4e6)})
 os.kill(os.getpid(), 9)
-'''
+"""
 
 
 @pytest.mark.long
@@ -358,14 +411,18 @@ def test_restores_to_the_shardings_of_like(tmp_path):
     fill(tmp_path, 1)
     devices = Mesh(np.array(jax.devices()), ('d',))
     spread, everywhere = NamedSharding(devices, P('d')), NamedSharding(devices, P())
-    like = jax.tree.map(lambda x: x if isinstance(x, int) else jax.device_put(x, everywhere), state_at(0))
+    like = jax.tree.map(
+        lambda x: x if isinstance(x, int) else jax.device_put(x, everywhere), state_at(0)
+    )
     like.params['images'] = jax.device_put(like.params['images'], spread)
     like.fixed['keys'] = jax.device_put(like.fixed['keys'], spread)
     (state, _, _), _ = read(tmp_path, like)
     assert state.params['images'].sharding == spread and state.key.sharding == everywhere
     assert state.fixed['keys'].sharding.is_equivalent_to(spread, 1)
     assert len(state.params['images'].addressable_shards) == 8
-    assert_identical(jax.tree.map(np.asarray, state.params), jax.tree.map(np.asarray, state_at(1).params))
+    assert_identical(
+        jax.tree.map(np.asarray, state.params), jax.tree.map(np.asarray, state_at(1).params)
+    )
     assert not read(tmp_path, state_at(0))[0][0].params['images'].committed
     with Checkpoints(tmp_path / 'back', CONFIG) as checkpoints:
         checkpoints.save(1, state)
@@ -390,7 +447,9 @@ def test_training_continues_as_if_it_had_not_stopped(tmp_path):
     assert_identical(update(update(resumed)), update(update(middle)))
 
 
-# ------------------------------------------------------------------------------------------ failing disks
+# ------------------------------------------------------------------------------------------ failing
+# disks
+
 
 def test_a_folder_below_a_file_is_an_os_error(tmp_path):
     (tmp_path / 'file').write_text('')
@@ -428,7 +487,9 @@ def full_disk():
 @pytest.mark.parametrize('call', ['wait', 'save', 'exit'])
 def test_a_full_disk_surfaces_and_the_last_whole_checkpoint_stays(tmp_path, full_disk, call):
     big = {'x': jax.random.normal(jax.random.key(0), (100_000,))}
-    with pytest.raises(OSError, match='could not save .*File too large; the newest whole .* is step 1'):
+    with pytest.raises(
+        OSError, match='could not save .*File too large; the newest whole .* is step 1'
+    ):
         with Checkpoints(tmp_path, CONFIG) as checkpoints:
             checkpoints.save(1, big)
             checkpoints.wait()
@@ -448,7 +509,10 @@ def test_a_full_disk_surfaces_and_the_last_whole_checkpoint_stays(tmp_path, full
 def test_of_what_python_cannot_raise_only_closed_event_loops_are_left_out():
     told, one = [], types.SimpleNamespace
     hook = checkpoint._without_closed_loops(told.append)
-    others = [one(exc_value=RuntimeError('else')), one(exc_value=ValueError('Event loop is closed'))]
+    others = [
+        one(exc_value=RuntimeError('else')),
+        one(exc_value=ValueError('Event loop is closed')),
+    ]
     for unraisable in (one(exc_value=RuntimeError('Event loop is closed')), *others):
         hook(unraisable)
     assert told == others

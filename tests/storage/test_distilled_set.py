@@ -1,4 +1,5 @@
 """A distilled set survives the way through a file; pictures show every class."""
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,7 +20,12 @@ def synthetic(learning_rate=None):
 
 
 def save(path, one=None, **other):
-    arguments = {'mean': MEAN, 'std': STD, 'class_names': NAMES, 'info': {'method': 'dm', 'seed': 0}}
+    arguments = {
+        'mean': MEAN,
+        'std': STD,
+        'class_names': NAMES,
+        'info': {'method': 'dm', 'seed': 0},
+    }
     distilled_set.save_npz(path, one or synthetic(), **{**arguments, **other})
     return path
 
@@ -28,7 +34,10 @@ def save(path, one=None, **other):
 def test_a_set_comes_back_bitwise(tmp_path, learning_rate):
     one = synthetic(learning_rate)
     found, rest = distilled_set.load_npz(save(tmp_path / 'deep' / 'distilled.npz', one))
-    assert found.images.tobytes() == np.asarray(one.images).tobytes() and found.images.dtype == np.float32
+    assert (
+        found.images.tobytes() == np.asarray(one.images).tobytes()
+        and found.images.dtype == np.float32
+    )
     assert found.labels.tobytes() == np.asarray(one.labels).tobytes()
     assert found.learning_rate == learning_rate
     assert rest['class_names'] == NAMES and rest['info'] == {'method': 'dm', 'seed': 0}
@@ -40,7 +49,9 @@ def test_a_set_comes_back_bitwise(tmp_path, learning_rate):
 def test_what_is_kept_is_stored_where_it_differs_from_the_images(tmp_path):
     one = synthetic()
     kept = np.random.default_rng(1).normal(size=(2, 1, 8, 8, 3))
-    found, rest = distilled_set.load_npz(save(tmp_path / 'x.npz', one, stored=jnp.asarray(kept, jnp.float32)))
+    found, rest = distilled_set.load_npz(
+        save(tmp_path / 'x.npz', one, stored=jnp.asarray(kept, jnp.float32))
+    )
     assert rest['stored'].dtype == np.float32
     np.testing.assert_array_equal(rest['stored'], kept.astype(np.float32))
     np.testing.assert_array_equal(found.images, one.images)
@@ -53,18 +64,33 @@ def test_bytes_are_denormalised_and_clipped(tmp_path):
     labels = jnp.eye(2)[:, None]
     _, rest = distilled_set.load_npz(save(tmp_path / 'x.npz', SyntheticSet(images, labels)))
     assert rest['images_uint8'].dtype == np.uint8
-    assert rest['images_uint8'][0, 0, 0, 0].tolist() == [128, 102, 76]    # 127.5 and 76.5 round to even
+    # 127.5 and 76.5 round to even
+    assert rest['images_uint8'][0, 0, 0, 0].tolist() == [128, 102, 76]
     assert (rest['images_uint8'][1] == 255).all()
 
 
-@pytest.mark.parametrize('change, message', [
-    ({'class_names': ('a',)}, '2 classes of images but 1'),
-    ({'mean': (0.5,)}, '3 channels, but mean has shape'), ({'std': (0.1, 0, 0.1)}, 'std above 0'),
-    ({'class_names': ('a', 'a')}, 'class_names must differ'), ({'info': []}, 'info must be JSON'),
-    ({'one': synthetic()._replace(images=np.zeros((2, 3, 8, 8, 3), np.uint8))}, 'normalised floats, .* got uint8'),
-    ({'one': synthetic()._replace(labels=jnp.ones((2, 3, 3)) / 3)}, 'images are of 2 classes, labels of 3'),
-    ({'stored': np.zeros((1, 1, 8, 8, 3))}, 'stored must be'), ({'one': synthetic(-1.0)}, 'learning_rate must be'),
-    ({'info': {'x': float('nan')}}, 'info must be JSON'), ({'info': {'x': object()}}, 'info must be JSON')])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        ({'class_names': ('a',)}, '2 classes of images but 1'),
+        ({'mean': (0.5,)}, '3 channels, but mean has shape'),
+        ({'std': (0.1, 0, 0.1)}, 'std above 0'),
+        ({'class_names': ('a', 'a')}, 'class_names must differ'),
+        ({'info': []}, 'info must be JSON'),
+        (
+            {'one': synthetic()._replace(images=np.zeros((2, 3, 8, 8, 3), np.uint8))},
+            'normalised floats, .* got uint8',
+        ),
+        (
+            {'one': synthetic()._replace(labels=jnp.ones((2, 3, 3)) / 3)},
+            'images are of 2 classes, labels of 3',
+        ),
+        ({'stored': np.zeros((1, 1, 8, 8, 3))}, 'stored must be'),
+        ({'one': synthetic(-1.0)}, 'learning_rate must be'),
+        ({'info': {'x': float('nan')}}, 'info must be JSON'),
+        ({'info': {'x': object()}}, 'info must be JSON'),
+    ],
+)
 def test_what_does_not_fit_is_refused(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         save(tmp_path / 'x.npz', **change)
@@ -94,11 +120,23 @@ def test_files_that_lack_fields_are_refused(tmp_path):
 def fields():
     """Those of a valid file, all optional ones but `stored` among them."""
     images = np.asarray(synthetic().images)
-    levels = np.clip((images * np.float32(STD) + np.float32(MEAN)) * 255, 0, 255).round().astype(np.uint8)
-    return {'images': images, 'labels': np.asarray(synthetic().labels), 'images_uint8': levels,
-            'mean': np.float32(MEAN), 'std': np.float32(STD), 'class_names': np.array(NAMES),
-            'info': np.array('{"method": "infer"}'), 'learning_rate': np.float32(0.1),
-            'stored_natural': levels[:, :1], 'stored_compensators': np.zeros((2, 1, 8, 8, 3), np.float16)}
+    levels = (
+        np.clip((images * np.float32(STD) + np.float32(MEAN)) * 255, 0, 255)
+        .round()
+        .astype(np.uint8)
+    )
+    return {
+        'images': images,
+        'labels': np.asarray(synthetic().labels),
+        'images_uint8': levels,
+        'mean': np.float32(MEAN),
+        'std': np.float32(STD),
+        'class_names': np.array(NAMES),
+        'info': np.array('{"method": "infer"}'),
+        'learning_rate': np.float32(0.1),
+        'stored_natural': levels[:, :1],
+        'stored_compensators': np.zeros((2, 1, 8, 8, 3), np.float16),
+    }
 
 
 FIELDS = fields()
@@ -112,10 +150,23 @@ def spoiled(array, value, at=(1, 2)):
     return array
 
 
-@pytest.mark.parametrize('changes', [
-    {}, {'labels': SOFT}, {'labels': SOFT * 9}, {'images': ONE.astype(np.float16)}, {'learning_rate': None},
-    {'images_uint8': FIELDS['images_uint8'] + (FIELDS['images_uint8'] < 255)}, {'anything': np.ones(3)},
-    {'stored_natural': None, 'stored_compensators': None, 'stored': np.zeros((2, 7), np.float32)}])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        {'labels': SOFT},
+        {'labels': SOFT * 9},
+        {'images': ONE.astype(np.float16)},
+        {'learning_rate': None},
+        {'images_uint8': FIELDS['images_uint8'] + (FIELDS['images_uint8'] < 255)},
+        {'anything': np.ones(3)},
+        {
+            'stored_natural': None,
+            'stored_compensators': None,
+            'stored': np.zeros((2, 7), np.float32),
+        },
+    ],
+)
 def test_a_file_that_keeps_to_the_schema_is_read_whoever_wrote_it(tmp_path, changes):
     np.savez(tmp_path / 'x.npz', **{k: v for k, v in (FIELDS | changes).items() if v is not None})
     found, about = distilled_set.load_npz(tmp_path / 'x.npz')
@@ -123,23 +174,31 @@ def test_a_file_that_keeps_to_the_schema_is_read_whoever_wrote_it(tmp_path, chan
 
 
 @pytest.mark.parametrize('changes, message', [
-    ({'images': np.full((2, 3, 8, 8, 3), 'a')}, r'images must be \[K, n, H, W, 1 or 3\] .*, got <U1 of shape'),
-    ({'images': FIELDS['images_uint8']}, 'images must be .* normalised floats, .* got uint8 of shape'),
+    ({'images': np.full((2, 3, 8, 8,
+                         3), 'a')}, r'images must be \[K, n, H, W, 1 or 3\] .*, got <U1 of shape'),
+    ({'images': FIELDS['images_uint8']},
+     'images must be .* normalised floats, .* got uint8 of shape'),
     ({'images': ONE[..., :2]}, 'images must be .* got float32 of shape .2, 3, 8, 8, 2.'),
     ({'images': ONE[0]}, 'images must be .* got float32 of shape .3, 8, 8, 3.'),
     ({'images': ONE[:, :0]}, 'images must be .* at least one per class'),
     ({'images': spoiled(ONE, np.inf)}, 'image 2 of class 1 holds values that are not finite'),
-    ({'labels': FIELDS['labels'][:, :2]}, r'labels must be \[2, 3, 2\] floats, .* got float32 of shape .2, 2, 2.'),
-    ({'labels': np.zeros((2, 3), int)}, r'labels must be \[2, 3, 2\] floats, .* got int64 of shape .2, 3.'),
+    ({'labels': FIELDS['labels'][:, :2]},
+     r'labels must be \[2, 3, 2\] floats, .* got float32 of shape .2, 2, 2.'),
+    ({'labels': np.zeros((2, 3), int)},
+     r'labels must be \[2, 3, 2\] floats, .* got int64 of shape .2, 3.'),
     ({'labels': spoiled(SOFT, np.nan)}, 'labels hold values that are not finite'),
-    ({'labels': np.full((2, 3, 4), 0.25, np.float32)}, 'images are of 2 classes, labels of 4; a set holds'),
+    ({'labels': np.full((2, 3, 4), 0.25, np.float32)},
+     'images are of 2 classes, labels of 4; a set holds'),
     ({'labels': spoiled(SOFT, 0)}, 'those of image 2 of class 1 sum to 0; every row must sum to 1'),
     ({'mean': np.float32([0.5])}, 'images have 3 channels, but mean has shape'),
     ({'mean': spoiled(FIELDS['mean'], np.nan, 1)}, r'mean and std must be finite .*\[0.5, nan'),
     ({'std': spoiled(FIELDS['std'], 0, 2)}, 'std above 0, got .*, 0.0'),
-    ({'images_uint8': FIELDS['images_uint8'] / 255}, 'images_uint8 must be .* uint8 .* got float64'),
-    ({'images_uint8': FIELDS['images_uint8'][:, :2]}, 'images_uint8 must be .* got uint8 of shape .2, 2,'),
-    ({'images_uint8': FIELDS['images_uint8'] // 2}, 'images_uint8 differ .* by up to 128 grey levels .class 0, image'),
+    ({'images_uint8': FIELDS['images_uint8'] / 255},
+     'images_uint8 must be .* uint8 .* got float64'),
+    ({'images_uint8': FIELDS['images_uint8'][:, :2]},
+     'images_uint8 must be .* got uint8 of shape .2, 2,'),
+    ({'images_uint8': FIELDS['images_uint8'] // 2},
+     'images_uint8 differ .* by up to 128 grey levels .class 0, image'),
     ({'class_names': np.arange(2)}, 'class_names must be 2 texts, got .0, 1.'),
     ({'class_names': np.array('ab')}, "class_names must be 2 texts, got 'ab'"),
     ({'class_names': np.array(['a', 'b', 'c'])}, '2 classes of images but 3 class names'),
@@ -147,37 +206,53 @@ def test_a_file_that_keeps_to_the_schema_is_read_whoever_wrote_it(tmp_path, chan
     *(({'info': np.array(text)}, 'info must be ')
       for text in ('[]', 'null', '"text"', '', '{"x": NaN}', '[' * 10 ** 5)),
     ({'info': np.array(['{}'])}, 'info must be the JSON text of an object'),
-    ({'stored_natural': FIELDS['images_uint8']}, r'stored_natural must be \[2, k, ...\] uint8 .* k .M \+ 1. = 3, got'),
+    ({'stored_natural': FIELDS['images_uint8']},
+     r'stored_natural must be \[2, k, ...\] uint8 .* k .M \+ 1. = 3, got'),
     ({'stored_natural': ONE[:, :1]}, 'stored_natural must be .* got float32'),
     ({'stored_natural': None}, 'stored_natural must be .* got float64 of shape .0,.'),
     ({'stored_compensators': np.zeros((1, 1, 8, 8, 3))}, 'stored_compensators .M, k, .... floats'),
-    ({'stored_compensators': np.full((2, 1, 8, 8, 3), np.nan)}, 'stored_compensators must hold finite numbers'),
-    ({'stored_images': ONE[:1]}, r'stored_images must be \[2, images per class, ...\], got float32 of shape .1, 3'),
+    ({'stored_compensators': np.full((2, 1, 8, 8,
+                                      3), np.nan)}, 'stored_compensators must hold finite numbers'),
+    ({'stored_images': ONE[:1]},
+     r'stored_images must be \[2, images per class, ...\], got float32 of shape .1, 3'),
     ({'stored': ONE}, 'has the field stored beside stored_natural'),
     ({'learning_rate': np.float32(0)}, 'learning_rate must be one positive number, got 0.0'),
     ({'learning_rate': np.array('fast')}, "learning_rate must be one positive number, got 'fast'"),
-    ({'learning_rate': np.ones(2)}, 'learning_rate must be one positive number, got float64 of shape .2,.'),
-])
+    ({'learning_rate': np.ones(2)},
+     'learning_rate must be one positive number, got float64 of shape .2,.'),
+])  # fmt: skip
 def test_a_file_that_does_not_is_refused(tmp_path, changes, message):
     np.savez(tmp_path / 'x.npz', **{k: v for k, v in (FIELDS | changes).items() if v is not None})
-    with pytest.raises(ValueError, match=f'x.npz is not a distilled set: .*{message}.*; copy the file again, or'):
+    with pytest.raises(
+        ValueError, match=f'x.npz is not a distilled set: .*{message}.*; copy the file again, or'
+    ):
         distilled_set.load_npz(tmp_path / 'x.npz')
 
 
 def test_every_damage_is_refused_or_harmless(tmp_path, damage):
     def read():
         found, about = distilled_set.load_npz(path)
-        return found, {name: np.asarray(value) for name, value in about.items() if name not in ('info', 'stored')}
-    path = save(tmp_path / 'x.npz', stored={'natural': FIELDS['stored_natural'],
-                                            'compensators': FIELDS['stored_compensators']})
+        return found, {
+            name: np.asarray(value)
+            for name, value in about.items()
+            if name not in ('info', 'stored')
+        }
+
+    path = save(
+        tmp_path / 'x.npz',
+        stored={'natural': FIELDS['stored_natural'], 'compensators': FIELDS['stored_compensators']},
+    )
     assert damage(path, read) > 150
 
 
 def test_stored_bytes_count_soft_labels():
     one = synthetic()
     assert distilled_set.stored_bytes(one) == {'images': 2 * 3 * 8 * 8 * 3 * 4, 'labels': 0}
-    assert distilled_set.stored_bytes(one._replace(labels=one.labels * 0.8 + 0.1))['labels'] == 2 * 3 * 2 * 4
-    mixed = one.labels.at[0, 0].set(jnp.array([0.0, 1.0]))    # one-hot, but not implied by the class
+    assert (
+        distilled_set.stored_bytes(one._replace(labels=one.labels * 0.8 + 0.1))['labels']
+        == 2 * 3 * 2 * 4
+    )
+    mixed = one.labels.at[0, 0].set(jnp.array([0.0, 1.0]))  # one-hot, but not implied by the class
     assert distilled_set.stored_bytes(one._replace(labels=mixed))['labels'] == 48
 
 
@@ -185,7 +260,9 @@ def test_grid_places_each_image_without_smoothing():
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 8, 8, 1)) / 255
     picture = pictures.grid(images)
     assert picture.shape == (3 * 48 + 2 * 3, 4 * 48 + 3 * 3, 3) and picture.dtype == np.uint8
-    np.testing.assert_array_equal(picture[51:99:6, 102:150:6, 0], np.round(images[1, 2, :, :, 0] * 255))
+    np.testing.assert_array_equal(
+        picture[51:99:6, 102:150:6, 0], np.round(images[1, 2, :, :, 0] * 255)
+    )
     np.testing.assert_array_equal(picture[51:99], picture[51:99:6].repeat(6, axis=0))
     assert (picture[48:51] == 255).all() and (picture[:, 48:51] == 255).all()
     assert pictures.grid(images, max_per_class=2, scale=1).shape == (3 * 8 + 6, 2 * 8 + 3, 3)

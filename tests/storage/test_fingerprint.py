@@ -1,4 +1,5 @@
 """Fingerprints and differences of configurations."""
+
 import math
 
 import pytest
@@ -11,7 +12,9 @@ def test_a_fingerprint_ignores_the_order_of_keys_and_tuples_against_lists():
     assert len(fingerprint({})) == 12
 
 
-@pytest.mark.parametrize('other', [{'a': 2}, {'a': 1.0}, {'a': '1'}, {'b': 1}, {'a': 1, 'b': None}, {'a': [1]}])
+@pytest.mark.parametrize(
+    'other', [{'a': 2}, {'a': 1.0}, {'a': '1'}, {'b': 1}, {'a': 1, 'b': None}, {'a': [1]}]
+)
 def test_every_difference_changes_it_and_is_listed(other):
     assert fingerprint({'a': 1}) != fingerprint(other)
     assert differences({'a': 1}, other)
@@ -20,12 +23,17 @@ def test_every_difference_changes_it_and_is_listed(other):
 def test_differences_name_the_path():
     stored = {'optimizer': {'learning_rate': 1.0, 'momentum': 0.5}, 'seed': 0}
     now = {'optimizer': {'learning_rate': 0.5, 'momentum': 0.5}, 'seed': 0, 'ipc': 10}
-    assert differences(stored, now) == ['ipc: stored nothing, now 10', 'optimizer.learning_rate: stored 1.0, now 0.5']
+    assert differences(stored, now) == [
+        'ipc: stored nothing, now 10',
+        'optimizer.learning_rate: stored 1.0, now 0.5',
+    ]
     assert differences(stored, stored) == []
 
 
-@pytest.mark.parametrize('value, where', [({'a': math.nan}, 'config.a'), ({'a': [1, object()]}, r'config.a\[1\]'),
-                                          ({1: 2}, 'config')])
+@pytest.mark.parametrize(
+    'value, where',
+    [({'a': math.nan}, 'config.a'), ({'a': [1, object()]}, r'config.a\[1\]'), ({1: 2}, 'config')],
+)
 def test_what_is_not_json_is_refused_with_its_place(value, where):
     with pytest.raises(ValueError, match=where):
         plain(value, 'config')

@@ -1,4 +1,5 @@
 """What a record says of stored arrays, and when it is believed."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,14 +13,19 @@ TREE = {'a': jnp.arange(3.0), 'b': [jnp.int32(7), ()], 'key': jax.random.key(0),
 
 def test_leaves_are_named_by_their_paths_and_described():
     assert [name for name, _ in leaves.named(TREE)] == ['a', 'b.0', 'count', 'key']
-    assert leaves.described('a', TREE['a']) == 'float32[3]' and leaves.described('count', 5) == 'int32[]'
+    assert (
+        leaves.described('a', TREE['a']) == 'float32[3]'
+        and leaves.described('count', 5) == 'int32[]'
+    )
     with pytest.raises(ValueError, match='two leaves share a name'):
         leaves.named({'a.b': 1, 'a': {'b': 2}})
 
 
 def test_a_checksum_is_of_the_bytes():
     assert leaves.checksum(jnp.zeros(2)) != leaves.checksum(-jnp.zeros(2))
-    assert leaves.checksum(jax.random.key(1)) == leaves.checksum(jax.random.key_data(jax.random.key(1)))
+    assert leaves.checksum(jax.random.key(1)) == leaves.checksum(
+        jax.random.key_data(jax.random.key(1))
+    )
 
 
 def test_copies_come_back_as_the_tree_and_changed_bytes_do_not():
@@ -37,6 +43,11 @@ def test_a_record_is_believed_if_its_checksum_and_its_run_are_right():
     assert leaves.believed(stored, 'ab') == leaves.believed(stored, None) == whole
     with pytest.raises(leaves.Different, match='of the configuration ab, this run is cd'):
         leaves.believed(stored, 'cd')
-    for changed in ({**stored, 'extra': {'x': 2}}, {**stored, 'more': 1}, whole, {**stored, 'checksum': 'x'}):
+    for changed in (
+        {**stored, 'extra': {'x': 2}},
+        {**stored, 'more': 1},
+        whole,
+        {**stored, 'checksum': 'x'},
+    ):
         with pytest.raises(ValueError, match='has changed since it was saved'):
             leaves.believed(changed, 'ab')

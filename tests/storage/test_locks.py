@@ -1,4 +1,5 @@
 """A lock that dies with its process, and the rests of killed ones."""
+
 import os
 import signal
 import subprocess
@@ -9,13 +10,18 @@ import pytest
 
 from jaxdd.storage import locks
 
-HOLDER = 'import sys, time\nfrom jaxdd.storage import locks\nwith locks.alone(sys.argv[1]):\n    print("in", flush=True)\n    time.sleep(60)'
+HOLDER = (
+    'import sys, time\nfrom jaxdd.storage import locks\nwith locks.alone(sys.argv[1]):\n'
+    '    print("in", flush=True)\n    time.sleep(60)'
+)
 
 
 @pytest.fixture
 def holder(tmp_path):
     """Another process that has the folder."""
-    child = subprocess.Popen([sys.executable, '-c', HOLDER, tmp_path], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, '-c', HOLDER, tmp_path], stdout=subprocess.PIPE, text=True
+    )
     assert child.stdout.readline() == 'in\n'
     yield child
     child.kill()
@@ -23,7 +29,9 @@ def holder(tmp_path):
 
 
 def test_the_second_process_is_refused_and_told_who_is_there(holder, tmp_path):
-    with pytest.raises(locks.Taken, match=f'process {holder.pid} works in {tmp_path}; wait until it ends'):
+    with pytest.raises(
+        locks.Taken, match=f'process {holder.pid} works in {tmp_path}; wait until it ends'
+    ):
         with locks.alone(tmp_path):
             pass
 
@@ -65,7 +73,9 @@ def test_waiting_for_ones_turn(tmp_path):
 def test_a_stop_ends_the_waiting(tmp_path):
     with locks.alone(tmp_path):
         looks = iter([False, False, True])
-        with locks.in_turn(tmp_path, should_stop=lambda: next(looks), say=lambda _: None, pause=0) as mine:
+        with locks.in_turn(
+            tmp_path, should_stop=lambda: next(looks), say=lambda _: None, pause=0
+        ) as mine:
             assert not mine
 
 
@@ -78,8 +88,11 @@ def test_rests_are_swept_and_nothing_else(tmp_path):
     for name in ('.0.new-25055', '.0.new-25055.orbax-checkpoint-tmp', '.1.old-3', '.2.old-3', '1'):
         (tmp_path / name / 'inside').mkdir(parents=True)
     locks.sweep(tmp_path)
-    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if p.is_file()) == sorted(stay)
-    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ['1', '2', 'students']    # 2 has its place back
+    assert sorted(
+        str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if p.is_file()
+    ) == sorted(stay)
+    # 2 has its place back
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ['1', '2', 'students']
 
 
 def test_in_a_shared_folder_only_what_is_old_is_swept(tmp_path):

@@ -1,5 +1,7 @@
-"""One step of each workload as an eager PyTorch script takes it: what `experiments.speed.benchmark` compares with.
+"""One step of each workload as an eager PyTorch script takes it:
+what `experiments.speed.benchmark` compares with.
 
-Written from the papers' formulas in the form that the field's scripts have: a loop over classes, autograd that records
-while it computes, one kernel per operation. Images are `[..., C, H, W]`. The only package that imports torch.
+Written from the papers' formulas in the form that the field's scripts have: a loop over classes,
+autograd that records while it computes, one kernel per operation. Images are `[..., C, H, W]`. The
+only package that imports torch.
 """

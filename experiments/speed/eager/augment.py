@@ -1,9 +1,11 @@
 """Differentiable Siamese augmentation (DSA) and recovery's roll, in PyTorch.
 
-Zhao & Bilen, ICML 2021, https://arxiv.org/abs/2102.08259; the operations of `jaxdd.augment`, each as the usual torch
-calls. Images are `[m, C, H, W]` in normalised pixels. What is drawn has one row per image, or a single one for all; two
-numbers per row are (vertical, horizontal). Draws are made on the host, so that no step waits for a device.
+Zhao & Bilen, ICML 2021, https://arxiv.org/abs/2102.08259; the operations of `jaxdd.augment`, each
+as the usual torch calls. Images are `[m, C, H, W]` in normalised pixels. What is drawn has one row
+per image, or a single one for all; two numbers per row are (vertical, horizontal). Draws are made
+on the host, so that no step waits for a device.
 """
+
 import math
 from collections.abc import Callable
 
@@ -35,7 +37,7 @@ def crop(images: Tensor, offset: Tensor) -> Tensor:
     padded = functional.pad(images, (columns, columns, rows, rows))
     if len(offset) == 1:
         top, left = offset[0, 0].item() + rows, offset[0, 1].item() + columns
-        return padded[:, :, top:top + height, left:left + width]
+        return padded[:, :, top : top + height, left : left + width]
     offset = offset.to(images.device)
     i = offset[:, :1] + rows + torch.arange(height, device=images.device)
     j = offset[:, 1:] + columns + torch.arange(width, device=images.device)
@@ -110,7 +112,9 @@ def draw_crop(rows: int, size: tuple[int, int]) -> Tensor:
 
 def draw_cutout(rows: int, size: tuple[int, int]) -> Tensor:
     """For `cutout`: 0..side, of an odd rectangle 0..side - 1."""
-    return _integers([0, 0], [length - _pixels(STRENGTHS.cutout, length) % 2 for length in size], rows)
+    return _integers(
+        [0, 0], [length - _pixels(STRENGTHS.cutout, length) % 2 for length in size], rows
+    )
 
 
 def draw_flip(rows: int, size: tuple[int, int]) -> Tensor:
@@ -129,8 +133,14 @@ def draw_rotate(rows: int, size: tuple[int, int]) -> Tensor:
     return (2 * torch.rand(rows) - 1) * math.radians(STRENGTHS.rotate)
 
 
-OPERATIONS = {'color': (draw_color, color), 'crop': (draw_crop, crop), 'cutout': (draw_cutout, cutout),
-              'flip': (draw_flip, flip), 'scale': (draw_scale, scale), 'rotate': (draw_rotate, rotate)}
+OPERATIONS = {
+    'color': (draw_color, color),
+    'crop': (draw_crop, crop),
+    'cutout': (draw_cutout, cutout),
+    'flip': (draw_flip, flip),
+    'scale': (draw_scale, scale),
+    'rotate': (draw_rotate, rotate),
+}
 
 
 def drawn(strategy: str, mode: str, rows: int, size: tuple[int, int]) -> Transform:
@@ -156,6 +166,7 @@ def drawn(strategy: str, mode: str, rows: int, size: tuple[int, int]) -> Transfo
         for operation, parameter in steps:
             images = operation(images, parameter)
         return images
+
     return transform
 
 

@@ -1,8 +1,10 @@
 """Workloads of the benchmark, ready to step: networks, images, optimiser, and what a step draws.
 
-Every builder takes `(sizes, given, config, device, plain)`: `workloads.Sizes`, `workloads.Given`, `configs.Config`,
-torch's device, and whether nothing is drawn within the step. It reads the same configuration as our side.
+Every builder takes `(sizes, given, config, device, plain)`: `workloads.Sizes`, `workloads.Given`,
+`configs.Config`, torch's device, and whether nothing is drawn within the step. It reads the same
+configuration as our side.
 """
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,9 +22,11 @@ from jaxdd.types import Variables
 
 
 class Theirs(NamedTuple):
-    """A workload, ready: the loss of step i, which moves `learned` (a student's step moves `nets`)."""
+    """A workload, ready: the loss of step i, which moves `learned` (a student's step moves
+    `nets`)."""
+
     step: Callable[[int], float]
-    learned: Tensor                              # what the optimiser moves, [..., C, H, W]
+    learned: Tensor  # what the optimiser moves, [..., C, H, W]
     nets: list[nn.Module]
     optimizers: list[torch.optim.Optimizer]
 
@@ -30,44 +34,75 @@ class Theirs(NamedTuple):
 def dm(sizes, given, config, device: str, plain: bool) -> Theirs:
     """DM with the plug-ins of the configuration; a fresh network at every step."""
     net = _convnet(sizes, given, device)
-    images, (real, draw) = _parameter(tensor(given.images, device)), _draws(sizes, given, config, device, plain)
+    images, (real, draw) = (
+        _parameter(tensor(given.images, device)),
+        _draws(sizes, given, config, device, plain),
+    )
     optimizer = _optimizer(config, images)
-    extra: dict[str, Any] = {name: getattr(config.regularizers, name).weight for name in config.plugins}
+    extra: dict[str, Any] = {
+        name: getattr(config.regularizers, name).weight for name in config.plugins
+    }
     if {'cc', 'cmi'} & set(extra):
         extra['proxy'] = frozen(_resnet(sizes, given.networks['proxy'], 'instance', device))
 
     def step(i: int) -> float:
         now = net if plain else ConvNet(sizes.num_classes, sizes.side, sizes.width).to(device)
         return steps.dm(frozen(now), images, optimizer, real(i), draw, **extra)
+
     return Theirs(step, images, [net], [optimizer])
 
 
 def dsa(sizes, given, config, device: str, plain: bool) -> Theirs:
     """Gradient matching."""
     net = _convnet(sizes, given, device)
-    images, (real, draw) = _parameter(tensor(given.images, device)), _draws(sizes, given, config, device, plain)
+    images, (real, draw) = (
+        _parameter(tensor(given.images, device)),
+        _draws(sizes, given, config, device, plain),
+    )
     optimizer = _optimizer(config, images)
-    return Theirs(lambda i: steps.dsa(net, images, optimizer, real(i), draw), images, [net], [optimizer])
+    return Theirs(
+        lambda i: steps.dsa(net, images, optimizer, real(i), draw), images, [net], [optimizer]
+    )
 
 
 def idm(sizes, given, config, device: str, plain: bool) -> Theirs:
     """IDM's matching."""
     net, m = frozen(_convnet(sizes, given, device)), config.matching
     images = _parameter(encoded(tensor(given.images, device), m.factor, 'column', 'mean'))
-    optimizer, (real, draw) = _optimizer(config, images), _draws(sizes, given, config, device, plain)
-    extra = {'factor': m.factor, 'ce_weight': m.ce_weight, 'percent': 100 * float(given.networks['encoder'].accuracy)}
-    return Theirs(lambda i: steps.idm(net, images, optimizer, real(i), draw, **extra), images, [net], [optimizer])
+    optimizer, (real, draw) = (
+        _optimizer(config, images),
+        _draws(sizes, given, config, device, plain),
+    )
+    extra = {
+        'factor': m.factor,
+        'ce_weight': m.ce_weight,
+        'percent': 100 * float(given.networks['encoder'].accuracy),
+    }
+    return Theirs(
+        lambda i: steps.idm(net, images, optimizer, real(i), draw, **extra),
+        images,
+        [net],
+        [optimizer],
+    )
 
 
 def idc(sizes, given, config, device: str, plain: bool) -> Theirs:
     """IDC's matching."""
-    net, factor, start = _convnet(sizes, given, device), config.matching.factor, tensor(given.images, device)
+    net, factor, start = (
+        _convnet(sizes, given, device),
+        config.matching.factor,
+        tensor(given.images, device),
+    )
     box = _box(config, start)
     images = _parameter(encoded(start * box[1] + box[0], factor, 'row', 'nearest'))
-    optimizer, (real, draw) = _optimizer(config, images), _draws(sizes, given, config, device, plain)
+    optimizer, (real, draw) = (
+        _optimizer(config, images),
+        _draws(sizes, given, config, device, plain),
+    )
 
     def step(i: int) -> float:
         return steps.idc(net, images, optimizer, real(i), draw, factor=factor, box=box)
+
     return Theirs(step, images, [net], [optimizer])
 
 
@@ -88,33 +123,52 @@ def recovery(sizes, given, config, device: str, plain: bool) -> Theirs:
     def step(i: int) -> float:
         see = unchanged if plain else drawn_roll(r.jitter)
         return steps.recovery(net, seen, learned, optimizer, labels, see, **extra)
+
     return Theirs(step, learned, [net], [optimizer])
 
 
 def evaluation(sizes, given, config, device: str, plain: bool) -> Theirs:
-    """Students of the evaluation, one after the other; every step takes a new order and a new augmentation."""
+    """Students of the evaluation, one after the other;
+    every step takes a new order and a new augmentation."""
     e, images = config.evaluation, tensor(given.images, device)
     labels = torch.arange(len(images), device=device).repeat_interleave(images.shape[1])
     images = images.flatten(0, 1)
     nets = [_convnet(sizes, given, device, role) for role in given.networks]
-    optimizers = [torch.optim.SGD(net.parameters(), lr=students.rate(e, 'convnet'), momentum=e.momentum,
-                                  weight_decay=e.weight_decay) for net in nets]
+    optimizers = [
+        torch.optim.SGD(
+            net.parameters(),
+            lr=students.rate(e, 'convnet'),
+            momentum=e.momentum,
+            weight_decay=e.weight_decay,
+        )
+        for net in nets
+    ]
 
     def seen() -> tuple[Tensor, Tensor]:
         if plain:
             return images, labels
         order = torch.randperm(len(images), device=device)
-        see = drawn(build.strategy(e.strategy, data.spec(config.dataset)), e.mode, len(order), images.shape[2:])
+        see = drawn(
+            build.strategy(e.strategy, data.spec(config.dataset)),
+            e.mode,
+            len(order),
+            images.shape[2:],
+        )
         return see(images[order]), labels[order]
 
     def step(i: int) -> float:
-        values = [steps.student(net, optimizer, *seen()) for net, optimizer in zip(nets, optimizers)]
+        values = [
+            steps.student(net, optimizer, *seen()) for net, optimizer in zip(nets, optimizers)
+        ]
         return sum(values) / len(values)
+
     return Theirs(step, images, nets, optimizers)
 
 
 def _convnet(sizes, given, device: str, role: str = 'encoder') -> nn.Module:
-    return load(ConvNet(sizes.num_classes, sizes.side, sizes.width), given.networks[role]).to(device)
+    return load(ConvNet(sizes.num_classes, sizes.side, sizes.width), given.networks[role]).to(
+        device
+    )
 
 
 def _resnet(sizes, variables: Variables, norm: str, device: str) -> nn.Module:
@@ -134,27 +188,35 @@ def _optimizer(config, images: Tensor) -> torch.optim.Optimizer:
 
 def _box(config, images: Tensor) -> tuple[Tensor, Tensor]:
     spec = data.spec(config.dataset)
-    return images.new_tensor(spec.mean).reshape(-1, 1, 1), images.new_tensor(spec.std).reshape(-1, 1, 1)
+    return images.new_tensor(spec.mean).reshape(-1, 1, 1), images.new_tensor(spec.std).reshape(
+        -1, 1, 1
+    )
 
 
-def _draws(sizes, given, config, device: str, plain: bool
-           ) -> tuple[Callable[[int], steps.Real], Callable[[], Transform]]:
+def _draws(
+    sizes, given, config, device: str, plain: bool
+) -> tuple[Callable[[int], steps.Real], Callable[[], Transform]]:
     """Where step i's real images come from, and a class's augmentation."""
     if plain:
         real = tensor(given.real, device)
         return lambda i: real[i % len(real)].__getitem__, lambda: unchanged
     strategy = build.strategy(config.augmentation.strategy, data.spec(config.dataset))
-    return _resident(sizes, given, config, device), lambda: drawn(strategy, config.augmentation.mode, 1,
-                                                                  (sizes.side, sizes.side))
+    return _resident(sizes, given, config, device), lambda: drawn(
+        strategy, config.augmentation.mode, 1, (sizes.side, sizes.side)
+    )
 
 
 def _resident(sizes, given, config, device: str) -> Callable[[int], steps.Real]:
-    """The training set, normalised once and kept on the device; a class's images are gathered when they are needed."""
+    """The training set, normalised once and kept on the device;
+    a class's images are gathered when they are needed."""
     pixels = tensor(given.pool, device).flatten(0, 1).float().div_(255)
     mean, std = _box(config, pixels)
     images = pixels.sub_(mean).div_(std)
     members = np.arange(len(images)).reshape(sizes.num_classes, -1)
 
     def of_class(c: int) -> Tensor:
-        return images[torch.from_numpy(np.random.permutation(members[c])[:sizes.per_class]).to(device)]
+        return images[
+            torch.from_numpy(np.random.permutation(members[c])[: sizes.per_class]).to(device)
+        ]
+
     return lambda i: of_class

@@ -1,4 +1,6 @@
-"""What the benchmark asks of torch: where it runs, how much memory it took, how many operations a step has."""
+"""What the benchmark asks of torch:
+where it runs, how much memory it took, how many operations a step has."""
+
 import os
 from collections.abc import Callable
 
@@ -12,26 +14,30 @@ def cores() -> int:
 
 
 def start() -> str:
-    """Gives torch every core that this process may use; returns where its steps run: 'cuda' or 'cpu'."""
+    """Gives torch every core that this process may use; returns where its steps run:
+    'cuda' or 'cpu'."""
     torch.set_num_threads(cores())
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def flops(step: Callable[[], object]) -> int:
-    """Floating-point operations of the products and convolutions that `step` calls; a multiply-add counts two."""
+    """Floating-point operations of the products and convolutions that `step` calls;
+    a multiply-add counts two."""
     with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops()
 
 
 def product(size: int, device: str) -> Callable[[], float]:
-    """A product of two float32 matrices of this size, to be timed: a function that returns when it is done."""
+    """A product of two float32 matrices of this size, to be timed:
+    a function that returns when it is done."""
     a = torch.ones((size, size), device=device)
     return lambda: (a @ a)[0, 0].item()
 
 
 def peak(device: str) -> int | None:
-    """Most bytes that tensors took on an accelerator since the last call; None on a CPU, where nobody counts."""
+    """Most bytes that tensors took on an accelerator since the last call;
+    None on a CPU, where nobody counts."""
     if device == 'cpu':
         return None
     most = torch.cuda.max_memory_allocated()

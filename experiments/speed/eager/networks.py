@@ -1,4 +1,6 @@
-"""The benchmark's networks in PyTorch, layers named as in `jaxdd.models`, and the weights of ours in them."""
+"""The benchmark's networks in PyTorch, layers named as in `jaxdd.models`,
+and the weights of ours in them."""
+
 from collections.abc import Callable
 
 import numpy as np
@@ -9,13 +11,22 @@ from torch.nn import functional
 
 from jaxdd.types import Variables
 
-LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
+LEAVES = {
+    'kernel': 'weight',
+    'scale': 'weight',
+    'bias': 'bias',
+    'mean': 'running_mean',
+    'var': 'running_var',
+}
 NORMS: dict[str, Callable[[int], nn.Module]] = {
-    'instance': lambda channels: nn.GroupNorm(channels, channels), 'batch': nn.BatchNorm2d}
+    'instance': lambda channels: nn.GroupNorm(channels, channels),
+    'batch': nn.BatchNorm2d,
+}
 
 
 class ConvNet(nn.Module):
-    """ConvNet with instance norm: blocks of a 3x3 convolution, norm, ReLU and 2x2 average pool, then a linear layer."""
+    """ConvNet with instance norm: blocks of a 3x3 convolution, norm, ReLU and 2x2 average pool,
+    then a linear layer."""
 
     def __init__(self, num_classes: int, side: int, width: int = 128, depth: int = 3):
         super().__init__()
@@ -51,11 +62,14 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = functional.relu(self.layer0_norm(self.layer0_conv(x)))
         y = self.layer1_norm(self.layer1_conv(y))
-        return functional.relu(y + (self.shortcut_norm(self.shortcut_conv(x)) if self.changes else x))
+        return functional.relu(
+            y + (self.shortcut_norm(self.shortcut_conv(x)) if self.changes else x)
+        )
 
 
 class ResNet18(nn.Module):
-    """ResNet-18 for images of side 16 or 32: a 3x3 stem, four stages of two blocks, a global pool, a linear layer."""
+    """ResNet-18 for images of side 16 or 32:
+    a 3x3 stem, four stages of two blocks, a global pool, a linear layer."""
 
     def __init__(self, num_classes: int, norm: str, width: int = 64):
         super().__init__()
@@ -64,15 +78,18 @@ class ResNet18(nn.Module):
         self.blocks = []
         for stage in range(4):
             for block in range(2):
-                features = width * 2 ** stage
+                features = width * 2**stage
                 self.blocks.append(f'stage{stage}_block{block}')
-                self.add_module(self.blocks[-1], _Block(
-                    self.channels, features, 2 if stage and not block else 1, make))
+                self.add_module(
+                    self.blocks[-1],
+                    _Block(self.channels, features, 2 if stage and not block else 1, make),
+                )
                 self.channels = features
         self.classifier = nn.Linear(self.channels, num_classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`[N, C, H, W]` -> logits `[N, Y]`, features `[N, D]`, maps `[N, P, D]` before the pool."""
+        """`[N, C, H, W]` -> logits `[N, Y]`, features `[N, D]`,
+        maps `[N, P, D]` before the pool."""
         x = functional.relu(self.norm(self.conv(x)))
         for name in self.blocks:
             x = getattr(self, name)(x)
@@ -99,9 +116,16 @@ def load(net: nn.Module, variables: Variables) -> nn.Module:
         layer, leaf = path.rsplit('/', 1)
         name = f'{layer.replace("/", ".")}.{LEAVES[leaf]}'
         state[name] = torch.from_numpy(_torch_layout(np.array(value), net.channels))
-    own = {name: value for name, value in net.state_dict().items() if not name.endswith('num_batches_tracked')}
+    own = {
+        name: value
+        for name, value in net.state_dict().items()
+        if not name.endswith('num_batches_tracked')
+    }
     if {n: v.shape for n, v in own.items()} != {n: v.shape for n, v in state.items()}:
-        raise ValueError(f'the weights do not fit {type(net).__name__}: {sorted(set(own) ^ set(state)) or "shapes"}')
+        raise ValueError(
+            f'the weights do not fit {type(net).__name__}: '
+            f'{sorted(set(own) ^ set(state)) or "shapes"}'
+        )
     net.to(next(iter(state.values())).dtype)
     net.load_state_dict(state, strict=False)
     return net

@@ -1,8 +1,13 @@
-"""The steps. Images `[K, n, C, H, W]` are moved by their optimiser; every step returns its loss, which the scripts log.
+"""The steps.
 
-`real(c)` gives a class's real images `[B, C, H, W]`; `draw()` one augmentation, shared by a class's real and synthetic
-images. Gradients are taken for what moves alone, never for a network that only looks.
+Images `[K, n, C, H, W]` are moved by their optimiser; every step returns its loss, which the
+scripts log.
+
+`real(c)` gives a class's real images `[B, C, H, W]`; `draw()` one augmentation, shared by a class's
+real and synthetic images. Gradients are taken for what moves alone, never for a network that only
+looks.
 """
+
 from collections.abc import Callable, Iterable
 
 import torch
@@ -14,11 +19,21 @@ from experiments.speed.eager.mosaic import decoded
 
 Real = Callable[[int], Tensor]
 Draw = Callable[[], Transform]
-Box = tuple[Iterable[float], Iterable[float]]    # mean and std per channel of pixels in [0, 1]
+Box = tuple[Iterable[float], Iterable[float]]  # mean and std per channel of pixels in [0, 1]
 
 
-def dm(net: nn.Module, images: Tensor, optimizer: torch.optim.Optimizer, real: Real, draw: Draw, *,
-       proxy: nn.Module | None = None, cc: float = 0.0, cm: float = 0.0, cmi: float = 0.0) -> float:
+def dm(
+    net: nn.Module,
+    images: Tensor,
+    optimizer: torch.optim.Optimizer,
+    real: Real,
+    draw: Draw,
+    *,
+    proxy: nn.Module | None = None,
+    cc: float = 0.0,
+    cm: float = 0.0,
+    cmi: float = 0.0,
+) -> float:
     """One step of DM, with the plug-ins whose weights are not 0.
 
     sum_c ||mean psi(A(real_c)) - mean psi(A(syn_c))||^2 + cm ||Sigma(real_c) - Sigma(syn_c)||^2
@@ -41,12 +56,15 @@ def dm(net: nn.Module, images: Tensor, optimizer: torch.optim.Optimizer, real: R
             known = proxy(of_class)[1]
             loss = loss + cc * torch.sum((known - known.mean(0)) ** 2)
     if cmi:
-        loss = loss + cmi * _information(proxy(images.flatten(0, 1))[1].unflatten(0, images.shape[:2]))
+        loss = loss + cmi * _information(
+            proxy(images.flatten(0, 1))[1].unflatten(0, images.shape[:2])
+        )
     return moved(loss, optimizer, images)
 
 
 def _covariance(maps: Tensor) -> Tensor:
-    """Channel covariance of maps [n, P, D], each position around its own mean, summed over positions."""
+    """Channel covariance of maps [n, P, D], each position around its own mean,
+    summed over positions."""
     rows = (maps - maps.mean(0)).reshape(-1, maps.shape[-1])
     return rows.T @ rows / len(maps)
 
@@ -55,12 +73,19 @@ def _information(features: Tensor) -> Tensor:
     """Mean over images of KL(P || mean P of the class), features [K, n, D]."""
     own = torch.log_softmax(features, -1)
     centre = own.exp().mean(1, keepdim=True).log()
-    return functional.kl_div(centre.expand_as(own), own, log_target=True, reduction='sum') / own[..., 0].numel()
+    return (
+        functional.kl_div(centre.expand_as(own), own, log_target=True, reduction='sum')
+        / own[..., 0].numel()
+    )
 
 
-def dsa(net: nn.Module, images: Tensor, optimizer: torch.optim.Optimizer, real: Real, draw: Draw) -> float:
-    """One step of gradient matching: sum_c D(grad CE(A(real_c)), grad CE(A(syn_c))), cosine distance by output unit."""
-    weights = [weight for weight in net.parameters() if weight.ndim > 1]    # biases and scales count nothing
+def dsa(
+    net: nn.Module, images: Tensor, optimizer: torch.optim.Optimizer, real: Real, draw: Draw
+) -> float:
+    """One step of gradient matching:
+    sum_c D(grad CE(A(real_c)), grad CE(A(syn_c))), cosine distance by output unit."""
+    # biases and scales count nothing
+    weights = [weight for weight in net.parameters() if weight.ndim > 1]
     loss = torch.zeros((), dtype=images.dtype, device=images.device)
     for c, of_class in enumerate(images):
         for a, b in _gradients(net, weights, real(c), of_class, c, draw()):
@@ -70,9 +95,19 @@ def dsa(net: nn.Module, images: Tensor, optimizer: torch.optim.Optimizer, real: 
     return moved(loss, optimizer, images)
 
 
-def idm(net: nn.Module, images: Tensor, optimizer: torch.optim.Optimizer, real: Real, draw: Draw, *, factor: int,
-        ce_weight: float, percent: float) -> float:
-    """One step of IDM per class: ||mean psi(A(real_c)) - mean psi(A(syn_c))||^2 + ce_weight * percent * mean CE.
+def idm(
+    net: nn.Module,
+    images: Tensor,
+    optimizer: torch.optim.Optimizer,
+    real: Real,
+    draw: Draw,
+    *,
+    factor: int,
+    ce_weight: float,
+    percent: float,
+) -> float:
+    """One step of IDM per class: ||mean psi(A(real_c)) - mean psi(A(syn_c))||^2 + ce_weight *
+    percent * mean CE.
 
     Args:
         net: frozen.
@@ -87,14 +122,25 @@ def idm(net: nn.Module, images: Tensor, optimizer: torch.optim.Optimizer, real: 
         see = draw()
         target = net(see(real(c)))[1].detach().mean(0)
         logits, features, _ = net(see(decoded(images[c], factor, 'column')))
-        loss = torch.sum((target - features.mean(0)) ** 2) + ce_weight * percent * _cross_entropy(logits, c)
+        loss = torch.sum((target - features.mean(0)) ** 2) + ce_weight * percent * _cross_entropy(
+            logits, c
+        )
         total += moved(loss, optimizer, images)
     return total
 
 
-def idc(net: nn.Module, images: Tensor, optimizer: torch.optim.Optimizer, real: Real, draw: Draw, *, factor: int,
-        box: tuple[Tensor, Tensor]) -> float:
-    """One step of IDC per class: ||grad CE(A(real_c)) - grad CE(A(syn_c))||^2 over the convolutions, then a clip.
+def idc(
+    net: nn.Module,
+    images: Tensor,
+    optimizer: torch.optim.Optimizer,
+    real: Real,
+    draw: Draw,
+    *,
+    factor: int,
+    box: tuple[Tensor, Tensor],
+) -> float:
+    """One step of IDC per class: ||grad CE(A(real_c)) - grad CE(A(syn_c))||^2 over the
+    convolutions, then a clip.
 
     Args:
         images: mosaics `[K, ipc, C, H, W]` of pixels in [0, 1], tiles in rows.
@@ -106,18 +152,29 @@ def idc(net: nn.Module, images: Tensor, optimizer: torch.optim.Optimizer, real: 
     weights, total = [weight for weight in net.parameters() if weight.ndim == 4], 0.0
     for c in range(len(images)):
         of_class = (decoded(images[c], factor, 'row') - box[0]) / box[1]
-        loss = sum(torch.sum((a - b) ** 2) for a, b in _gradients(net, weights, real(c), of_class, c, draw()))
+        loss = sum(
+            torch.sum((a - b) ** 2)
+            for a, b in _gradients(net, weights, real(c), of_class, c, draw())
+        )
         total += moved(loss, optimizer, images)
         with torch.no_grad():
             images.clamp_(0, 1)
     return total
 
 
-def _gradients(net: nn.Module, weights: list[Tensor], real: Tensor, synthetic: Tensor, label: int, see: Transform
-               ) -> Iterable[tuple[Tensor, Tensor]]:
+def _gradients(
+    net: nn.Module,
+    weights: list[Tensor],
+    real: Tensor,
+    synthetic: Tensor,
+    label: int,
+    see: Transform,
+) -> Iterable[tuple[Tensor, Tensor]]:
     """Of the mean cross-entropy, tensor by tensor: (real, a constant; synthetic)."""
     wanted = torch.autograd.grad(_cross_entropy(net(see(real))[0], label), weights)
-    found = torch.autograd.grad(_cross_entropy(net(see(synthetic))[0], label), weights, create_graph=True)
+    found = torch.autograd.grad(
+        _cross_entropy(net(see(synthetic))[0], label), weights, create_graph=True
+    )
     return zip(wanted, found)
 
 
@@ -126,14 +183,17 @@ def _cross_entropy(logits: Tensor, label: int) -> Tensor:
 
 
 def watch(net: nn.Module) -> dict[str, Tensor]:
-    """Hooks every batch norm: after a pass, name -> distance of its input's moments to the running ones."""
+    """Hooks every batch norm: after a pass, name -> distance of its input's moments to the running
+    ones."""
     seen: dict[str, Tensor] = {}
 
     def watched(name: str):
         def hook(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
             var, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
-            seen[name] = torch.linalg.vector_norm(layer.running_var - var) + torch.linalg.vector_norm(
-                layer.running_mean - mean)
+            seen[name] = torch.linalg.vector_norm(
+                layer.running_var - var
+            ) + torch.linalg.vector_norm(layer.running_mean - mean)
+
         return hook
 
     for name, layer in net.named_modules():
@@ -142,9 +202,19 @@ def watch(net: nn.Module) -> dict[str, Tensor]:
     return seen
 
 
-def recovery(net: nn.Module, seen: dict[str, Tensor], learned: Tensor, optimizer: torch.optim.Optimizer,
-             labels: Tensor, see: Transform, *, bn_weight: float, first_bn_weight: float, natural: Tensor | None = None,
-             box: tuple[Tensor, Tensor] | None = None) -> float:
+def recovery(
+    net: nn.Module,
+    seen: dict[str, Tensor],
+    learned: Tensor,
+    optimizer: torch.optim.Optimizer,
+    labels: Tensor,
+    see: Transform,
+    *,
+    bn_weight: float,
+    first_bn_weight: float,
+    natural: Tensor | None = None,
+    box: tuple[Tensor, Tensor] | None = None,
+) -> float:
     """One step of SRe2L's recovery or of INFER's: mean CE + bn_weight sum_l w_l (moment distance).
 
     Args:
@@ -157,16 +227,21 @@ def recovery(net: nn.Module, seen: dict[str, Tensor], learned: Tensor, optimizer
     """
     images = (learned if natural is None else natural + learned).flatten(0, 1)
     loss = functional.cross_entropy(net(see(images))[0], labels)
-    first, *others = seen.values()    # in the order of the pass
+    first, *others = seen.values()  # in the order of the pass
     value = moved(loss + bn_weight * (first_bn_weight * first + sum(others)), optimizer, learned)
     if box:
         with torch.no_grad():
-            learned.copy_(torch.minimum(torch.maximum(learned, -box[0] / box[1]), (1 - box[0]) / box[1]))
+            learned.copy_(
+                torch.minimum(torch.maximum(learned, -box[0] / box[1]), (1 - box[0]) / box[1])
+            )
     return value
 
 
-def student(net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> float:
-    """One step of a student on a mini-batch `[b, C, H, W]`: mean cross-entropy; counts the hits, as the scripts do."""
+def student(
+    net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
+) -> float:
+    """One step of a student on a mini-batch `[b, C, H, W]`:
+    mean cross-entropy; counts the hits, as the scripts do."""
     logits = net(images)[0]
     loss = functional.cross_entropy(logits, labels)
     optimizer.zero_grad()

@@ -1,4 +1,5 @@
 """The papers' cells: each command parses, builds for its data set and distils."""
+
 import functools
 
 import jax
@@ -13,10 +14,14 @@ from jaxdd import data
 from jaxdd.engine import distill
 from jaxdd.types import Inputs, SyntheticSet
 
-# Two steps of these are run by default: a few methods and plug-ins; of the others in the long tests.
-RUN = {('dm', 'cifar10', 10, ('cc', 'cm')),
-       ('idm', 'cifar10', 1, ()),
-       ('sre2l', 'cifar10', 10, ('cc', 'cm'), 'dynamic'), ('sre2l', 'tiny_imagenet', 50, (), 'dynamic')}
+# Two steps of these are run by default: a few methods and plug-ins;
+# of the others in the long tests.
+RUN = {
+    ('dm', 'cifar10', 10, ('cc', 'cm')),
+    ('idm', 'cifar10', 1, ()),
+    ('sre2l', 'cifar10', 10, ('cc', 'cm'), 'dynamic'),
+    ('sre2l', 'tiny_imagenet', 50, (), 'dynamic'),
+}
 
 
 MATCHING = [cell for cell in CELLS if cell.labels == 'hard']
@@ -28,9 +33,17 @@ def name(cell):
     return '-'.join((cell.method, cell.dataset, str(cell.ipc), *cell.plugins, *soft))
 
 
-# Parsing 189 commands takes half a minute; those of one data set go through every method and plug-in.
-every_cell = pytest.mark.parametrize('cell', [
-    pytest.param(cell, id=name(cell), marks=() if cell.dataset == 'cifar10' else pytest.mark.long) for cell in CELLS])
+# Parsing 189 commands takes half a minute;
+# those of one data set go through every method and plug-in.
+every_cell = pytest.mark.parametrize(
+    'cell',
+    [
+        pytest.param(
+            cell, id=name(cell), marks=() if cell.dataset == 'cifar10' else pytest.mark.long
+        )
+        for cell in CELLS
+    ],
+)
 
 
 def marked(cell):
@@ -48,6 +61,7 @@ def parsed(words):
 @pytest.fixture
 def job_of(monkeypatch, tmp_path):
     """A cell's job at smoke size: its own spec with at most four classes, and images made up."""
+
     def load(dataset, **options):
         spec = data.spec(dataset)
         spec = spec._replace(num_classes=4, class_names=None)
@@ -57,9 +71,18 @@ def job_of(monkeypatch, tmp_path):
     def build(cell):
         monkeypatch.setattr(data, 'load', load)
         words = cell.command.removeprefix('python -m experiments.run ').split()
-        words += ['--smoke', '--steps-per-call', '1', '--proxies.network.name', 'convnet', '--cache-dir', str(tmp_path)]
+        words += [
+            '--smoke',
+            '--steps-per-call',
+            '1',
+            '--proxies.network.name',
+            'convnet',
+            '--cache-dir',
+            str(tmp_path),
+        ]
         config = parse(words)
         return jobs.load(config)
+
     return build
 
 
@@ -67,7 +90,11 @@ def job_of(monkeypatch, tmp_path):
 def test_the_command_is_the_cell(cell):
     config = parsed(cell.command)
     assert (config.method, config.dataset, config.ipc, config.plugins) == (
-        cell.method, cell.dataset, cell.ipc, cell.plugins)
+        cell.method,
+        cell.dataset,
+        cell.ipc,
+        cell.plugins,
+    )
     assert not config.smoke and config.num_steps >= 1_000
     assert (config.evaluation.labels, config.evaluation.networks[0]) == (cell.labels, cell.student)
     if cell.labels == 'hard':
@@ -84,8 +111,12 @@ def test_it_builds_and_its_step_keeps_every_shape(cell, job_of):
     state = distill.init_state(jax.random.key(0), job.method, optimizer, job.initial)
     method = weighing.regularized(job, job.method, dict.fromkeys(cell.plugins, 1.0))
     real = jax.ShapeDtypeStruct((4, 4, *job.spec.image_shape), np.float32)
-    networks = {role: jax.eval_shape(model.init, jax.random.key(0)) for role, model in job.models.items()}
-    mixed = jax.eval_shape(lambda: job.config.entry.feed(job.config, job.dataset)(jax.random.key(0), 0)).mixed
+    networks = {
+        role: jax.eval_shape(model.init, jax.random.key(0)) for role, model in job.models.items()
+    }
+    mixed = jax.eval_shape(
+        lambda: job.config.entry.feed(job.config, job.dataset)(jax.random.key(0), 0)
+    ).mixed
     inputs = Inputs(real, mixed, pretrained=networks)
     after, metrics = jax.eval_shape(distill.make_step(method, optimizer), state, inputs)
     assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(lambda x: x.shape, state)
@@ -112,13 +143,20 @@ def test_a_cell_of_recovery_builds_and_its_step_keeps_every_shape(cell, job_of):
     method = weighing.regularized(job, job.method, dict.fromkeys(cell.plugins, 1.0))
     initial = SyntheticSet(jnp.zeros(shape), jnp.zeros((classes, images, classes)))
     state = distill.init_state(jax.random.key(0), method, optimizer, initial)
-    inputs = Inputs(jax.ShapeDtypeStruct((classes, 4, *job.spec.image_shape), np.float32), pretrained={
-        'encoder': jax.eval_shape(job.method.models['encoder'].init, jax.random.key(0))})
+    inputs = Inputs(
+        jax.ShapeDtypeStruct((classes, 4, *job.spec.image_shape), np.float32),
+        pretrained={
+            'encoder': jax.eval_shape(job.method.models['encoder'].init, jax.random.key(0))
+        },
+    )
     after, metrics = jax.eval_shape(distill.make_step(method, optimizer), state, inputs)
     assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(lambda x: x.shape, state)
     assert {f'loss/{plugin}' for plugin in cell.plugins} <= set(metrics)
-    assert len(job.methods) == len(job.config.teachers.networks) == {'sre2l': 1}.get(
-        cell.method, 3 if cell.dataset == 'imagenet' else 4)
+    assert (
+        len(job.methods)
+        == len(job.config.teachers.networks)
+        == {'sre2l': 1}.get(cell.method, 3 if cell.dataset == 'imagenet' else 4)
+    )
 
 
 def test_the_cells_are_all_different():
@@ -144,4 +182,7 @@ def test_a_configuration_without_a_cell_has_nothing_published():
 
 def test_the_order_of_plugins_does_not_change_the_cell():
     cell = cells.Cell('dm', ('cc', 'cm'), 'digits', 10, 0.5, 0.01, 'somewhere')
-    assert cells.published([cell], parse('dm --dataset digits --plugins cm cc'.split()))['value'] == 0.5
+    assert (
+        cells.published([cell], parse('dm --dataset digits --plugins cm cc'.split()))['value']
+        == 0.5
+    )

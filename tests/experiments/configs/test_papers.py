@@ -1,4 +1,5 @@
 """A report names the papers of exactly what ran."""
+
 import pytest
 
 from experiments.configs import papers
@@ -6,12 +7,22 @@ from experiments.configs.plugins import PLUGINS
 from experiments.methods import METHODS, parse
 
 
-@pytest.mark.parametrize('words, keys', [
-    ('dm', ['zhao2023dm']), ('dm --plugins cc cm', ['zhao2023dm', 'deng2024iid']),
-    ('idm --plugins cmi cc --data.sampling representative', ['zhao2023idm', 'zhong2025cmi', 'deng2024iid',
-                                                             'liu2023dream']),
-    ('sre2l --recover.crop curriculum --init rded', ['yin2023sre2l', 'yin2024cda', 'sun2024rded']),
-    ('infer --evaluation.labels replayed', ['zhang2025infer', 'shen2022fkd'])])
+@pytest.mark.parametrize(
+    'words, keys',
+    [
+        ('dm', ['zhao2023dm']),
+        ('dm --plugins cc cm', ['zhao2023dm', 'deng2024iid']),
+        (
+            'idm --plugins cmi cc --data.sampling representative',
+            ['zhao2023idm', 'zhong2025cmi', 'deng2024iid', 'liu2023dream'],
+        ),
+        (
+            'sre2l --recover.crop curriculum --init rded',
+            ['yin2023sre2l', 'yin2024cda', 'sun2024rded'],
+        ),
+        ('infer --evaluation.labels replayed', ['zhang2025infer', 'shen2022fkd']),
+    ],
+)
 def test_the_papers_of_a_run(words, keys):
     found = papers.used(parse(words.split()), PLUGINS)
     assert [paper.key for paper in found] == keys
@@ -21,4 +32,7 @@ def test_every_method_and_plugin_has_its_paper():
     for one in (*METHODS.values(), *PLUGINS.values()):
         assert one.papers
         for paper in one.papers:
-            assert paper.bibtex.count('{') == paper.bibtex.count('}') and f'abs/{paper.arxiv}' in paper.bibtex
+            assert (
+                paper.bibtex.count('{') == paper.bibtex.count('}')
+                and f'abs/{paper.arxiv}' in paper.bibtex
+            )

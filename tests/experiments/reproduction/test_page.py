@@ -1,4 +1,5 @@
 """The ledger page is what its records say: now and after a change. Damaged ones are refused."""
+
 import json
 import re
 import shutil
@@ -57,8 +58,9 @@ def test_tables_are_made_of_the_records_alone():
     assert page.written(bare, FOLDER) == TEXT
 
 
-@pytest.mark.parametrize('name, row, old, new', [(CELL, 'cifar10/dm/10', '38.4', '38.9'),
-                                                 (RUN, 'DM', '45.64', '38.90')])
+@pytest.mark.parametrize(
+    'name, row, old, new', [(CELL, 'cifar10/dm/10', '38.4', '38.9'), (RUN, 'DM', '45.64', '38.90')]
+)
 def test_a_changed_record_changes_its_row_alone(name, row, old, new, folder):
     changed = content(folder / 'results' / name)
     accuracies(changed)['mean'] = 0.389
@@ -87,8 +89,13 @@ def test_a_run_without_any_checksum_is_refused(folder):
 
 def test_a_finished_cell_appears_by_itself(folder):
     [task] = tasks.choose(['cifar10/dm/50'], 'published')
-    record = {**content(folder / 'results' / CELL), 'cell': task.name, 'budget': 'published',
-              'seconds': 9000, 'command': ' '.join(('python -m experiments.run', *task.words))}
+    record = {
+        **content(folder / 'results' / CELL),
+        'cell': task.name,
+        'budget': 'published',
+        'seconds': 9000,
+        'command': ' '.join(('python -m experiments.run', *task.words)),
+    }
     path = ledger.path(Ledger(folder, 'published'), task)
     records.save(path, record)
     text = page.written(TEXT, folder)
@@ -126,15 +133,21 @@ def test_rows_have_as_many_entries_as_their_headers():
         assert len({row.count('|') for row in table.splitlines()}) == 1
 
 
-@pytest.mark.parametrize('text, message', [
-    ('<!-- cells reduced -->\n', 'needs one <!-- end -->'),
-    ('<!-- cells reduced -->\n<!-- runs\na B\n-->\n<!-- end -->', 'needs one <!-- end -->'),
-    ('<!-- end -->', 'needs one <!-- end -->'),
-    ('<!-- cells small -->\n<!-- end -->', '`cells small` must name a budget: published, reduced'),
-    ('<!-- runs -->\n<!-- end -->', 'names no record'),
-    ('<!-- runs\nmissing DM\n-->\n<!-- end -->', 'missing.json'),
-    (f'<!-- runs\n{CELL[:-5]} DM\n-->\n<!-- end -->', "'method' is a required property"),
-])
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('<!-- cells reduced -->\n', 'needs one <!-- end -->'),
+        ('<!-- cells reduced -->\n<!-- runs\na B\n-->\n<!-- end -->', 'needs one <!-- end -->'),
+        ('<!-- end -->', 'needs one <!-- end -->'),
+        (
+            '<!-- cells small -->\n<!-- end -->',
+            '`cells small` must name a budget: published, reduced',
+        ),
+        ('<!-- runs -->\n<!-- end -->', 'names no record'),
+        ('<!-- runs\nmissing DM\n-->\n<!-- end -->', 'missing.json'),
+        (f'<!-- runs\n{CELL[:-5]} DM\n-->\n<!-- end -->', "'method' is a required property"),
+    ],
+)
 def test_wrong_markers_are_refused(text, message):
     with pytest.raises((ValueError, OSError), match=message):
         page.written(text, FOLDER)

@@ -1,4 +1,5 @@
 """The benchmark's command: what it measures, its options, its outputs."""
+
 import json
 import sys
 
@@ -29,7 +30,7 @@ def quick(monkeypatch, quick_compilation):
 
 def test_a_measurement_is_json_with_ratios_by_round(quick):
     result = benchmark.measure({'evaluation': TINY}, repeats=2, steps_per_call=[2], plain=True)
-    assert result['plain'] and result['peak bytes of the process'] > 2 ** 27
+    assert result['plain'] and result['peak bytes of the process'] > 2**27
     found = json.loads(json.dumps(result))['workloads']['evaluation']
     losses = found['loss of the first step']
     assert set(losses) == {'theirs', 'ours, 2'}
@@ -38,7 +39,9 @@ def test_a_measurement_is_json_with_ratios_by_round(quick):
     for ours in found['ours'].values():
         ratios = [a / b for a, b in zip(found['theirs']['all'], ours['all'], strict=True)]
         assert ours['ratio'] == {'min': min(ratios), 'median': np.mean(ratios), 'max': max(ratios)}
-        assert ours['temporary bytes'] > 0 and ours['compile seconds'] > ours['of these tracing'] > 0
+        assert (
+            ours['temporary bytes'] > 0 and ours['compile seconds'] > ours['of these tracing'] > 0
+        )
         assert ours['peak bytes'] >= ours['argument bytes'] > 0
 
 
@@ -55,6 +58,7 @@ def test_compiling_reads_no_cache_and_the_cache_comes_back():
 
     def listen(event, **details):
         events.append(event)
+
     jax.monitoring.register_event_listener(listen)
     try:
         with benchmark._without_cache():
@@ -66,9 +70,14 @@ def test_compiling_reads_no_cache_and_the_cache_comes_back():
         jax.monitoring.unregister_event_listener(listen)
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['--workloads', 'dma'], "unknown workload 'dma'"), (['--repeats', '0'], '--repeats must be 1 or more, got 0'),
-    (['--steps-per-call', '1', '0'], '--steps-per-call must be 1 or more, got 0')])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--workloads', 'dma'], "unknown workload 'dma'"),
+        (['--repeats', '0'], '--repeats must be 1 or more, got 0'),
+        (['--steps-per-call', '1', '0'], '--steps-per-call must be 1 or more, got 0'),
+    ],
+)
 def test_senseless_options_are_one_line(arguments, message, capsys):
     assert benchmark.main(arguments) == 2
     assert message in capsys.readouterr().err

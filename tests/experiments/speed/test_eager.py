@@ -1,4 +1,6 @@
-"""The benchmark's PyTorch side: its augmentation is ours, its networks take our weights, its arithmetic is counted."""
+"""The benchmark's PyTorch side: its augmentation is ours, its networks take our weights,
+its arithmetic is counted."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,14 +13,23 @@ from experiments.speed.workloads import WORKLOADS, Sizes
 from jaxdd.augment import color, cropping, geometry
 from jaxdd.parametrizations import mosaics
 
-SIZES = [(9, 9), (6, 10)]    # the rectangle that cutout erases has an odd and an even side
-APPLIED = {'color': lambda x, p: color.color(x, color.ColorDraw(*p.T)), 'crop': geometry.crop,
-           'cutout': geometry.cutout, 'flip': geometry.flip, 'scale': geometry.scale, 'rotate': geometry.rotate}
-DRAWN = {'color': lambda key, n, size: jnp.stack(color.draw_color(key, n), 1),
-         'crop': geometry.draw_crop, 'cutout': geometry.draw_cutout,
-         'flip': lambda key, n, size: geometry.draw_flip(key, n),
-         'scale': lambda key, n, size: geometry.draw_scale(key, n),
-         'rotate': lambda key, n, size: geometry.draw_rotate(key, n)}
+SIZES = [(9, 9), (6, 10)]  # the rectangle that cutout erases has an odd and an even side
+APPLIED = {
+    'color': lambda x, p: color.color(x, color.ColorDraw(*p.T)),
+    'crop': geometry.crop,
+    'cutout': geometry.cutout,
+    'flip': geometry.flip,
+    'scale': geometry.scale,
+    'rotate': geometry.rotate,
+}
+DRAWN = {
+    'color': lambda key, n, size: jnp.stack(color.draw_color(key, n), 1),
+    'crop': geometry.draw_crop,
+    'cutout': geometry.draw_cutout,
+    'flip': lambda key, n, size: geometry.draw_flip(key, n),
+    'scale': lambda key, n, size: geometry.draw_scale(key, n),
+    'rotate': lambda key, n, size: geometry.draw_rotate(key, n),
+}
 TINY = Sizes(per_class=4, ipc=2, num_classes=3, side=16, width=4, resnet_width=4, pool=6)
 
 
@@ -41,7 +52,9 @@ def test_the_same_draw_gives_the_same_images(x64, name, rows, size):
         ours = apply(images, parameter)
         theirs = augment.OPERATIONS[name][1](in_torch(images), torch.tensor(parameter))
         assert theirs.dtype == torch.float64
-        np.testing.assert_allclose(theirs, in_torch(ours), rtol=0, atol=1e-6 if name in ('scale', 'rotate') else 1e-12)
+        np.testing.assert_allclose(
+            theirs, in_torch(ours), rtol=0, atol=1e-6 if name in ('scale', 'rotate') else 1e-12
+        )
 
 
 @pytest.mark.parametrize('size', SIZES)
@@ -52,11 +65,14 @@ def test_draws_have_the_same_range(name, size):
     ours = np.asarray(draw(jax.random.key(0), 4000, size), np.float64)
     theirs = augment.OPERATIONS[name][0](4000, size).double().numpy()
     assert theirs.shape == ours.shape
-    # Of 4,000 uniform numbers the outermost lie within 0.3 % of the range's ends, whole numbers on them.
+    # Of 4,000 uniform numbers the outermost lie within 0.3 % of the range's ends,
+    # whole numbers on them.
     slack = 0.003 * np.ptp(ours, axis=0) if name in ('color', 'scale', 'rotate') else 0
     for of in (np.min, np.max):
         assert np.all(np.abs(of(theirs, axis=0) - of(ours, axis=0)) <= slack)
-    np.testing.assert_allclose(theirs.mean(0), ours.mean(0), rtol=0, atol=0.03 * np.ptp(ours, axis=0).max())
+    np.testing.assert_allclose(
+        theirs.mean(0), ours.mean(0), rtol=0, atol=0.03 * np.ptp(ours, axis=0).max()
+    )
 
 
 def test_the_same_roll_gives_the_same_images():
@@ -79,8 +95,12 @@ def names_of(monkeypatch, strategy, mode):
 
     def recorded(name, draw):
         return draw, lambda images, parameter: applied.append(name) or images
-    monkeypatch.setattr(augment, 'OPERATIONS', {name: recorded(name, draw) for name, (draw, _) in
-                                                augment.OPERATIONS.items()})
+
+    monkeypatch.setattr(
+        augment,
+        'OPERATIONS',
+        {name: recorded(name, draw) for name, (draw, _) in augment.OPERATIONS.items()},
+    )
     augment.drawn(strategy, mode, 1, (8, 8))(torch.zeros(2, 3, 8, 8))
     return applied
 
@@ -105,11 +125,16 @@ def test_one_draw_serves_real_and_synthetic_images():
 @pytest.mark.parametrize('order, shrink', [('column', 'mean'), ('row', 'nearest')])
 def test_mosaics_are_ours(x64, order, shrink):
     images = jnp.asarray(noise(2, 12, 8, 8, 3))
-    ours = {'mean': mosaics.encode_mean, 'nearest': mosaics.encode_nearest}[shrink](images, 2, order=order)
+    ours = {'mean': mosaics.encode_mean, 'nearest': mosaics.encode_nearest}[shrink](
+        images, 2, order=order
+    )
     theirs = mosaic.encoded(in_torch(images), 2, order, shrink)
     np.testing.assert_allclose(theirs, in_torch(ours), atol=1e-12)
-    np.testing.assert_allclose(mosaic.decoded(theirs[1], 2, order), in_torch(mosaics.decode(ours, 2, order=order)[1]),
-                               atol=1e-12)
+    np.testing.assert_allclose(
+        mosaic.decoded(theirs[1], 2, order),
+        in_torch(mosaics.decode(ours, 2, order=order)[1]),
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize('name', WORKLOADS)
@@ -132,7 +157,10 @@ def test_real_images_are_those_of_their_class_normalised_and_none_twice():
     pool = (start.pool / 255 - np.array(spec.mean)) / np.array(spec.std)
     for c in range(TINY.num_classes):
         distances = torch.cdist(of_class(c).flatten(1).double(), in_torch(pool[c]).flatten(1))
-        assert distances.min(1).values.max() < 1e-3 and len(set(distances.argmin(1).tolist())) == TINY.per_class
+        assert (
+            distances.min(1).values.max() < 1e-3
+            and len(set(distances.argmin(1).tolist())) == TINY.per_class
+        )
 
 
 def test_weights_of_another_network_are_refused():

@@ -1,4 +1,5 @@
 """Scaling on paper: what the model makes of the counts."""
+
 import dataclasses
 import math
 
@@ -12,8 +13,15 @@ COLLECTIVES = (Collective('all-reduce', 800, 2), Collective('all-gather', 80, 1)
 
 
 def machine(**changes):
-    made = scaling.Machine('paper', 8, peak=1000 / scaling.EFFICIENCY, memory=1.0, bandwidth=math.inf, start=0.0,
-                           hop=0.0)
+    made = scaling.Machine(
+        'paper',
+        8,
+        peak=1000 / scaling.EFFICIENCY,
+        memory=1.0,
+        bandwidth=math.inf,
+        start=0.0,
+        hop=0.0,
+    )
     return made._replace(**changes)
 
 
@@ -29,7 +37,8 @@ def test_bytes_sent_and_seconds_by_hand():
 
 
 def test_break_even_by_hand():
-    # latency alone: 12,000 / (1000 N) = 2 (N - 1) at N = 3; bandwidth alone: 8,000 / (1000 N) = 2 (N - 1) / N at 5
+    # latency alone: 12,000 / (1000 N) = 2 (N - 1) at N = 3;
+    # bandwidth alone: 8,000 / (1000 N) = 2 (N - 1) / N at 5
     once = Collective('all-reduce', 100, 1)
     assert scaling.break_even(machine(hop=1.0), found(12e3, once)) == pytest.approx(3)
     assert scaling.break_even(machine(bandwidth=100.0), found(8e3, once)) == pytest.approx(5)
@@ -37,20 +46,22 @@ def test_break_even_by_hand():
 
 
 def test_speed_up_counts_what_every_device_repeats():
-    assert scaling.speed_up(machine(), found(8000., share=1000.)) == 8
-    assert scaling.speed_up(machine(), found(8000., share=8000.)) == 1
+    assert scaling.speed_up(machine(), found(8000.0, share=1000.0)) == 8
+    assert scaling.speed_up(machine(), found(8000.0, share=8000.0)) == 1
     once = Collective('all-reduce', 100, 1)
-    assert scaling.speed_up(machine(hop=0.5), found(8000., once, share=1000.)) == 1
+    assert scaling.speed_up(machine(hop=0.5), found(8000.0, once, share=1000.0)) == 1
 
 
 def test_memory_over_compute_by_hand():
-    one = found(8000.)._replace(whole=Work(8000., 40.))
+    one = found(8000.0)._replace(whole=Work(8000.0, 40.0))
     assert scaling.memory(machine(memory=10.0), one) == 0.5
 
 
 def test_the_table_has_a_row_per_step():
-    results = {name: {n: found(8000., *COLLECTIVES, share=1000.)._replace(count=n) for n in (8, 16)}
-               for name in scaling.DIVIDED}
+    results = {
+        name: {n: found(8000.0, *COLLECTIVES, share=1000.0)._replace(count=n) for n in (8, 16)}
+        for name in scaling.DIVIDED
+    }
     rows = scaling.table(results)
     assert [row.split(' | ')[0].removeprefix('| ') for row in rows[4:]] == list(scaling.DIVIDED)
     assert len({row.count('|') for row in rows[2:]}) == 1
@@ -60,13 +71,19 @@ def test_the_table_has_a_row_per_step():
 def test_a_step_of_dm_sends_features_and_the_gradient(monkeypatch):
     monkeypatch.setattr(scaling, 'SIZE', 320)
     config = scaling.preset('dm')
-    small = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, width=4),
-                                data=dataclasses.replace(config.data, per_class=8),
-                                augmentation=dataclasses.replace(config.augmentation, strategy='none'))
+    small = dataclasses.replace(
+        config,
+        encoder=dataclasses.replace(config.encoder, width=4),
+        data=dataclasses.replace(config.data, per_class=8),
+        augmentation=dataclasses.replace(config.augmentation, strategy='none'),
+    )
     one = scaling.measure('dm', small, 8)
-    features, images = 13 * 8 * 16 * 4 * 4, 13 * 8 * 3072 * 4    # synthetic: 13 of 100 on each device
+    features, images = 13 * 8 * 16 * 4 * 4, 13 * 8 * 3072 * 4  # synthetic: 13 of 100 on each device
     assert sorted((c.kind, c.size) for c in one.collectives if c.times == 1) == [
-        ('all-gather', features), ('all-gather', images), ('all-reduce', 10 * 16 * 4 * 4)]
+        ('all-gather', features),
+        ('all-gather', images),
+        ('all-reduce', 10 * 16 * 4 * 4),
+    ]
     assert one.whole.flops / 8 < one.share < 1.04 * one.whole.flops / 8
     assert parallel.on_cpu()
 

@@ -1,4 +1,6 @@
-"""The two sides of the benchmark compute the same: losses, gradients and updates from the same weights and images."""
+"""The two sides of the benchmark compute the same:
+losses, gradients and updates from the same weights and images."""
+
 import functools
 
 import jax
@@ -19,9 +21,10 @@ STUDENTS = [name for name, workload in WORKLOADS.items() if workload.students]
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
-# Most rows' single precision is for `make test-long`: double precision is the sharper test, compiling takes long.
+# Most rows' single precision is for `make test-long`: double precision is the sharper test,
+# compiling takes long.
 BOTH = ('dm', 'evaluation')
-LONG = ('dm-cc-cm', 'sre2l')     # in either precision; 'dm-cmi' and 'infer' look at the same parts
+LONG = ('dm-cc-cm', 'sre2l')  # in either precision; 'dm-cmi' and 'infer' look at the same parts
 
 
 def cases(names):
@@ -42,10 +45,17 @@ def given(name, dtype):
 
     def moved(leaf):
         leaf = np.asarray(leaf)
-        changed = leaf * generator.uniform(0.8, 1.2, leaf.shape) + generator.normal(0, 0.05, leaf.shape)
+        changed = leaf * generator.uniform(0.8, 1.2, leaf.shape) + generator.normal(
+            0, 0.05, leaf.shape
+        )
         return changed.astype(dtype) if leaf.ndim else leaf
-    return start._replace(images=start.images.astype(dtype), labels=start.labels.astype(dtype),
-                          real=start.real.astype(dtype), networks=jax.tree.map(moved, start.networks))
+
+    return start._replace(
+        images=start.images.astype(dtype),
+        labels=start.labels.astype(dtype),
+        real=start.real.astype(dtype),
+        networks=jax.tree.map(moved, start.networks),
+    )
 
 
 def one_step(name, dtype):
@@ -76,19 +86,27 @@ def close(actual, expected, tolerance):
 def test_both_sides_have_one_loss_and_one_gradient(name, dtype, tolerance):
     with jax.enable_x64(dtype == 'float64'):
         [state], [metrics], theirs, loss = one_step(name, dtype)
-        np.testing.assert_allclose(metrics['loss/total'], loss, rtol=1e-9 if dtype == 'float64' else 1e-5)
+        np.testing.assert_allclose(
+            metrics['loss/total'], loss, rtol=1e-9 if dtype == 'float64' else 1e-5
+        )
         first, [learned] = state.opt_state[0], state.params.values()
         [buffers] = theirs.optimizers[0].state.values()
-        # Of one step the buffer is the gradient, of Adam half of it (b1 = 0.5); of a step per class it holds them all.
+        # Of one step the buffer is the gradient, of Adam half of it (b1 = 0.5);
+        # of a step per class it holds them all.
         [ours] = (first.trace if hasattr(first, 'trace') else first.mu).values()
         assert ours.dtype == dtype
-        close(in_torch(ours), buffers['momentum_buffer' if 'momentum_buffer' in buffers else 'exp_avg'].numpy(),
-              tolerance)
+        close(
+            in_torch(ours),
+            buffers['momentum_buffer' if 'momentum_buffer' in buffers else 'exp_avg'].numpy(),
+            tolerance,
+        )
         if WORKLOADS[name].method not in ('idm', 'idc'):
             gradient = 2 * ours if hasattr(first, 'mu') else ours
             close(in_torch(gradient), theirs.learned.grad.numpy(), tolerance)
         if dtype == 'float64':
-            np.testing.assert_allclose(in_torch(learned), theirs.learned.detach().numpy(), atol=1e-6)
+            np.testing.assert_allclose(
+                in_torch(learned), theirs.learned.detach().numpy(), atol=1e-6
+            )
 
 
 @pytest.mark.parametrize('name, dtype, tolerance', list(cases(STUDENTS)))
@@ -141,11 +159,15 @@ def test_steps_that_draw_gather_their_class_from_the_set():
 
 def test_students_of_one_evaluation_differ():
     first, second, *_ = drawn('evaluation-5').networks.values()
-    assert not np.array_equal(first.params['classifier']['kernel'], second.params['classifier']['kernel'])
+    assert not np.array_equal(
+        first.params['classifier']['kernel'], second.params['classifier']['kernel']
+    )
 
 
 def test_reduced_is_a_quarter_of_the_images():
-    assert workloads.size('dm', False).per_class == 256 and workloads.size('dm', True).per_class == 64
+    assert (
+        workloads.size('dm', False).per_class == 256 and workloads.size('dm', True).per_class == 64
+    )
     assert workloads.size('evaluation', True).ipc == 2
     infer = workloads.size('infer', True)
     assert (infer.ipc, infer.num_classes) == (1, 25)

@@ -1,4 +1,5 @@
 """Configurations become the library's values; no field of them is dead."""
+
 import ast
 import dataclasses
 import pathlib
@@ -15,8 +16,12 @@ from jaxdd import augment, data, losses
 from jaxdd.types import Observation, Outputs, Read
 
 EXPERIMENTS = pathlib.Path(build.__file__).parents[1]
-RECORDS = {record for module in (base, dc, idm, idc, sre2l, infer) for record in vars(module).values()
-           if isinstance(record, type) and dataclasses.is_dataclass(record)}
+RECORDS = {
+    record
+    for module in (base, dc, idm, idc, sre2l, infer)
+    for record in vars(module).values()
+    if isinstance(record, type) and dataclasses.is_dataclass(record)
+}
 
 
 def config(words=''):
@@ -24,12 +29,21 @@ def config(words=''):
 
 
 def test_every_field_is_read_by_a_script():
-    read = {node.attr for path in EXPERIMENTS.rglob('*.py') for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
-    fields = {f'{record.__name__}.{field.name}' for record in RECORDS for field in dataclasses.fields(record)}
+    read = {
+        node.attr
+        for path in EXPERIMENTS.rglob('*.py')
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    fields = {
+        f'{record.__name__}.{field.name}'
+        for record in RECORDS
+        for field in dataclasses.fields(record)
+    }
     assert len(fields) > 40
     assert {field for field in fields if field.split('.')[1] not in read} == {
-        'Regularizers.cc_form'}    # by the plug-in's name
+        'Regularizers.cc_form'
+    }  # by the plug-in's name
 
 
 def test_the_strategy_follows_the_data_set_unless_given():
@@ -46,7 +60,9 @@ def test_terms_are_those_named_in_a_fixed_order():
 def test_the_form_of_class_centralization_reaches_its_loss(form):
     term = build.terms(config(f'--plugins cc --regularizers.cc-form {form}'))['cc']
     features = jax.random.normal(jax.random.key(0), (2, 3, 4))
-    seen = Observation({Read('proxy', 'synthetic'): Outputs(None, features, None, {})}, {}, None, {}, None, 0)
+    seen = Observation(
+        {Read('proxy', 'synthetic'): Outputs(None, features, None, {})}, {}, None, {}, None, 0
+    )
     expected = losses.class_centralization(features, form=form).sum()
     assert term.loss(seen, jax.random.key(0))[0] == expected
 
@@ -61,37 +77,58 @@ def test_the_optimizer_is_gradient_descent_with_momentum():
 
 
 def test_students_run_one_epoch_more_and_drop_the_rate_once():
-    recipe = students.recipe(base.Evaluation(epochs=4, batch_size=8, momentum=0.0, weight_decay=0.0), 20)
+    recipe = students.recipe(
+        base.Evaluation(epochs=4, batch_size=8, momentum=0.0, weight_decay=0.0), 20
+    )
     assert recipe.num_steps == 5 * 3
     state, rates = recipe.optimizer.init(0.0), []
     for _ in range(recipe.num_steps):
         move, state = recipe.optimizer.update(1.0, state, 0.0)
         rates.append(-float(move))
-    np.testing.assert_allclose(rates, [0.01] * 12 + [0.001] * 3, rtol=1e-6)  # through epoch index 4 // 2 + 1
+    # through epoch index 4 // 2 + 1
+    np.testing.assert_allclose(rates, [0.01] * 12 + [0.001] * 3, rtol=1e-6)
 
 
 def test_an_architecture_has_its_own_rate_unless_given():
-    assert [students.rate(base.Evaluation(), name) for name in ('convnet', 'alexnet', 'resnet18')] == [
-        0.01, 0.03, 0.1]
+    assert [
+        students.rate(base.Evaluation(), name) for name in ('convnet', 'alexnet', 'resnet18')
+    ] == [0.01, 0.03, 0.1]
     assert students.rate(base.Evaluation(learning_rate=0.5), 'alexnet') == 0.5
     one = students.recipe(base.Evaluation(momentum=0.0, weight_decay=0.0), 10, 'alexnet').optimizer
     np.testing.assert_allclose(one.update(1.0, one.init(0.0), 0.0)[0], -0.03, rtol=1e-6)
 
 
 def test_idcs_schedule_runs_as_many_epochs_and_drops_twice():
-    recipe = students.recipe(dataclasses.replace(presets.protocol('idc'), momentum=0.0, weight_decay=0.0), 64)
+    recipe = students.recipe(
+        dataclasses.replace(presets.protocol('idc'), momentum=0.0, weight_decay=0.0), 64
+    )
     assert (recipe.num_steps, recipe.batch_size) == (1000, 64)
     state, rates = recipe.optimizer.init(0.0), {}
     for step in range(recipe.num_steps):
-        move, state = recipe.optimizer.update(1.0, state, 0.0) if step in (0, 665, 666, 832, 833, 999) else (
-            None, (state[0] + 1, state[1]))
+        move, state = (
+            recipe.optimizer.update(1.0, state, 0.0)
+            if step in (0, 665, 666, 832, 833, 999)
+            else (None, (state[0] + 1, state[1]))
+        )
         rates[step] = move and -float(move)
-    np.testing.assert_allclose([rates[i] for i in (0, 665, 666, 832, 833, 999)],
-                               [0.01, 0.01, 0.002, 0.002, 0.0004, 0.0004], rtol=1e-5)
+    np.testing.assert_allclose(
+        [rates[i] for i in (0, 665, 666, 832, 833, 999)],
+        [0.01, 0.01, 0.002, 0.002, 0.0004, 0.0004],
+        rtol=1e-5,
+    )
 
 
-@pytest.mark.parametrize('protocol, epochs, expected', [('dsa', 1000, 1001), ('dc', 300, 301), ('idc', 1000, 1000),
-                                                        ('idc', 7, 7), ('dsa', 0, 1), ('idc', 0, 1)])
+@pytest.mark.parametrize(
+    'protocol, epochs, expected',
+    [
+        ('dsa', 1000, 1001),
+        ('dc', 300, 301),
+        ('idc', 1000, 1000),
+        ('idc', 7, 7),
+        ('dsa', 0, 1),
+        ('idc', 0, 1),
+    ],
+)
 def test_a_schedule_says_how_many_epochs_its_students_run(protocol, epochs, expected):
     evaluation = dataclasses.replace(presets.protocol(protocol), epochs=epochs, batch_size=8)
     assert students.num_epochs(evaluation) == expected
@@ -103,7 +140,7 @@ def smoke_job(words=''):
 
 
 def test_the_message_names_the_epochs_that_are_run():
-    assert ' for 2 epochs ' in messages.evaluate(smoke_job())    # smoke: epoch indices 0 and 1
+    assert ' for 2 epochs ' in messages.evaluate(smoke_job())  # smoke: epoch indices 0 and 1
     assert ' for 1 epochs ' in messages.evaluate(smoke_job('--evaluation.schedule idc'))
 
 
@@ -111,7 +148,9 @@ def test_the_random_baseline_is_known_by_its_students_learning_rates(monkeypatch
     job = smoke_job('--evaluation.networks convnet alexnet')
     before = identity.of_random(job)
     assert before['learning_rates'] == {'convnet': 0.01, 'alexnet': 0.03}
-    given = identity.of_random(smoke_job('--evaluation.networks convnet alexnet --evaluation.learning-rate 0.5'))
+    given = identity.of_random(
+        smoke_job('--evaluation.networks convnet alexnet --evaluation.learning-rate 0.5')
+    )
     assert given['learning_rates'] == {'convnet': 0.5, 'alexnet': 0.5}
     monkeypatch.setitem(students.LEARNING_RATES, 'alexnet', 0.04)
     after = identity.of_random(job)
@@ -122,7 +161,10 @@ def test_the_random_baseline_is_known_by_its_students_learning_rates(monkeypatch
 def test_proxies_run_at_least_one_step():
     changed = config('--proxies.epochs 0.0001 --proxies.batch-size 64')
     assert build.proxy_recipe(changed, 1000).num_steps == 1
-    assert build.proxy_recipe(config('--proxies.epochs 2 --proxies.batch-size 64'), 1000).num_steps == 32
+    assert (
+        build.proxy_recipe(config('--proxies.epochs 2 --proxies.batch-size 64'), 1000).num_steps
+        == 32
+    )
 
 
 def test_students_without_augmentation_see_the_images_themselves():
@@ -130,28 +172,40 @@ def test_students_without_augmentation_see_the_images_themselves():
     synthetic = data.real_subset(jax.random.key(0), fake.train, fake.spec, ipc=2)
     none = config('--evaluation.strategy none').evaluation
     plain = students.student_supervision(none, fake.spec)(jax.random.key(1), 0, synthetic, 6)
-    moved = students.student_supervision(config().evaluation, fake.spec)(jax.random.key(1), 0, synthetic, 6)
+    moved = students.student_supervision(config().evaluation, fake.spec)(
+        jax.random.key(1), 0, synthetic, 6
+    )
     order = np.argsort(plain.labels.argmax(1), kind='stable')
     shown, flat = np.asarray(plain.images)[order], np.asarray(synthetic.images.reshape(6, 8, 8, 3))
     for pair in (slice(0, 2), slice(2, 4), slice(4, 6)):
-        assert {image.tobytes() for image in shown[pair]} == {image.tobytes() for image in flat[pair]}
+        assert {image.tobytes() for image in shown[pair]} == {
+            image.tobytes() for image in flat[pair]
+        }
     assert not np.array_equal(plain.images, moved.images)
     assert np.array_equal(plain.labels, moved.labels)
 
 
 def test_students_train_by_the_batch_and_are_tested_by_running_moments():
     spec = data.spec('digits')
-    training, testing = students.architectures(base.Evaluation(networks=('convnet_bn',), width=4), spec)
+    training, testing = students.architectures(
+        base.Evaluation(networks=('convnet_bn',), width=4), spec
+    )
     images = jax.random.normal(jax.random.key(0), (6, *spec.image_shape))
     variables = training['convnet_bn'].init(jax.random.key(1))
-    assert not np.allclose(training['convnet_bn'].apply(variables, images).logits,
-                           testing['convnet_bn'].apply(variables, images).logits)
+    assert not np.allclose(
+        training['convnet_bn'].apply(variables, images).logits,
+        testing['convnet_bn'].apply(variables, images).logits,
+    )
 
 
 def test_equal_configurations_give_the_same_functions_so_that_they_compile_once():
     config = parse('dm --dataset digits --smoke'.split())
     spec = data.spec('digits')
-    assert build.model(config.encoder, spec) is build.model(dataclasses.replace(config.encoder), spec)
-    assert students.student_supervision(config.evaluation, spec) is students.student_supervision(dataclasses.replace(config.evaluation), spec)
+    assert build.model(config.encoder, spec) is build.model(
+        dataclasses.replace(config.encoder), spec
+    )
+    assert students.student_supervision(config.evaluation, spec) is students.student_supervision(
+        dataclasses.replace(config.evaluation), spec
+    )
     assert students.recipe(config.evaluation, 10) is students.recipe(config.evaluation, 10)
     assert students.recipe(config.evaluation, 10) is not students.recipe(config.evaluation, 300)

@@ -1,4 +1,5 @@
 """What a run leaves behind, where it may, and by which commit."""
+
 import pathlib
 import subprocess
 
@@ -15,21 +16,31 @@ def test_a_folder_is_made_and_left_empty(tmp_path):
 
 def test_a_folder_under_a_file(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(ValueError, match=r'the workdir .*file/work cannot be written \(Not a directory\)'):
+    with pytest.raises(
+        ValueError, match=r'the workdir .*file/work cannot be written \(Not a directory\)'
+    ):
         outputs.require_writable(tmp_path / 'file' / 'work', 'workdir')
 
 
 def test_a_folder_that_refuses_files(tmp_path, monkeypatch):
     def refuse(dir):
         raise PermissionError(13, 'Permission denied', str(dir))
+
     monkeypatch.setattr(outputs.tempfile, 'TemporaryFile', refuse)
-    with pytest.raises(ValueError, match=r'cannot be written \(Permission denied\); give another with --cache-dir'):
+    with pytest.raises(
+        ValueError, match=r'cannot be written \(Permission denied\); give another with --cache-dir'
+    ):
         outputs.require_writable(tmp_path, 'cache_dir')
 
 
-@pytest.mark.parametrize('words, fields', [
-    ('', []), ('--num-steps 10 --workdir x --seed 3 --keep 5 --num-devices 1', ['num_steps']),
-    ('--evaluation.epochs 5 --data.per-class 4', ['data.per_class', 'evaluation.epochs'])])
+@pytest.mark.parametrize(
+    'words, fields',
+    [
+        ('', []),
+        ('--num-steps 10 --workdir x --seed 3 --keep 5 --num-devices 1', ['num_steps']),
+        ('--evaluation.epochs 5 --data.per-class 4', ['data.per_class', 'evaluation.epochs']),
+    ],
+)
 def test_where_a_budget_is_not_the_published_one(words, fields):
     found = outputs.budget(parse(f'dm --dataset cifar10 {words}'.split()))
     assert list(found) == fields
@@ -41,15 +52,22 @@ def test_where_a_budget_is_not_the_published_one(words, fields):
 def test_absurd_pixels_are_a_warning(value, warned):
     job = jobs.load(parse('dm --dataset digits --ipc 1 --smoke'.split()))
     images = job.initial.images.at[0, 0, 0, 0, 0].set(value)
-    distilled = jobs.Distilled(job.initial._replace(images=images), {}, None, None, ('', ''), {}, {}, 0.0, 0.0, {}, [])
+    distilled = jobs.Distilled(
+        job.initial._replace(images=images), {}, None, None, ('', ''), {}, {}, 0.0, 0.0, {}, []
+    )
     warnings = outputs._warnings(job, distilled)
     assert bool(warnings) == warned and (not warned or 'pixels reach 2.3e+29' in warnings[0])
 
 
 def test_the_commit_names_changes(monkeypatch, tmp_path):
     def git(*words):
-        subprocess.run(('git', '-c', 'user.name=a', '-c', 'user.email=a@b', *words), cwd=tmp_path, check=True,
-                       capture_output=True)
+        subprocess.run(
+            ('git', '-c', 'user.name=a', '-c', 'user.email=a@b', *words),
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
+
     monkeypatch.setattr(outputs, '__file__', str(tmp_path / 'record.py'))
     tracked = pathlib.Path(tmp_path / 'tracked')
     tracked.write_text('one')
