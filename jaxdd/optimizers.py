@@ -1,5 +1,4 @@
-"""How students of soft labels are moved:
-AdamW, and learning rates that follow a cosine from epoch to epoch."""
+"""AdamW and per-epoch cosine schedules."""
 
 from typing import Any
 

@@ -366,9 +366,7 @@ def _ambient_size() -> int:
 
 
 def shard_uneven(x: Array, axis: int = 0, *, least: int = _WORTH_SHARING) -> Array:
-    """Divides an axis among the devices inside a compiled program.
-
-    Its length may be no multiple of their number.
+    """Shards an axis inside jit even if its length is not a multiple of the device count.
 
     As `shard`; elsewhere XLA pads: of 100 images 8 devices compute 13 each, and what pads the last
     of them enters no sum. Fewer than `least` rows per device stay whole, and everything outside a
@@ -406,8 +404,7 @@ def shard_map_uneven(
 
 
 def shard_map_rows(function: Callable[..., PyTree], rows: PyTree, *whole: PyTree) -> PyTree:
-    """Applies a function of independent rows, every device to rows of its own:
-    no device waits for another inside.
+    """Each device processes its own rows without communication.
 
     Where the rows do not divide, the last one is computed again: 5 rows keep 8 devices busy for as
     long as 8 rows do. A single row is left to what divides inside the function.

@@ -152,7 +152,7 @@ class Parametrization(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """Policy for the encoder, and for what it looks at; its state lives in `DistillState`."""
+    """Decides which network measures each step, and may replace the step's real images."""
 
     init: Callable[[PRNGKey], PyTree]
     # this step's encoder and inputs

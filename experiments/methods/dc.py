@@ -77,8 +77,8 @@ class Training(base.Training):
     """How a network is trained on the synthetic set between its matches."""
 
     every: Count | None
-    """Updates that a network serves (outer loop);
-    the authors' table names it for an ipc of 1, 10, 20, 30, 40, 50 ..."""
+    """Synthetic-set updates before the network is replaced (outer loop). The authors' table names
+    it for an ipc of 1, 10, 20, 30, 40, 50 ..."""
     epochs: Number | None
     """Epochs on the synthetic set after each (inner loop); as `every`."""
     strategy: Text

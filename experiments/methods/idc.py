@@ -61,7 +61,7 @@ class Training(base.Training):
     """How a network is trained on real images between its matches."""
 
     every: Count
-    """Updates that a network serves."""
+    """Synthetic-set updates before the network is replaced."""
     num_batches: Count
     """Real mini-batches that it is trained on after each."""
     strategy: Text

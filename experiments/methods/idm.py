@@ -82,7 +82,7 @@ class Training(base.Training):
     """How the networks of the queue are trained on real images."""
 
     every: Count
-    """Updates between new networks of the queue."""
+    """Synthetic-set updates before a new network joins the queue."""
     num_batches: Count
     """Real mini-batches per trained network."""
     queue_size: Count

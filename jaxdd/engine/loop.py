@@ -127,7 +127,7 @@ def _step_of_all(step: Step, state: Stacked, feed: DeviceFeed) -> tuple[Stacked,
 
 
 def broadcast_feed(feed: DeviceFeed) -> DeviceFeed:
-    """A feed whose input at every step is the given feed itself, for runs that draw their own."""
+    """Hands each step the feed itself, so that several runs sample by their own keys."""
     return jax.tree_util.Partial(_itself, feed)
 
 
