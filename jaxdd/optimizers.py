@@ -1,5 +1,6 @@
-"""AdamW and per-epoch cosine schedules."""
+"""SGD as torch has it, AdamW, and per-epoch cosine schedules."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -7,6 +8,55 @@ import jax.numpy as jnp
 import optax
 
 WARMUP_START = 0.01  # fraction of the learning rate in the first epoch of a warm-up
+
+
+def sgd(
+    learning_rate: float | optax.Schedule,
+    *,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    drop_at: int | Sequence[int] = (),
+    drop_factor: float = 0.1,
+    restart: bool = True,
+) -> optax.GradientTransformation:
+    """SGD as torch counts it.
+
+    The momentum buffer takes g + wd * theta, and the learning rate multiplies last.
+
+    Args:
+        learning_rate: of the first updates; or a schedule, number of updates before -> rate
+            (`cosine`).
+        momentum: of the buffer, which starts as the first gradient.
+        weight_decay: on every parameter, biases and norms included.
+        drop_at: numbers of updates after each of which the learning rate is multiplied by
+            `drop_factor`.
+        restart: whether the momentum buffer starts anew there: the papers' evaluation creates a new
+            optimiser.
+
+    Note:
+        Only the restart is not in optax: without it the float32 updates are, bit for bit, those of
+        `optax.chain(add_decayed_weights, sgd)`. The chain names its state otherwise, and this
+        state, (updates so far, buffer), lies in the checkpoints of teachers and of growing
+        encoders, which would no longer be read.
+    """
+    drops = jnp.asarray([drop_at] if isinstance(drop_at, int) else drop_at, jnp.int32)
+
+    def init(params):
+        return jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params)
+
+    def update(grads, state, params):
+        count, buffer = state
+        fresh = restart & jnp.any(count == drops)
+        rate = learning_rate(count) if callable(learning_rate) else learning_rate
+        rate = rate * drop_factor ** jnp.sum(count >= drops) if drops.size else rate
+
+        def moved(g, p, b):
+            return g + weight_decay * p + momentum * jnp.where(fresh, jnp.zeros_like(b), b)
+
+        buffer = jax.tree.map(moved, grads, params, buffer)
+        return jax.tree.map(lambda b: (-rate * b).astype(b.dtype), buffer), (count + 1, buffer)
+
+    return optax.GradientTransformation(init, update)
 
 
 def cosine(
@@ -36,6 +86,11 @@ def cosine(
 
     Raises:
         ValueError: no epoch, no step, or a warm-up that is negative or leaves no epoch.
+
+    Note:
+        `optax.cosine_decay_schedule` differs by up to 3e-7 of lr: it adds 1 to a cosine near -1,
+        which leaves few digits. In the last of 400 epochs its rate is wrong by 0.09 %, this one by
+        less than 0.0001 %.
     """
     for name, value in (('num_epochs', num_epochs), ('steps_per_epoch', steps_per_epoch)):
         if value < 1:

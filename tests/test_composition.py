@@ -19,8 +19,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdd import augment, data, losses, models, parallel
-from jaxdd.engine import fit, loop
+from jaxdd import augment, data, losses, models, optimizers, parallel
+from jaxdd.engine import loop
 from jaxdd.engine.distill import init_state, make_gradient, make_step
 from jaxdd.labels import relabel
 from jaxdd.methods import dc, dm, idc, idm, infer, sre2l
@@ -36,7 +36,9 @@ OPTIMIZER = optax.sgd(0.1, momentum=0.5)
 REGULARIZERS = {'cc': (0.05, cc()), 'cm': (0.01, cm()), 'cmi': (10.0, cmi())}
 
 SIAMESE, EACH = augment.shared('flip_scale'), augment.independent('flip_scale')
-TWICE = Recipe(fit.sgd(0.01, momentum=0.9, weight_decay=5e-4), 2, 4, losses.soft_cross_entropy)
+TWICE = Recipe(
+    optimizers.sgd(0.01, momentum=0.9, weight_decay=5e-4), 2, 4, losses.soft_cross_entropy
+)
 METHODS = {
     'dm': lambda: dm(NET, augment=SIAMESE),
     'dc': lambda: dc(

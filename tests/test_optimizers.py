@@ -1,4 +1,4 @@
-"""AdamW and cosine learning rates, against torch's own and the papers' lists."""
+"""SGD, AdamW and cosine learning rates, against torch's own, optax's and the papers' lists."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,7 @@ import optax
 import pytest
 import torch
 
-from jaxdd.engine import fit
-from jaxdd.optimizers import adamw, cosine
+from jaxdd.optimizers import adamw, cosine, sgd
 
 
 def rates(schedule, num_epochs, per_epoch=1):
@@ -84,7 +83,7 @@ def test_updates_are_torchs(x64, kind):
     rate = cosine(0.05, 4, 3)
     if kind == 'sgd':
         theirs = torch.optim.SGD(tensors, 0.05, momentum=0.9, weight_decay=0.1)
-        ours = fit.sgd(rate, momentum=0.9, weight_decay=0.1)
+        ours = sgd(rate, momentum=0.9, weight_decay=0.1)
     else:
         decays = (0.3, 0.3 if kind == 'adamw' else 0.0)
         theirs = torch.optim.AdamW(
@@ -99,7 +98,110 @@ def test_updates_are_torchs(x64, kind):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
+def torch_sgd(params, gradients, *, learning_rate, momentum, weight_decay, drop_at, restart=True):
+    """torch.optim.SGD without dampening:
+    after `drop_at` updates a tenth of the rate, with a new optimiser or not."""
+    buffer, rows = None, []
+    for i, g in enumerate(gradients):
+        if i in np.atleast_1d(drop_at):
+            learning_rate, buffer = learning_rate * 0.1, None if restart else buffer
+        g = g + weight_decay * params
+        buffer = g if buffer is None else momentum * buffer + g
+        params = params - learning_rate * buffer
+        rows.append(params)
+    return rows
+
+
+@pytest.mark.parametrize(
+    'momentum, weight_decay, drop_at, restart',
+    [
+        (0, 0, (), True),
+        (0.9, 0, (), True),
+        (0.9, 0.05, (), True),
+        (0, 0.05, 1, True),
+        (0.5, 0.05, 3, True),
+        (0.9, 0.05, 0, True),
+        (0.9, 0.05, (2, 4), True),
+        (0.9, 0.05, (2, 4), False),
+    ],
+)
+def test_sgd_counts_as_torch_does(x64, momentum, weight_decay, drop_at, restart):
+    rng = np.random.default_rng(0)
+    params, gradients = rng.normal(size=5), rng.normal(size=(6, 5))
+    expected = torch_sgd(
+        params,
+        gradients,
+        learning_rate=0.3,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        drop_at=drop_at,
+        restart=restart,
+    )
+    rule = sgd(0.3, momentum=momentum, weight_decay=weight_decay, drop_at=drop_at, restart=restart)
+    ours = {'w': jnp.asarray(params)}
+    state = rule.init(ours)
+    for gradient, row in zip(gradients, expected):
+        updates, state = rule.update({'w': jnp.asarray(gradient)}, state, ours)
+        ours = jax.tree.map(jnp.add, ours, updates)
+        np.testing.assert_allclose(ours['w'], row, rtol=1e-7)
+
+
+def test_sgd_keeps_the_dtype_of_the_parameters():
+    rule, params = sgd(0.1, momentum=0.9, drop_at=2), {'w': jnp.ones(3, jnp.bfloat16)}
+    updates, state = rule.update(params, rule.init(params), params)
+    assert updates['w'].dtype == state[1]['w'].dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    'rate, momentum, weight_decay',
+    [
+        (0.05, 0.0, 0.0),
+        (0.05, 0.9, 5e-4),
+        (cosine(0.2, 4, 3), 0.9, 0.0),
+        (cosine(0.2, 4, 3, warmup_epochs=1), 0.5, 0.1),
+    ],
+)
+@pytest.mark.parametrize('compiled', [False, True])
+def test_between_restarts_sgd_is_optaxs_to_the_bit(rate, momentum, weight_decay, compiled):
+    rng = np.random.default_rng(0)
+    params = theirs = jnp.asarray(rng.normal(size=(7, 5)), jnp.float32)
+    rule = sgd(rate, momentum=momentum, weight_decay=weight_decay, drop_at=(5, 9), drop_factor=1.0)
+    chain = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum=momentum))
+    ours, other = (jax.jit(one.update) if compiled else one.update for one in (rule, chain))
+    state, decayed = rule.init(params), chain.init(params)
+    for i in range(12):
+        gradient = jnp.asarray(rng.normal(size=params.shape), jnp.float32)
+        if i in (5, 9):  # a new optimiser, whose schedule goes on
+            decayed = jax.tree.map(
+                lambda x: x if x.dtype == jnp.int32 else jnp.zeros_like(x), decayed
+            )
+        updates, state = ours(gradient, state, params)
+        expected, decayed = other(gradient, decayed, theirs)
+        assert bytes(np.asarray(updates)) == bytes(np.asarray(expected)), i
+        params, theirs = params + updates, theirs + expected
+
+
+def test_the_state_of_sgd_is_that_of_older_checkpoints():
+    state = sgd(0.1, momentum=0.9).init({'layer': {'kernel': jnp.ones(2)}})
+    names = [
+        jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]
+    ]
+    assert names == ['[0]', "[1]['layer']['kernel']"]
+
+
+def test_the_cosine_is_optaxs_up_to_rounding():
+    epochs = jnp.arange(401)
+    expected, found = (
+        jax.vmap(optax.cosine_decay_schedule(1.0, 400))(epochs),
+        rates(cosine(1.0, 400, 1), 401),
+    )
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-7)
+    exact = np.sin(np.pi * (400 - np.arange(400)) / 800) ** 2
+    assert np.abs(expected[399] / exact[399] - 1) > 1e-4
+    np.testing.assert_allclose(found[:400], exact, rtol=1e-6)
+
+
 def test_a_schedule_and_drops_go_together():
-    rule = fit.sgd(lambda count: 1.0 / (1 + count), drop_at=2, drop_factor=0.5)
+    rule = sgd(lambda count: 1.0 / (1 + count), drop_at=2, drop_factor=0.5)
     params = our_run(rule, jnp.zeros(1), [jnp.ones(1)] * 3)
     np.testing.assert_allclose(params, [-(1 + 1 / 2 + 0.5 / 3)], rtol=1e-6)

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import jax
 import optax
 
-from jaxdd import augment, data, losses, methods, models, regularizers, terms
-from jaxdd.engine import distill, evaluate, fit
+from jaxdd import augment, data, losses, methods, models, optimizers, regularizers, terms
+from jaxdd.engine import distill, evaluate
 from jaxdd.labels import relabel
 from jaxdd.types import Accuracy, Recipe, SyntheticSet
 
@@ -40,7 +40,10 @@ def distilled(
 def accuracy(digits: data.Dataset, net, synthetic: SyntheticSet, *, num_steps: int) -> Accuracy:
     """Test accuracy of two students that are trained from scratch on a set."""
     recipe = Recipe(
-        fit.sgd(0.01, momentum=0.9, weight_decay=5e-4), num_steps, 100, losses.soft_cross_entropy
+        optimizers.sgd(0.01, momentum=0.9, weight_decay=5e-4),
+        num_steps,
+        100,
+        losses.soft_cross_entropy,
     )
     seen = relabel.hard(augment.independent(augment.STRATEGY['no_flip']))
     student = evaluate.Student(net, seen, recipe)

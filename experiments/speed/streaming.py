@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 
 import jax
 
-from jaxdd import data, models, parallel
+from jaxdd import data, models, optimizers, parallel
 from jaxdd.engine import fit, loop
 from jaxdd.losses import soft_cross_entropy
 from jaxdd.storage import records
@@ -129,7 +129,7 @@ def _training(stream, key: jax.Array, spec: data.Spec, options: argparse.Namespa
         dtype=options.dtype,
     )
     recipe = Recipe(
-        fit.sgd(0.01, momentum=0.9), options.batches, options.batch_size, soft_cross_entropy
+        optimizers.sgd(0.01, momentum=0.9), options.batches, options.batch_size, soft_cross_entropy
     )
     step = fit.make_fit_step(model, recipe)
     one = next(stream.start(key, 0))

@@ -12,7 +12,6 @@ from experiments.configs import Config, plugins
 from experiments.configs.base import Augmentation, Network, Recover, Recovered, Training
 from jaxdd import augment, data, losses, models, optimizers
 from jaxdd.coresets.dream import representative
-from jaxdd.engine import fit
 from jaxdd.networks import teachers
 from jaxdd.terms import read_as
 from jaxdd.types import Augment, Curriculum, Feed, Inputs, Method, Model, Recipe, Term
@@ -173,7 +172,7 @@ FEEDS_OF_TEACHERS = {'device': _teacher_batches, 'stream': _teacher_stream}
 
 def encoder_recipe(training: Training, num_steps: int) -> Recipe:
     """How the encoder is trained after each synthetic-set update."""
-    rule = fit.sgd(
+    rule = optimizers.sgd(
         training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay
     )
     return Recipe(rule, num_steps, training.batch_size, losses.soft_cross_entropy)
@@ -236,7 +235,7 @@ def proxy_recipe(config: Config, train_size: int) -> Recipe:
     p = config.proxies
     steps = max(1, math.ceil(p.epochs * data.steps_per_epoch(train_size, p.batch_size)))
     return Recipe(
-        fit.sgd(p.learning_rate, momentum=p.momentum, weight_decay=p.weight_decay),
+        optimizers.sgd(p.learning_rate, momentum=p.momentum, weight_decay=p.weight_decay),
         steps,
         p.batch_size,
         losses.soft_cross_entropy,
@@ -252,7 +251,7 @@ def teacher_recipe(config: Config, train_size: int) -> Recipe:
         t.learning_rate, max(1, math.ceil(t.epochs)), per_epoch, warmup_epochs=t.warmup_epochs
     )
     return Recipe(
-        fit.sgd(rate, momentum=t.momentum, weight_decay=t.weight_decay),
+        optimizers.sgd(rate, momentum=t.momentum, weight_decay=t.weight_decay),
         max(1, math.ceil(t.epochs * per_epoch)),
         t.batch_size,
         losses.soft_cross_entropy,

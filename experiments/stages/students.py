@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from experiments.configs.base import Evaluation, Network
 from experiments.stages.build import model, once, view
 from jaxdd import augment, data, losses, models, optimizers
-from jaxdd.engine import fit
 from jaxdd.engine.evaluate import Student
 from jaxdd.labels import relabel
 from jaxdd.types import Model, Recipe, Supervision
@@ -57,7 +56,7 @@ def _optimizer(e: Evaluation, learning_rate: float, per_epoch: int):
     if e.optimizer == 'adamw':
         return optimizers.adamw(learning_rate, weight_decay=e.weight_decay, decay_all=e.decay_all)
     rule = functools.partial(
-        fit.sgd, learning_rate, momentum=e.momentum, weight_decay=e.weight_decay
+        optimizers.sgd, learning_rate, momentum=e.momentum, weight_decay=e.weight_decay
     )
     if e.schedule == 'dsa':
         return rule(drop_at=(e.epochs // 2 + 2) * per_epoch)  # after epoch index E // 2 + 1

@@ -25,49 +25,6 @@ class FitState(NamedTuple):
     opt_state: PyTree
 
 
-def sgd(
-    learning_rate: float | optax.Schedule,
-    *,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    drop_at: int | Sequence[int] = (),
-    drop_factor: float = 0.1,
-    restart: bool = True,
-) -> optax.GradientTransformation:
-    """SGD as torch counts it.
-
-    The momentum buffer takes g + wd * theta, and the learning rate multiplies last.
-
-    Args:
-        learning_rate: of the first updates; or a schedule, number of updates before -> rate
-            (`optimizers.cosine`).
-        momentum: of the buffer, which starts as the first gradient.
-        weight_decay: on every parameter, biases and norms included.
-        drop_at: numbers of updates after each of which the learning rate is multiplied by
-            `drop_factor`.
-        restart: whether the momentum buffer starts anew there: the papers' evaluation creates a new
-            optimiser.
-    """
-    drops = jnp.asarray([drop_at] if isinstance(drop_at, int) else drop_at, jnp.int32)
-
-    def init(params):
-        return jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params)
-
-    def update(grads, state, params):
-        count, buffer = state
-        fresh = restart & jnp.any(count == drops)
-        rate = learning_rate(count) if callable(learning_rate) else learning_rate
-        rate = rate * drop_factor ** jnp.sum(count >= drops) if drops.size else rate
-
-        def moved(g, p, b):
-            return g + weight_decay * p + momentum * jnp.where(fresh, jnp.zeros_like(b), b)
-
-        buffer = jax.tree.map(moved, grads, params, buffer)
-        return jax.tree.map(lambda b: (-rate * b).astype(b.dtype), buffer), (count + 1, buffer)
-
-    return optax.GradientTransformation(init, update)
-
-
 def init_fit(key: PRNGKey, model: Model, recipe: Recipe) -> FitState:
     """A freshly initialised network and its optimiser."""
     k_init, k_run = jax.random.split(key)

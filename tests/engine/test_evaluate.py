@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import augment, data, losses, models, parallel
+from jaxdd import augment, data, losses, models, optimizers, parallel
 from jaxdd.engine import fit, loop
 from jaxdd.engine.evaluate import Student, accuracies, accuracy, evaluate, student_batches, summary
 from jaxdd.labels import relabel
@@ -18,10 +18,13 @@ MODEL = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=1)
 HARD = relabel.hard(augment.identity())
 SMALL = data.real_subset(jax.random.key(0), SET.train, SET.spec, ipc=3)
 RECIPE = Recipe(
-    fit.sgd(0.1, momentum=0.9, weight_decay=5e-4, drop_at=24), 30, 6, losses.soft_cross_entropy
+    optimizers.sgd(0.1, momentum=0.9, weight_decay=5e-4, drop_at=24),
+    30,
+    6,
+    losses.soft_cross_entropy,
 )
 STUDENT = Student(MODEL, HARD, RECIPE)
-BRIEF = STUDENT._replace(recipe=RECIPE._replace(optimizer=fit.sgd(1e-3), num_steps=1))
+BRIEF = STUDENT._replace(recipe=RECIPE._replace(optimizer=optimizers.sgd(1e-3), num_steps=1))
 KEY = jax.random.key(1)
 
 
@@ -135,7 +138,7 @@ def test_students_are_handed_over_as_they_are_finished_and_those_known_are_left_
 
 @pytest.mark.parametrize('together, who', [(1, 'student 1'), (2, 'one of the students 1 to 2')])
 def test_a_student_that_diverges_is_named(together, who):
-    wild = STUDENT._replace(recipe=RECIPE._replace(optimizer=fit.sgd(1e30)), name='narrow')
+    wild = STUDENT._replace(recipe=RECIPE._replace(optimizer=optimizers.sgd(1e30)), name='narrow')
     with pytest.raises(
         loop.NonFiniteError,
         match=rf'^narrow, {who}: loss/train is (nan|inf) at step \d+; '

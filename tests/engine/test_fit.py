@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch_layout
 
-from jaxdd import data, losses, models, parallel
+from jaxdd import data, losses, models, optimizers, parallel
 from jaxdd.engine import fit
 from jaxdd.engine.loop import Callback, Control
 from jaxdd.types import Batch, Recipe
@@ -18,7 +18,9 @@ from jaxdd.types import Batch, Recipe
 SET = data.fake()
 MODEL = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=1)
 NORMED = models.by_name('convnet_bn', (8, 8, 3), 3, width=4, depth=1, batch_statistics=True)
-RECIPE = Recipe(fit.sgd(0.05, momentum=0.9, weight_decay=5e-4), 9, 8, losses.soft_cross_entropy)
+RECIPE = Recipe(
+    optimizers.sgd(0.05, momentum=0.9, weight_decay=5e-4), 9, 8, losses.soft_cross_entropy
+)
 SAMPLE = data.epochs(SET.train, SET.spec, batch_size=8)
 KEYS = [jax.random.fold_in(jax.random.key(5), i) for i in range(3)]
 
@@ -47,7 +49,7 @@ def trained(reference, names):
 def test_the_papers_evaluation_loop(reference):
     ref = reference('iid_eval')
     model = models.by_name('convnet', (16, 16, 3), 4, width=4, depth=3)
-    rule = fit.sgd(0.01, momentum=0.9, weight_decay=5e-4, drop_at=5)
+    rule = optimizers.sgd(0.01, momentum=0.9, weight_decay=5e-4, drop_at=5)
     recipe = Recipe(rule, 7, 8, losses.soft_cross_entropy)
     start = trained(ref, 'w0_')
     state = fit.FitState(jnp.int32(0), jax.random.key(0), start, rule.init(start.params))
@@ -66,62 +68,6 @@ def test_the_papers_evaluation_loop(reference):
     np.testing.assert_allclose(logits, ref['logits_test_after'], atol=1e-5)
     np.testing.assert_allclose(metrics['accuracy/train'], ref['acc_train'], atol=1e-6)
     assert (logits.argmax(-1) == ref['y_test']).mean() == pytest.approx(ref['acc_test'])
-
-
-def torch_sgd(params, gradients, *, learning_rate, momentum, weight_decay, drop_at, restart=True):
-    """torch.optim.SGD without dampening:
-    after `drop_at` updates a tenth of the rate, with a new optimiser or not."""
-    buffer, rows = None, []
-    for i, g in enumerate(gradients):
-        if i in np.atleast_1d(drop_at):
-            learning_rate, buffer = learning_rate * 0.1, None if restart else buffer
-        g = g + weight_decay * params
-        buffer = g if buffer is None else momentum * buffer + g
-        params = params - learning_rate * buffer
-        rows.append(params)
-    return rows
-
-
-@pytest.mark.parametrize(
-    'momentum, weight_decay, drop_at, restart',
-    [
-        (0, 0, (), True),
-        (0.9, 0, (), True),
-        (0.9, 0.05, (), True),
-        (0, 0.05, 1, True),
-        (0.5, 0.05, 3, True),
-        (0.9, 0.05, 0, True),
-        (0.9, 0.05, (2, 4), True),
-        (0.9, 0.05, (2, 4), False),
-    ],
-)
-def test_sgd_counts_as_torch_does(x64, momentum, weight_decay, drop_at, restart):
-    rng = np.random.default_rng(0)
-    params, gradients = rng.normal(size=5), rng.normal(size=(6, 5))
-    expected = torch_sgd(
-        params,
-        gradients,
-        learning_rate=0.3,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        drop_at=drop_at,
-        restart=restart,
-    )
-    rule = fit.sgd(
-        0.3, momentum=momentum, weight_decay=weight_decay, drop_at=drop_at, restart=restart
-    )
-    ours = {'w': jnp.asarray(params)}
-    state = rule.init(ours)
-    for gradient, row in zip(gradients, expected):
-        updates, state = rule.update({'w': jnp.asarray(gradient)}, state, ours)
-        ours = jax.tree.map(jnp.add, ours, updates)
-        np.testing.assert_allclose(ours['w'], row, rtol=1e-7)
-
-
-def test_sgd_keeps_the_dtype_of_the_parameters():
-    rule, params = fit.sgd(0.1, momentum=0.9, drop_at=2), {'w': jnp.ones(3, jnp.bfloat16)}
-    updates, state = rule.update(params, rule.init(params), params)
-    assert updates['w'].dtype == state[1]['w'].dtype == jnp.bfloat16
 
 
 def test_padding_has_no_influence():

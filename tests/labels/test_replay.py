@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import augment, losses, models
+from jaxdd import augment, losses, models, optimizers
 from jaxdd.engine import evaluate, fit, loop
 from jaxdd.labels import relabel, replay
 from jaxdd.types import Recipe, SyntheticSet
@@ -243,7 +243,7 @@ def test_labels_beyond_half_precision_are_refused():
 def test_students_train_on_replayed_labels_and_stop_where_they_end(exact):
     student = models.by_name('convnet', (8, 8, 3), 5, width=4, depth=1)
     recipe = Recipe(
-        fit.sgd(0.1), STEPS, BATCH, functools.partial(losses.soft_label_kl, temperature=2.0)
+        optimizers.sgd(0.1), STEPS, BATCH, functools.partial(losses.soft_label_kl, temperature=2.0)
     )
     sample = evaluate.student_batches(SET, replay.supervision(exact, VIEW), batch_size=BATCH)
     (trained,) = fit.fit_seeds([STUDENT], student, sample, recipe)

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from jaxdd import augment, data, losses, models
-from jaxdd.engine import fit
+from jaxdd import augment, data, losses, models, optimizers
 from jaxdd.engine.distill import init_state, make_step
 from jaxdd.labels import relabel
 from jaxdd.methods import dc, dm, idc, idm
@@ -18,7 +17,9 @@ DATASET = data.fake()
 NETWORK = functools.partial(models.by_name, 'convnet_bn', (8, 8, 3), 3, width=4, depth=1)
 TESTED, TRAINED = NETWORK(), NETWORK(batch_statistics=True)
 SIAMESE = augment.shared('flip_scale')
-RECIPE = Recipe(fit.sgd(0.01, momentum=0.9, weight_decay=5e-4), 2, 4, losses.soft_cross_entropy)
+RECIPE = Recipe(
+    optimizers.sgd(0.01, momentum=0.9, weight_decay=5e-4), 2, 4, losses.soft_cross_entropy
+)
 OPTIMIZER = optax.sgd(0.1, momentum=0.5)
 METHODS = {
     'dm': lambda: dm(TRAINED, augment=SIAMESE),

@@ -7,8 +7,7 @@ import optax
 import pytest
 import torch_layout
 
-from jaxdd import augment, models
-from jaxdd.engine import fit
+from jaxdd import augment, models, optimizers
 from jaxdd.engine.distill import make_step
 from jaxdd.labels import relabel
 from jaxdd.losses import soft_cross_entropy
@@ -19,7 +18,7 @@ from jaxdd.types import Inputs, Read, Recipe, SyntheticSet
 
 SMALL = models.by_name('convnet', (8, 8, 3), 3, width=3, depth=1)
 NET = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=2)
-RECIPE = Recipe(fit.sgd(0.01), 2, 4, soft_cross_entropy)
+RECIPE = Recipe(optimizers.sgd(0.01), 2, 4, soft_cross_entropy)
 
 
 def preset(net=NET, recipe=RECIPE, every=3, **knobs):

@@ -8,8 +8,7 @@ import optax
 import pytest
 import torch_layout
 
-from jaxdd import augment, models
-from jaxdd.engine import fit
+from jaxdd import augment, models, optimizers
 from jaxdd.engine.distill import make_gradient, make_step
 from jaxdd.losses import layerwise_l1, layerwise_l2, soft_cross_entropy, squared_distance
 from jaxdd.methods import idc
@@ -17,7 +16,7 @@ from jaxdd.types import Batch, Inputs, Read, Recipe, SyntheticSet
 
 NET = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=2)
 SMALL = models.by_name('convnet', (8, 8, 3), 3, width=3, depth=1)
-RECIPE = Recipe(fit.sgd(0.01, momentum=0.9, weight_decay=5e-4), 2, 4, soft_cross_entropy)
+RECIPE = Recipe(optimizers.sgd(0.01, momentum=0.9, weight_decay=5e-4), 2, 4, soft_cross_entropy)
 PLAIN = ((0.0,) * 3, (1.0,) * 3)  # pixels are not normalised
 BOX = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 LAYERS = {

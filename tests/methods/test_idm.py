@@ -10,8 +10,7 @@ import optax
 import pytest
 import torch_layout
 
-from jaxdd import augment, models
-from jaxdd.engine import fit
+from jaxdd import augment, models, optimizers
 from jaxdd.engine.distill import make_gradient, make_step
 from jaxdd.losses import soft_cross_entropy
 from jaxdd.methods import idm
@@ -21,7 +20,7 @@ from jaxdd.types import Batch, Inputs, Observation, Outputs, Read, Recipe, Synth
 
 REAL, SYNTHETIC = Read('encoder', 'real'), Read('encoder', 'synthetic')
 NET = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=2)
-RECIPE = Recipe(fit.sgd(0.01, momentum=0.9, weight_decay=5e-4), 2, 4, soft_cross_entropy)
+RECIPE = Recipe(optimizers.sgd(0.01, momentum=0.9, weight_decay=5e-4), 2, 4, soft_cross_entropy)
 Papers = collections.namedtuple('Papers', 'golden method inputs images')
 
 

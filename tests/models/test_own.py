@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import data, losses
+from jaxdd import data, losses, optimizers
 from jaxdd.engine import fit
 from jaxdd.models import MLP, model, norms
 from jaxdd.types import Batch, Recipe
@@ -105,7 +105,7 @@ def test_a_student_of_own_parameters_learns_digits(own):
     digits = data.load('digits').train
     images = jnp.asarray(digits.images[:500] / 128 - 1, jnp.float32)
     batch = Batch(images, jnp.eye(10)[digits.labels[:500]], jnp.ones(500))
-    recipe = Recipe(fit.sgd(0.1, momentum=0.9), 30, 500, losses.soft_cross_entropy)
+    recipe = Recipe(optimizers.sgd(0.1, momentum=0.9), 30, 500, losses.soft_cross_entropy)
     student = jax.jit(lambda key: fit.fit(key, own, lambda key, step: batch, recipe))(
         jax.random.key(0)
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import losses, models
+from jaxdd import losses, models, optimizers
 from jaxdd.engine import fit
 from jaxdd.labels import relabel
 from jaxdd.networks.policies import (
@@ -24,7 +24,9 @@ from jaxdd.types import Batch, Inputs, Networks, Recipe, SyntheticSet
 MODEL = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=1)
 MLP = models.by_name('mlp', (8, 8, 3), 3, width=4)
 NORMED = models.by_name('convnet_bn', (8, 8, 3), 3, width=4, depth=1, batch_statistics=True)
-RECIPE = Recipe(fit.sgd(0.05, momentum=0.9, weight_decay=5e-4), 2, 4, losses.soft_cross_entropy)
+RECIPE = Recipe(
+    optimizers.sgd(0.05, momentum=0.9, weight_decay=5e-4), 2, 4, losses.soft_cross_entropy
+)
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 IMAGES, REAL, MIXED = (

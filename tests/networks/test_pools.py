@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import data, losses, models
+from jaxdd import data, losses, models, optimizers
 from jaxdd.engine import fit, loop
 from jaxdd.networks import pools
 from jaxdd.storage import checkpoint
@@ -15,7 +15,7 @@ from jaxdd.types import Inputs, Recipe, Variables
 
 SET = data.fake(per_class=4)
 MODEL = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=1)
-RECIPE = Recipe(fit.sgd(0.05), 3, 8, losses.soft_cross_entropy)
+RECIPE = Recipe(optimizers.sgd(0.05), 3, 8, losses.soft_cross_entropy)
 SAMPLE = data.epochs(SET.train, SET.spec, batch_size=8)
 KEY = jax.random.key(2)
 FEED = jax.tree_util.Partial(lambda key, step: Inputs(real=jax.random.fold_in(key, step)))

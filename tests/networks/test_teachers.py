@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import data, losses, models
-from jaxdd.engine import fit, loop
+from jaxdd import data, losses, models, optimizers
+from jaxdd.engine import loop
 from jaxdd.networks import teachers
 from jaxdd.storage.fingerprint import Store
 from jaxdd.types import Recipe, Source
@@ -14,7 +14,7 @@ from jaxdd.types import Recipe, Source
 DATASET = data.fake()
 TRAINING = models.by_name('convnet_bn', (8, 8, 3), 3, width=8, depth=1, batch_statistics=True)
 NET = models.by_name('convnet_bn', (8, 8, 3), 3, width=8, depth=1)
-RECIPE = Recipe(fit.sgd(0.1, momentum=0.9), 30, 16, losses.soft_cross_entropy)
+RECIPE = Recipe(optimizers.sgd(0.1, momentum=0.9), 30, 16, losses.soft_cross_entropy)
 NAMES = ('ant', 'bee', 'cow')
 
 
