@@ -5,15 +5,16 @@ pixels come from.
 """
 
 import functools
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+Numbers = TypeVar('Numbers', jax.Array, np.ndarray)
 
-def weights(
-    source: jax.Array | np.ndarray, pixel: jax.Array | np.ndarray, reach: jax.Array | None = None
-) -> jax.Array | np.ndarray:
+
+def weights(source: Numbers, pixel: Numbers, reach: jax.Array | None = None) -> Numbers:
     """How much of a pixel is seen at a position: max(0, 1 - |source - pixel| / reach).
 
     Two neighbours share a position between them; a pixel that lies on the position counts alone.
@@ -29,7 +30,7 @@ def weights(
         numpy's, which keeps float64.
     """
     distance = abs(source - pixel)
-    larger = np.maximum if isinstance(source, np.ndarray) else jnp.maximum
+    larger: Any = np.maximum if isinstance(source, np.ndarray) else jnp.maximum
     return larger(1 - (distance if reach is None else distance / reach), 0)
 
 

@@ -44,16 +44,16 @@ def sgd(
     def init(params):
         return jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params)
 
-    def update(grads, state, params):
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         count, buffer = state
         fresh = restart & jnp.any(count == drops)
-        rate = learning_rate(count) if callable(learning_rate) else learning_rate
+        rate: Any = learning_rate(count) if callable(learning_rate) else learning_rate
         rate = rate * drop_factor ** jnp.sum(count >= drops) if drops.size else rate
 
         def moved(g, p, b):
             return g + weight_decay * p + momentum * jnp.where(fresh, jnp.zeros_like(b), b)
 
-        buffer = jax.tree.map(moved, grads, params, buffer)
+        buffer = jax.tree.map(moved, updates, params, buffer)
         return jax.tree.map(lambda b: (-rate * b).astype(b.dtype), buffer), (count + 1, buffer)
 
     return optax.GradientTransformation(init, update)
