@@ -1,12 +1,14 @@
 """The examples run as they stand, on fewer steps."""
 
 import numpy as np
+import pytest
 
 from experiments.examples import dm_with_cm, own_network
 from jaxdd import data
 from jaxdd.storage.distilled_set import load_npz
 
 
+@pytest.mark.long
 def test_dm_with_cm_scores_two_sets(capsys):
     assert dm_with_cm.main(['--steps', '5', '--ipc', '2']) == 0
     printed = capsys.readouterr().out
