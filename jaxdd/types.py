@@ -64,7 +64,7 @@ class SyntheticSet(NamedTuple):
 
     images: Array  # [K, n, H, W, C] float32, normalised by data.specs
     labels: Array  # [K, n, Y] probabilities, or teachers' logits (relabel.static)
-    learning_rate: Array | None = None  # scalar, MTT only
+    learning_rate: Array | None = None  # scalar, of the students; where it is learned (MTT)
 
 
 class Expert(NamedTuple):
@@ -186,6 +186,8 @@ class Method(NamedTuple):
     classes: Literal['joint', 'sequential'] = 'joint'
     # an augmentation per class, or one for all images of a step
     draws: Literal['class', 'step'] = 'class'
+    # a step's metrics -> whether it moves anything (DATM); None: every step does
+    accepts: Callable[[Metrics], Array] | None = None
 
 
 class DistillState(NamedTuple):

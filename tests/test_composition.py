@@ -19,15 +19,15 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdd import augment, data, losses, models, optimizers, parallel
-from jaxdd.engine import loop
+from jaxdd import augment, data, feeds, losses, models, optimizers, parallel
+from jaxdd.engine import fit, loop
 from jaxdd.engine.distill import init_state, make_gradient, make_step
 from jaxdd.labels import relabel
-from jaxdd.methods import dc, dm, idc, idm, infer, sre2l
+from jaxdd.methods import Unroll, datm, dc, dm, idc, idm, infer, mtt, sre2l
 from jaxdd.networks import pools
 from jaxdd.regularizers import cc, cm, cmi
 from jaxdd.terms import regularize
-from jaxdd.types import Method, Recipe
+from jaxdd.types import Expert, Method, Recipe
 
 NET = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=1)
 TEACHER = models.by_name('convnet_bn', (8, 8, 3), 3, width=4, depth=1)
@@ -67,15 +67,19 @@ METHODS = {
     ),
     # else nothing else is seen
     'infer': lambda: infer(TEACHER, augment=augment.recovery(jitter=1), bn_weight=0.01),
+    'mtt': lambda: mtt(NET, augment=EACH, unroll=Unroll(2, 12), learning_rate=0.1),
+    'datm': lambda: datm(NET, augment=EACH, unroll=Unroll(2), learning_rate=0.1, threshold=2.0),
 }
 # real images that fill one stored image; or enough to divide
-STORED = {'idm': 4, 'idc': 4, 'sre2l': 4, 'infer': 4}
+STORED = {'idm': 4, 'idc': 4, 'sre2l': 4, 'infer': 4, 'mtt': 4, 'datm': 4}
 TERM = {'dsa': 'dc'}  # the objective's name in the metrics, if not the method's
 # what it reports beside
 EXTRA = {
     'idm': {'loss/cross_entropy'},
     'sre2l': {'loss/ce', 'loss/bn'},
     'infer': {'loss/ce', 'loss/bn'},
+    'mtt': {'learning_rate'},
+    'datm': {'learning_rate', 'accepted'},
 }
 PLUGINS = [(), ('cc',), ('cm',), ('cmi',), ('cc', 'cm'), ('cc', 'cm', 'cmi')]
 
@@ -144,11 +148,26 @@ def prepared(name, plugins):
     return Run(method, counted, traces)
 
 
+@functools.cache
+def expert():
+    """The way of a network in twenty updates on real images."""
+    recipe = Recipe(optimizers.sgd(0.1), 20, 32, losses.soft_cross_entropy)
+    sample = data.epochs(DATASET.train, DATASET.spec, batch_size=recipe.batch_size)
+    start = fit.init_fit(jax.random.key(8), NET, recipe).variables
+    end = jax.jit(lambda: fit.fit(jax.random.key(8), NET, sample, recipe))()
+    return jax.tree.map(np.asarray, Expert(start.params, end.params))
+
+
+def with_expert(expert, inputs, key, step):
+    return inputs._replace(expert=expert)
+
+
 def make_feed():
     real = data.stratified(DATASET.train, DATASET.spec, per_class=8)
     real = data.with_minibatches(real, DATASET.train, DATASET.spec, num_batches=4, batch_size=4)
     # others bring their own
     real = pools.attach(real, 'encoder', [TEACHER.init(jax.random.key(7))])
+    real = feeds.transform(real, with_expert, expert())
     return pools.attach(real, 'proxy', [NET.init(jax.random.key(seed)) for seed in (5, 6)])
 
 
@@ -168,9 +187,8 @@ def run(step, state, num_steps, callbacks=()):
 
 
 def stored(params):
-    """What the optimiser moves: images, or compensators."""
-    (leaf,) = jax.tree.leaves(params)
-    return leaf
+    """What the optimiser moves of the pictures: images, or compensators."""
+    return params['images'] if 'images' in params else params['compensators']
 
 
 def gradient_of_first_step(state):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdd import parallel
+from jaxdd.engine import loop
 from jaxdd.engine.loop import Callback as Callback
 from jaxdd.engine.loop import NonFiniteError as NonFiniteError
 from jaxdd.engine.loop import run as run
@@ -69,8 +70,9 @@ def make_step(method: Method, optimizer: optax.GradientTransformation) -> StepFn
 
     Returns:
         A function to be compiled by the caller (`run` does). Metrics: `loss/total`, what the terms
-        report (sums over the class steps when `classes='sequential'`), and `images/max_abs`, the
-        largest absolute stored value.
+        report (sums over the class steps when `classes='sequential'`), `images/max_abs`, the
+        largest absolute stored value of an image, `learning_rate` where it is learned, and
+        `accepted`, 1 or 0, where the method may refuse a step.
 
     Raises:
         ValueError: at trace time, when a term reads something that is not supplied; says what to
@@ -89,7 +91,7 @@ def make_step(method: Method, optimizer: optax.GradientTransformation) -> StepFn
             params = method.parametrization.project(
                 optax.apply_updates(params, updates), state.fixed
             )
-            return (params, opt_state), metrics
+            return _accepted(method, carry, (params, opt_state), metrics)
 
         carry = state.params, state.opt_state
         if method.classes == 'joint':
@@ -98,17 +100,12 @@ def make_step(method: Method, optimizer: optax.GradientTransformation) -> StepFn
             carry, metrics = jax.lax.scan(update, carry, jnp.arange(num_classes(method, state)))
             metrics = jax.tree.map(lambda m: m.sum(0), metrics)
         params, opt_state = carry
-        trained = method.networks.update(
-            state.networks,
-            keys.networks,
-            inputs,
-            method.parametrization.decode(params, state.fixed),
-        )
-        largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(params)]).max()
+        synthetic = method.parametrization.decode(params, state.fixed)
+        trained = method.networks.update(state.networks, keys.networks, inputs, synthetic)
         state = state._replace(
             step=state.step + 1, params=params, opt_state=opt_state, networks=trained
         )
-        return state, {**metrics, 'images/max_abs': largest}
+        return state, {**metrics, **_seen(params, synthetic)}
 
     return step
 
@@ -131,6 +128,24 @@ def make_gradient(
         return inner(state, networks, inputs, only)
 
     return gradient
+
+
+def _accepted(method: Method, old: PyTree, new: PyTree, metrics: Metrics) -> tuple[PyTree, Metrics]:
+    """What an update leaves, and what it reports:
+    as it was where the method refuses the step."""
+    if method.accepts is None:
+        return new, metrics
+    accepted = method.accepts(metrics)
+    kept = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), new, old)
+    return kept, {**metrics, 'accepted': accepted.astype(jnp.float32)}
+
+
+def _seen(params: PyTree, synthetic: SyntheticSet) -> Metrics:
+    """Numbers that show whether a set stays sane."""
+    images = params['images'] if isinstance(params, dict) and 'images' in params else params
+    largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(images)]).max()
+    rate = synthetic.learning_rate
+    return {'images/max_abs': largest, **({} if rate is None else {loop.RATE: rate})}
 
 
 def _sampled(

@@ -19,6 +19,8 @@ from jaxdd.types import Array, DeviceFeed, Feed, Metrics, PRNGKey
 State = Any  # a record with the fields `step` and `key`
 Step = Callable[[State, Any], tuple[State, Metrics]]
 
+RATE = 'learning_rate'  # the metric of a learned rate, which must stay above 0
+
 _FEED = 0x0FEED  # separates the feed's draws from the step's own
 
 
@@ -63,7 +65,7 @@ def num_together(control: Control, default: int) -> int:
 
 
 class NonFiniteError(ArithmeticError):
-    """A metric stopped being a finite number.
+    """A metric stopped being a finite number, or a learned rate one above 0.
 
     Args:
         what: which metric, of what, at which step.
@@ -231,8 +233,8 @@ def run(
         The state, `state.step == num_steps` unless stopped early.
 
     Raises:
-        NonFiniteError: a metric is NaN or infinite; names it and the step. Callbacks have not seen
-            that state.
+        NonFiniteError: a metric is NaN or infinite, or a learned rate not above 0; names it and
+            the step. Callbacks have not seen that state.
         ValueError: a period below 1, or an iterator that ends before `num_steps`.
 
     Note:
@@ -292,7 +294,10 @@ def _streamed(
 
 
 def _require_finite(history: dict[str, np.ndarray], done: int) -> None:
-    bad = {name: np.flatnonzero(~np.isfinite(values)) for name, values in history.items()}
+    bad = {
+        name: np.flatnonzero(~np.isfinite(values) | ((name == RATE) & (values <= 0)))
+        for name, values in history.items()
+    }
     if first := [steps[0] for steps in bad.values() if steps.size]:
         i = min(first)
         words = ', '.join(f'{name} is {history[name][i]}' for name in sorted(bad) if i in bad[name])

@@ -17,3 +17,6 @@ from jaxdd.losses.priors import pixel_norm as pixel_norm
 from jaxdd.losses.priors import total_variation as total_variation
 from jaxdd.losses.relations import class_centralization as class_centralization
 from jaxdd.losses.relations import local_covariance_distance as local_covariance_distance
+from jaxdd.losses.trajectories import (
+    normalized_parameter_distance as normalized_parameter_distance,
+)

@@ -8,4 +8,7 @@ from jaxdd.methods.infer import Budget as Budget
 from jaxdd.methods.infer import budget as budget
 from jaxdd.methods.infer import infer as infer
 from jaxdd.methods.infer import instances as instances
+from jaxdd.methods.mtt import Unroll as Unroll
+from jaxdd.methods.mtt import datm as datm
+from jaxdd.methods.mtt import mtt as mtt
 from jaxdd.methods.sre2l import sre2l as sre2l

@@ -63,6 +63,22 @@ def pretrained() -> Networks:
     )
 
 
+def following() -> Networks:
+    """The expert at the beginning of the segment that a student follows (MTT).
+
+    Terms that compare outputs of real and synthetic images (CM) look through its eyes; a feed
+    without experts gives no network.
+    """
+
+    def sample(state: PyTree, key: PRNGKey, inputs: Inputs) -> tuple[Variables | None, Inputs]:
+        del state, key
+        if inputs.expert is None:
+            return None, inputs
+        return Variables(inputs.expert.start, {}, jnp.int32(0), jnp.float32(0)), inputs
+
+    return pretrained()._replace(sample=sample)
+
+
 def synthetic_batches(supervision: Supervision, batch_size: int) -> Draw:
     """Mini-batches of the synthetic set itself, in shuffled epochs (DC, DSA)."""
 
