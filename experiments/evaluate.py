@@ -357,7 +357,10 @@ def _results(
         'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
         'students': students.labels(e, given.synthetic.images.shape[2:]),
         'missing': missing,
-        'learning_rates': {name: students.rate(e, name) for name in accuracy['distilled']},
+        'learning_rates': {
+            name: students.rate(students.with_learned_rate(e, given.synthetic), name)
+            for name in accuracy['distilled']
+        },
         'set': given.about['info'],
         'accuracy': accuracy,
     }

@@ -313,6 +313,7 @@ class Config:
     entry: ClassVar[Any]  # `entry.Entry`: what the method is, beside its options
     # images are recovered from teachers, in chunks, not matched with real batches
     recovers: ClassVar[bool]
+    matches_real: ClassVar[bool]  # the base method looks at real images in every step
 
 
 @frozen
@@ -326,6 +327,7 @@ class Matched(Config):
     augmentation: Augmentation = Augmentation()
 
     recovers = False
+    matches_real = True
 
     @property
     def made_with(self) -> Network:
@@ -343,6 +345,7 @@ class Recovered(Config):
     recover: Recover
 
     recovers = True
+    matches_real = False
 
     @property
     def made_with(self) -> Teachers:

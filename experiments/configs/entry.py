@@ -10,15 +10,28 @@ from jaxdd import data
 from jaxdd.types import Method
 
 
+def _nothing(config: Config) -> None:
+    """Refuses nothing."""
+
+
+def _no_experts(job: Any, stop: Callable[[], bool]) -> list[Any]:
+    del job, stop
+    return []
+
+
+def _no_words(config: Config) -> list[str]:
+    del config
+    return []
+
+
 class Stage(NamedTuple):
     """How a kind of method distils."""
 
     distil: Callable[..., Any]  # (job, prepared, workdir, stop) -> Distilled, None when stopped
     require_continuable: Callable[..., None]  # (job, workdir) refuses what another run left
-
-
-def _nothing(config: Config) -> None:
-    """Refuses nothing."""
+    # (job, stop) -> the experts that students follow
+    experts: Callable[[Any, Callable[[], bool]], list[Any]] = _no_experts
+    about: Callable[[Any], list[str]] = _no_words  # what a run says before they are trained
 
 
 def _ipc(config: Config) -> int:

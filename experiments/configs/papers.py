@@ -66,6 +66,30 @@ IDC = Paper(
     2022,
     '2205.14959',
 )
+MTT = Paper(
+    'cazenavette2022mtt',
+    'Dataset Distillation by Matching Training Trajectories',
+    'George Cazenavette and Tongzhou Wang and Antonio Torralba and Alexei A. Efros and Jun-Yan Zhu',
+    'CVPR',
+    2022,
+    '2203.11932',
+)
+DATM = Paper(
+    'guo2024datm',
+    'Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching',
+    'Ziyao Guo and Kai Wang and George Cazenavette and Hui Li and Kaipeng Zhang and Yang You',
+    'ICLR',
+    2024,
+    '2310.05773',
+)
+TESLA = Paper(
+    'cui2023tesla',
+    'Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory',
+    'Justin Cui and Ruochen Wang and Si Si and Cho-Jui Hsieh',
+    'ICML',
+    2023,
+    '2211.10586',
+)
 SRE2L = Paper(
     'yin2023sre2l',
     'Squeeze, Recover and Relabel: Dataset Condensation at ImageNet Scale From A New Perspective',
@@ -136,6 +160,7 @@ FKD = Paper(
 OPTIONS = {
     ('data', 'sampling', 'representative'): DREAM,
     ('recover', 'crop', 'curriculum'): CDA,
+    ('matching', 'gradient', 'tesla'): TESLA,
     ('evaluation', 'labels', 'replayed'): FKD,
 }
 

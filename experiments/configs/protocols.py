@@ -80,6 +80,9 @@ PROTOCOLS = {
         'mode': 'IDC',
         'cutmix': 0.5,
     },
+    # the learned step size, and DATM's smaller mini-batches
+    'mtt': _DSA,
+    'datm': {**_DSA, 'batch_size': 128},
     'quick': {**_DSA, 'epochs': 100, 'num_seeds': 3},
     'sre2l': _SRE2L,
     'sre2l-tiny': _SRE2L_TINY,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from experiments.configs import Config, command_line
 from experiments.configs.cells import Cell
 from experiments.configs.entry import Entry
-from experiments.methods import dc, dm, idc, idm, infer, sre2l
+from experiments.methods import dc, dm, idc, idm, infer, mtt, sre2l
 
 METHODS: dict[str, Entry] = {
     'dc': dc.DC_ENTRY,
@@ -16,6 +16,8 @@ METHODS: dict[str, Entry] = {
     'dm': dm.ENTRY,
     'idm': idm.ENTRY,
     'idc': idc.ENTRY,
+    'mtt': mtt.MTT_ENTRY,
+    'datm': mtt.DATM_ENTRY,
     'sre2l': sre2l.ENTRY,
     'infer': infer.ENTRY,
 }

@@ -38,6 +38,7 @@ BESIDE_WITHIN = {
     'data': ('data_dir',),
     'recover': ('together', 'part', 'storage'),
     'teachers': ('checkpoint_every',),
+    'experts': ('checkpoint_every', 'folder'),
 }
 # Records that every configuration held before each method had options of its own:
 # checkpoints of then still fit.
@@ -93,8 +94,8 @@ def of_run(job: Job) -> dict:
         fields['num_steps'] = config.num_steps
     if jobs.needs_proxy(config):
         fields['proxies'] = every['proxies']
-    for record in ('data', 'teachers', *(('recover',) if config.recovers else ())):
-        for name in BESIDE_WITHIN[record]:
+    for record, names in BESIDE_WITHIN.items():
+        for name in names if record != 'recover' or config.recovers else ():
             fields.get(record, {}).pop(name, None)
     drawn = jobs.real_per_class(job)
     # where classes differ, it matters how many of each are drawn
@@ -122,6 +123,18 @@ def of_pool(job: Job) -> dict:
     fields = dataclasses.asdict(job.config.proxies)
     del fields['count']
     return {'recipe': fields, **of_data(job)}
+
+
+def of_experts(job: Job) -> dict:
+    """What determines the experts' parameters: architecture, recipe, seed and data."""
+    fields = dataclasses.asdict(job.config.experts)
+    for other in ('count', 'epochs', 'folder', 'checkpoint_every'):
+        del fields[other]
+    return {
+        'network': dataclasses.asdict(job.config.encoder),
+        'recipe': fields,
+        **of_data(job),
+    }
 
 
 def of_data(job: Job) -> dict:

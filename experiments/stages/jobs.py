@@ -14,7 +14,7 @@ from jaxdd import data, parallel
 from jaxdd.networks.teachers import Teacher
 from jaxdd.storage import locks
 from jaxdd.storage.atomic import expanded
-from jaxdd.types import Accuracy, Method, Model, SyntheticSet, Variables
+from jaxdd.types import Accuracy, Method, Model, PyTree, SyntheticSet, Variables
 
 INITIAL, RUN, STUDENTS, RANDOM, LABELS = range(5)  # what the keys of a run are for
 
@@ -41,6 +41,7 @@ class Prepared(NamedTuple):
 
     proxies: list[Variables]
     teachers: list[Teacher]
+    experts: list[PyTree] = []  # their parameters, epoch by epoch
 
 
 class Distilled(NamedTuple):
@@ -138,8 +139,9 @@ def needs_proxy(config: Config) -> bool:
 
 
 def reads_real(config: Config) -> bool:
-    """Whether a step looks at real images: matching does, recovery only for a plug-in that does."""
-    return not config.recovers or any(
+    """Whether a step looks at real images:
+    matching does, recovery and students of experts only for a plug-in that does."""
+    return config.matches_real or any(
         read.data == 'real' for term in build.terms(config).values() for read in term.reads
     )
 

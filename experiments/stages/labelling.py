@@ -14,7 +14,7 @@ from experiments.stages import students
 from jaxdd import data
 from jaxdd.labels import relabel, replay
 from jaxdd.networks.teachers import Teacher
-from jaxdd.storage import npz
+from jaxdd.storage import distilled_set, npz
 from jaxdd.storage.atomic import write_whole
 from jaxdd.types import Supervision, SyntheticSet
 
@@ -48,7 +48,7 @@ def label(
     view = students.student_supervision(evaluation, spec)
     models, variables = [t.model for t in teachers], [t.variables for t in teachers]
     if evaluation.labels == 'hard':
-        return Labelled(synthetic, view, 0)
+        return Labelled(synthetic, view, distilled_set.stored_bytes(synthetic)['labels'])
     if evaluation.labels == 'static':
         taught = relabel.static(models, variables, synthetic)
         kept = np.asarray(taught.labels).astype(evaluation.label_dtype)

@@ -6,6 +6,7 @@ import pathlib
 
 import jax
 import numpy as np
+import optax
 
 from experiments.configs.entry import Stage
 from experiments.stages import build, identity, jobs, scores
@@ -17,16 +18,32 @@ from jaxdd.engine import distill, loop
 from jaxdd.networks import pools
 from jaxdd.networks.teachers import Teacher
 from jaxdd.storage import checkpoint
-from jaxdd.types import Accuracy, DistillState, SyntheticSet
+from jaxdd.types import Accuracy, DistillState, Feed, Inputs, SyntheticSet
 
 
 def distil(job: jobs.Job, prepared: Prepared, workdir: pathlib.Path, stop: Stop) -> Distilled:
     """Moves the whole set in one run, from the last whole checkpoint if there is one."""
+    feed = job.config.entry.feed(job.config, job.dataset)
+    return move(job, prepared, feed, build.optimizer(job.config), workdir, stop)
+
+
+def move(
+    job: jobs.Job,
+    prepared: Prepared,
+    feed: Feed[Inputs],
+    optimizer: optax.GradientTransformation,
+    workdir: pathlib.Path,
+    stop: Stop,
+) -> Distilled:
+    """Moves the initial set of a job, from the last whole checkpoint if there is one.
+
+    Args:
+        feed: of the base method; proxies are added here.
+        optimizer: moves the stored parameters.
+    """
     config = job.config
-    feed = config.entry.feed(config, job.dataset)
     if prepared.proxies:
         feed = pools.attach(feed, 'proxy', prepared.proxies)
-    optimizer = build.optimizer(config)
     state = distill.init_state(jobs.key(config, jobs.RUN), job.method, optimizer, job.initial)
     with checkpoint.Checkpoints(
         workdir / 'checkpoints', identity.of_run(job), keep=config.keep

@@ -20,6 +20,7 @@ def prepare(job: Job) -> str:
             f'{len(t.networks)} teacher{"s" if len(t.networks) > 1 else ""} '
             f'({", ".join(t.networks)}), {how}'
         )
+    parts += job.config.entry.stage.about(job.config)
     if not parts:
         return 'no plug-in reads a proxy: nothing to prepare'
     return f'{"; ".join(parts)}; cached in {job.config.cache_dir}'
@@ -28,12 +29,12 @@ def prepare(job: Job) -> str:
 def distil(job: Job) -> str:
     """What the third stage will do."""
     c, real = job.config, jobs.real_per_class(job)
-    seen = [] if real is None else [f'{report.real_per_class(real)} real images per class and step']
-    seen += ['in independent chunks'] if c.recovers else []
+    how = [f'{c.num_steps} steps']
+    how += [] if real is None else [f'{report.real_per_class(real)} real images per class and step']
+    how += ['in independent chunks'] if c.recovers else []
     return (
         f'distilling {job.spec.num_classes * c.ipc} images with '
-        f'{" + ".join((c.method, *c.plugins))}: {c.num_steps} steps, {", ".join(seen)}, on '
-        f'{parallel.hardware()}'
+        f'{" + ".join((c.method, *c.plugins))}: {", ".join(how)}, on {parallel.hardware()}'
     )
 
 

@@ -20,7 +20,8 @@ def prepare(job: jobs.Job, stop: Stop) -> Prepared:
     # what may be refused comes first
     given = teaching.prepare(job, stop) if job.config.teachers.weights else None
     proxies = _proxies(job, stop) if job.models else []
-    return Prepared(proxies, teaching.prepare(job, stop) if given is None else given)
+    teachers = teaching.prepare(job, stop) if given is None else given
+    return Prepared(proxies, teachers, job.config.entry.stage.experts(job, stop))
 
 
 def _proxies(job: jobs.Job, stop: Stop) -> list[Variables]:

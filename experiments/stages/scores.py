@@ -132,7 +132,8 @@ def score(
         path: keeps the accuracies of the finished students, and those that it holds are not trained
             again.
     """
-    config, images = options.evaluation, labelled.synthetic.images
+    images = labelled.synthetic.images
+    config = students.with_learned_rate(options.evaluation, labelled.synthetic)
     group = students.students(
         config, dataset.spec, labelled.supervision, images.shape[0] * images.shape[1]
     )

@@ -13,6 +13,7 @@ to 0.5. The cause is the rate, given so few updates:
 `--evaluation.learning-rate 0.01` gives all of them the papers' rate.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -21,7 +22,7 @@ from experiments.stages.build import model, once, view
 from jaxdd import augment, data, losses, models, optimizers
 from jaxdd.engine.evaluate import Student
 from jaxdd.labels import relabel
-from jaxdd.types import Model, Recipe, Supervision
+from jaxdd.types import Model, Recipe, Supervision, SyntheticSet
 
 DEFAULT = 0.01
 LEARNING_RATES = {'alexnet': 0.03, 'resnet18': 0.1}  # where it is another
@@ -30,6 +31,14 @@ LEARNING_RATES = {'alexnet': 0.03, 'resnet18': 0.1}  # where it is another
 def rate(evaluation: Evaluation, network: str) -> float:
     """The learning rate of one architecture's students: as configured, else what it learns with."""
     return evaluation.learning_rate or LEARNING_RATES.get(network, DEFAULT)
+
+
+def with_learned_rate(evaluation: Evaluation, synthetic: SyntheticSet) -> Evaluation:
+    """Students of a set that brings its own learning rate train with it, unless told otherwise."""
+    learned = synthetic.learning_rate
+    if evaluation.learning_rate is not None or learned is None:
+        return evaluation
+    return dataclasses.replace(evaluation, learning_rate=float(learned))
 
 
 @once

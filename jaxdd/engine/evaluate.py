@@ -1,6 +1,5 @@
 """Evaluation: students trained from scratch on a synthetic set, tested on real images."""
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -112,7 +111,7 @@ def accuracies(
     sample = student_batches(synthetic, student.supervision, batch_size=student.recipe.batch_size)
     size = loop.num_together(control, 1 if parallel.on_cpu() else len(seeds))
     for group in (seeds[first : first + size] for first in range(0, len(seeds), size)):
-        with _named(student.name, group):
+        with loop.naming(_who(student.name, group), "lower the students' learning rate"):
             trained = fit_seeds(
                 [jax.random.fold_in(key, i) for i in group],
                 student.model,
@@ -128,20 +127,10 @@ def accuracies(
         ]
 
 
-@contextlib.contextmanager
-def _named(name: str, seeds: Sequence[int]) -> Iterator[None]:
-    """Says which students diverged: the loop knows the metric and the step alone."""
-    try:
-        yield
-    except loop.NonFiniteError as error:
-        who = (
-            f'student {seeds[0]}'
-            if len(seeds) == 1
-            else f'one of the students {seeds[0]} to {seeds[-1]}'
-        )
-        raise loop.NonFiniteError(
-            f'{name}, {who}: {error.what}', "lower the students' learning rate"
-        ) from error
+def _who(name: str, seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f'{name}, student {seeds[0]}'
+    return f'{name}, one of the students {seeds[0]} to {seeds[-1]}'
 
 
 def student_batches(

@@ -4,6 +4,7 @@ a loud stop at the first non-finite number.
 Everything that advances a state by steps runs here: distillation, proxies, students.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -77,6 +78,21 @@ class NonFiniteError(ArithmeticError):
     ):
         super().__init__(f'{what}; {advice}')
         self.what = what
+
+
+@contextlib.contextmanager
+def naming(who: str, advice: str) -> Iterator[None]:
+    """Says of what a metric in the block stopped being finite:
+    the loop knows the metric and the step alone.
+
+    Args:
+        who: such as 'convnet, student 3'.
+        advice: what to do about it.
+    """
+    try:
+        yield
+    except NonFiniteError as error:
+        raise NonFiniteError(f'{who}: {error.what}', advice) from error
 
 
 def feed_key(state: State) -> PRNGKey:

@@ -10,6 +10,7 @@ from jaxdd.bound import bind
 from jaxdd.checks import one_of
 from jaxdd.data import epoch_indices
 from jaxdd.losses import normalized_parameter_distance, soft_cross_entropy
+from jaxdd.models import from_params
 from jaxdd.terms import named
 from jaxdd.types import (
     Array,
@@ -23,7 +24,6 @@ from jaxdd.types import (
     Read,
     SyntheticSet,
     Term,
-    Variables,
 )
 
 GRADIENTS = ('exact', 'tesla')
@@ -123,14 +123,10 @@ def _gradient(model: Model, images: Array, labels: Array, shares: Array, params:
 
     def loss(params: PyTree) -> Array:
         return jnp.sum(
-            shares * soft_cross_entropy(model.apply(_as_network(params), images).logits, labels)
+            shares * soft_cross_entropy(model.apply(from_params(params), images).logits, labels)
         )
 
     return jax.grad(loss)(params)
-
-
-def _as_network(params: PyTree) -> Variables:
-    return Variables(params, {}, jnp.int32(0), jnp.float32(0))
 
 
 def _given(observation: Observation) -> tuple[Expert, SyntheticSet]:

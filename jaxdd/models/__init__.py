@@ -17,4 +17,5 @@ from jaxdd.models.resnet import ResNet as ResNet
 from jaxdd.models.shufflenet import ShuffleNet as ShuffleNet
 from jaxdd.models.shufflenetv2 import ShuffleNetV2 as ShuffleNetV2
 from jaxdd.models.vgg import VGG as VGG
+from jaxdd.models.wrap import from_params as from_params
 from jaxdd.models.wrap import model as model

@@ -94,6 +94,11 @@ def model(
     return Model(init, apply)
 
 
+def from_params(params: PyTree) -> Variables:
+    """Weights that have nothing but parameters: no running moments, no history."""
+    return Variables(params, {}, jnp.int32(0), jnp.float32(0))
+
+
 def _by_layer(collection: PyTree) -> dict[str, PyTree]:
     """Turns a nested Flax collection into {'path/of/layer': its variables}."""
     layers: dict[str, PyTree] = {}

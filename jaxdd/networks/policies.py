@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxdd.augment.mixing import Mix
 from jaxdd.engine import fit
-from jaxdd.models import update_batch_stats
+from jaxdd.models import from_params, update_batch_stats
 from jaxdd.types import (
     Array,
     Augment,
@@ -74,7 +74,7 @@ def following() -> Networks:
         del state, key
         if inputs.expert is None:
             return None, inputs
-        return Variables(inputs.expert.start, {}, jnp.int32(0), jnp.float32(0)), inputs
+        return from_params(inputs.expert.start), inputs
 
     return pretrained()._replace(sample=sample)
 
