@@ -7,7 +7,7 @@ import optax
 import pytest
 import torch
 
-from jaxdd.optimizers import adamw, cosine, sgd
+from jaxdd.optimizers import adamw, cosine, gsam, sgd
 
 
 def rates(schedule, num_epochs, per_epoch=1):
@@ -205,3 +205,62 @@ def test_a_schedule_and_drops_go_together():
     rule = sgd(lambda count: 1.0 / (1 + count), drop_at=2, drop_factor=0.5)
     params = our_run(rule, jnp.zeros(1), [jnp.ones(1)] * 3)
     np.testing.assert_allclose(params, [-(1 + 1 / 2 + 0.5 / 3)], rtol=1e-6)
+
+
+def quadratic(params):
+    """Gradient of sum w^4 / 4."""
+    return jax.tree.map(lambda w: w**3, params)
+
+
+def gsam_by_hand(w, rho, alpha):
+    """The gradient that GSAM's base sees, transcribed for one flat vector of parameters."""
+    g = w**3
+    e = w**2 * g * rho / (np.linalg.norm(np.abs(w) * g) + 1e-12)
+    p = (w + e) ** 3
+    cosine = g @ p / (np.linalg.norm(g) * np.linalg.norm(p) + 1e-12)
+    return p - alpha * (g - cosine * np.linalg.norm(g) * p / (np.linalg.norm(p) + 1e-12))
+
+
+@pytest.mark.parametrize('rho, alpha', [(0.1, 0.3), (0.5, 0.0), (2.0, 1.0)])
+def test_gsam_is_its_formula(rho, alpha):
+    with jax.enable_x64(True):
+        w = np.array([1.0, -2.0, 0.5, 3.0, -0.1])
+        params = {'a': jnp.asarray(w[:2]), 'b': jnp.asarray(w[2:])}
+        rule = gsam(optax.sgd(0.1), rho=rho, alpha=alpha)
+        updates, _ = rule.update(
+            quadratic(params), rule.init(params), params, grad_fn=lambda w, i: quadratic(w)
+        )
+        np.testing.assert_allclose(
+            np.concatenate([updates['a'], updates['b']]),
+            -0.1 * gsam_by_hand(w, rho, alpha),
+            rtol=1e-12,
+        )
+
+
+def test_gsam_by_hand():
+    # one parameter: e = rho w^2 g / |w g| = 0.5 * 4 * 8 / 16 = 1, so g_p = 27, and nothing of g is
+    # orthogonal to it
+    params = jnp.array([2.0])
+    rule = gsam(optax.sgd(1.0), rho=0.5, alpha=0.3)
+    updates, _ = rule.update(
+        quadratic(params), rule.init(params), params, grad_fn=lambda w, i: quadratic(w)
+    )
+    np.testing.assert_allclose(updates, [-27.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize('params', [jnp.zeros(3), jnp.array([0.0, 0.0, 1e-20])])
+def test_gsam_without_a_gradient_stands_still(params):
+    rule = gsam(optax.sgd(1.0), rho=0.5, alpha=0.3)
+    updates, _ = rule.update(
+        jnp.zeros(3), rule.init(params), params, grad_fn=lambda w, i: jnp.zeros(3)
+    )
+    np.testing.assert_array_equal(updates, 0.0)
+
+
+def test_gsam_needs_a_gradient_function_and_a_radius():
+    rule = gsam(optax.sgd(1.0), rho=0.5, alpha=0.3)
+    with pytest.raises(ValueError, match='grad_fn'):
+        rule.update(jnp.ones(2), rule.init(jnp.ones(2)), jnp.ones(2))
+    for rho, alpha in ((0.0, 0.3), (-1.0, 0.3), (0.1, -1.0), (float('nan'), 0.1)):
+        with pytest.raises(ValueError, match='rho must be above 0 and alpha at least 0, got'):
+            gsam(optax.sgd(1.0), rho=rho, alpha=alpha)

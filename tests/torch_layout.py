@@ -97,6 +97,17 @@ def sequential(weights, blocks=None):
 convnet = sequential
 
 
+def unflattened(golden, theta):
+    """{torch name: array} of one flat vector of parameters, in the order of `shape_<name>`."""
+    named, at = {}, 0
+    for key in [key for key in golden if key.startswith('shape_')]:
+        size = math.prod(golden[key])
+        named[key.removeprefix('shape_')] = theta[at : at + size].reshape(golden[key])
+        at += size
+    assert at == len(theta)
+    return named
+
+
 def vgg11(weights):
     """{torch name: array} of a VGG-11 -> `Variables` of ours."""
     return sequential(

@@ -90,6 +90,14 @@ TESLA = Paper(
     2023,
     '2211.10586',
 )
+FTD = Paper(
+    'du2023ftd',
+    'Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation',
+    'Jiawei Du and Yidi Jiang and Vincent Y. F. Tan and Joey Tianyi Zhou and Haizhou Li',
+    'CVPR',
+    2023,
+    '2211.11004',
+)
 SRE2L = Paper(
     'yin2023sre2l',
     'Squeeze, Recover and Relabel: Dataset Condensation at ImageNet Scale From A New Perspective',

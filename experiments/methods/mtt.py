@@ -128,6 +128,10 @@ class Experts:
     learning_rate: Positive = 0.01
     momentum: Momentum = 0.0
     weight_decay: Amount = 0.0
+    rho: Amount = 0.0
+    """Radius of GSAM's disturbance (FTD, DATM); 0: plain SGD."""
+    alpha: Amount = 0.3
+    """Of GSAM: share of what is orthogonal to the disturbed gradient."""
     strategy: Text = 'default'
     """Augmentation per image: operations joined by '_', 'none', or 'default' for the data set's."""
     folder: str | None = None

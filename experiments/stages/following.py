@@ -93,10 +93,11 @@ def needed_epochs(config: Any) -> int:
 
 
 def recipe(config: Any, steps_per_epoch: int) -> Recipe:
-    """How an expert is trained: constant learning rate, augmentation per image."""
+    """How an expert is trained: SGD or GSAM, constant learning rate, augmentation per image."""
     e = config.experts
+    rule = optimizers.sgd(e.learning_rate, momentum=e.momentum, weight_decay=e.weight_decay)
     return Recipe(
-        optimizers.sgd(e.learning_rate, momentum=e.momentum, weight_decay=e.weight_decay),
+        optimizers.gsam(rule, rho=e.rho, alpha=e.alpha) if e.rho else rule,
         steps_per_epoch,
         e.batch_size,
         losses.soft_cross_entropy,

@@ -38,7 +38,7 @@ BESIDE_WITHIN = {
     'data': ('data_dir',),
     'recover': ('together', 'part', 'storage'),
     'teachers': ('checkpoint_every',),
-    'experts': ('checkpoint_every', 'folder'),
+    'experts': ('checkpoint_every', 'folder', 'together'),
 }
 # Records that every configuration held before each method had options of its own:
 # checkpoints of then still fit.
@@ -128,7 +128,7 @@ def of_pool(job: Job) -> dict:
 def of_experts(job: Job) -> dict:
     """What determines the experts' parameters: architecture, recipe, seed and data."""
     fields = dataclasses.asdict(job.config.experts)
-    for other in ('count', 'epochs', 'folder', 'checkpoint_every'):
+    for other in ('count', 'epochs', 'folder', 'together', 'checkpoint_every'):
         del fields[other]
     return {
         'network': dataclasses.asdict(job.config.encoder),

@@ -61,15 +61,27 @@ def _fit_step(
         return jax.value_and_grad(loss, has_aux=True)(old.params)
 
     # Batch norm sees the whole batch; without it images are independent and their gradients add up.
-    (value, (hits, total, moments)), grads = (
-        gradient(parallel.shard(batch.images), *batch[1:], old)
-        if (old.batch_stats)
-        else parallel.chunked_sum(gradient, *map(parallel.shard_uneven, batch), whole=[old])
-    )
+    def summed(at):
+        return (
+            gradient(parallel.shard(batch.images), *batch[1:], at)
+            if (old.batch_stats)
+            else parallel.chunked_sum(gradient, *map(parallel.shard_uneven, batch), whole=[at])
+        )
+
+    def mean(grads, total):
+        return jax.tree.map(lambda g: (g / total).astype(g.dtype), grads)
+
+    def again(params, i):  # for optimisers that look at the same images from elsewhere (SAM, GSAM)
+        del i
+        (_, (_, total, _)), grads = summed(old._replace(params=params))
+        return mean(grads, total)
+
+    (value, (hits, total, moments)), grads = summed(old)
     # Last, so that devices meet once: they add up their images' weights together with the
     # gradients.
-    accuracy, grads = hits / total, jax.tree.map(lambda g: (g / total).astype(g.dtype), grads)
-    updates, opt_state = recipe.optimizer.update(grads, state.opt_state, old.params)
+    accuracy, grads = hits / total, mean(grads, total)
+    rule = optax.with_extra_args_support(recipe.optimizer)
+    updates, opt_state = rule.update(grads, state.opt_state, old.params, grad_fn=again)
     variables = Variables(
         optax.apply_updates(old.params, updates),
         update_batch_stats(old.batch_stats, moments),

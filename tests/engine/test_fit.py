@@ -205,3 +205,48 @@ def test_stopping_networks_that_are_one_program_leaves_nothing():
 def test_at_least_one_network_at_a_time():
     with pytest.raises(ValueError, match='together must be at least 1 network or chunk, got 0'):
         fit_seeds(together=0)
+
+
+def test_gsam_is_the_authors(reference):
+    golden = reference('cmi_gsam')
+    net = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=2)
+    with jax.enable_x64(True):
+        start, after = (
+            torch_layout.convnet(torch_layout.unflattened(golden, golden[name].astype('float64')))
+            for name in ('theta_before', 'theta_after')
+        )
+        rule = optimizers.gsam(
+            optimizers.sgd(float(golden['lr'])),
+            rho=float(golden['rho']),
+            alpha=float(golden['alpha']),
+        )
+        recipe = Recipe(rule, 1, 5, losses.soft_cross_entropy)
+        state = fit.FitState(jnp.int32(0), jax.random.key(0), start, rule.init(start.params))
+        images = jnp.asarray(torch_layout.nhwc(golden['x']), 'float64')
+        given = Batch(images, jax.nn.one_hot(golden['y'], 3, dtype='float64'), jnp.ones(5))
+        state, metrics = jax.jit(fit.make_fit_step(net, recipe))(state, given)
+        np.testing.assert_allclose(metrics['loss/train'], golden['loss_at_before'], rtol=1e-9)
+        chex.assert_trees_all_close(state.variables.params, after.params, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize('model', [MODEL, NORMED], ids=['plain', 'batch norm'])
+def test_gsam_on_two_devices_is_one(model):
+    recipe = RECIPE._replace(optimizer=optimizers.gsam(optimizers.sgd(0.05), rho=0.05, alpha=0.3))
+    step = jax.jit(fit.make_fit_step(model, recipe))
+    state = fit.init_fit(jax.random.key(3), model, recipe)
+    one = step(state, batch(16))[0]
+    with parallel.use(parallel.mesh(2)):
+        two = jax.jit(fit.make_fit_step(model, recipe))(*parallel.replicate((state, batch(16))))[0]
+    chex.assert_trees_all_close(one.variables.params, two.variables.params, atol=1e-6)
+
+
+def test_ordinary_optimisers_evaluate_one_gradient():
+    def work(optimizer):
+        recipe = RECIPE._replace(optimizer=optimizer)
+        state = fit.init_fit(jax.random.key(3), MODEL, recipe)
+        program = jax.jit(fit.make_fit_step(MODEL, recipe)).lower(state, batch(32)).compile()
+        return program.cost_analysis()['flops']
+
+    plain = optimizers.sgd(0.05)
+    twice = work(optimizers.gsam(plain, rho=0.1, alpha=0.3)) / work(plain)
+    assert twice == pytest.approx(2, rel=0.05)

@@ -18,14 +18,7 @@ ONES = augment.identity()
 
 def network(golden, theta, dtype='float64'):
     """A flat vector of the reference -> our parameters."""
-    names = [name.removeprefix('shape_') for name in golden if name.startswith('shape_')]
-    named, at = {}, 0
-    for name in names:
-        shape = golden[f'shape_{name}']
-        named[name] = np.asarray(theta[at : at + np.prod(shape)], dtype).reshape(shape)
-        at += np.prod(shape)
-    assert at == len(theta)
-    return torch_layout.convnet(named).params
+    return torch_layout.convnet(torch_layout.unflattened(golden, np.asarray(theta, dtype))).params
 
 
 @pytest.fixture
