@@ -287,6 +287,7 @@ def _on_digits(config: Following) -> Following:
 def method(config: Following, dataset: data.Dataset) -> Method:
     """MTT or DATM, without regularizers."""
     m, spec = config.matching, dataset.spec
+    build.view(config.experts.strategy, 'S', spec)  # refused now, not after the first expert
     how = {
         'augment': build.view(config.augmentation.strategy, config.augmentation.mode, spec),
         'unroll': methods.Unroll(m.num_steps, m.batch_size, m.gradient, m.recompute),

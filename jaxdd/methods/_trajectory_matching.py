@@ -11,6 +11,7 @@ from jaxdd.checks import one_of
 from jaxdd.data import epoch_indices
 from jaxdd.losses import normalized_parameter_distance, soft_cross_entropy
 from jaxdd.models import from_params
+from jaxdd.networks.experts import require_no_batch_norm
 from jaxdd.terms import named
 from jaxdd.types import (
     Array,
@@ -56,7 +57,8 @@ def trajectory_matching(name: str, model: Model, augment: Augment, unroll: Unrol
         unroll: inner steps, and which gradient they give.
 
     Raises:
-        ValueError: fewer than one inner step or image, or an unknown gradient. When traced: a feed
+        ValueError: fewer than one inner step or image, an unknown gradient, or a model with batch
+            norm. When traced: a feed
             without experts, or a set without a learning rate.
 
     Note:
@@ -69,6 +71,7 @@ def trajectory_matching(name: str, model: Model, augment: Augment, unroll: Unrol
         released code loses the factor 2 of the square on images; here it is kept.
     """
     _require(unroll)
+    require_no_batch_norm(model)
 
     def loss(observation: Observation, key: PRNGKey) -> tuple[Array, Metrics]:
         expert, synthetic = _given(observation)

@@ -124,10 +124,19 @@ def _require(plan: Plan, model: Model) -> None:
     for name, value in plan._asdict().items():
         if value < 1:
             raise ValueError(f'{name} of experts must be at least 1, got {value}')
+    require_no_batch_norm(model)
+
+
+def require_no_batch_norm(model: Model) -> None:
+    """Refuses networks that are more than their parameters.
+
+    Raises:
+        ValueError: says what to use instead.
+    """
     if jax.eval_shape(model.init, jax.random.key(0)).batch_stats:
         raise ValueError(
-            'experts must be networks without batch norm, whose running moments are no parameters '
-            'that a student could reach; use instance norm, e.g. convnet'
+            'experts and students must be networks without batch norm, whose running moments are '
+            'no parameters that a student could reach; use instance norm, e.g. convnet'
         )
 
 

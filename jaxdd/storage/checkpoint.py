@@ -85,10 +85,9 @@ def load_tree(
         return None
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            tree, extra = _read(lambda args: checkpointer.restore(path, args=args), like)
-        if metadata is not None and (other := differences(extra, metadata)):
-            raise leaves.Different('; '.join(other))
-        return tree
+            return _read(
+                lambda args: checkpointer.restore(path, args=args), like, metadata=metadata
+            )[0]
     except leaves.Different as error:
         raise ValueError(f'{path} holds another tree: {error}') from error
     except Exception as error:
@@ -348,13 +347,18 @@ def _abstract(like: PyTree) -> dict[str, jax.ShapeDtypeStruct | Array]:
 
 
 def _read(
-    restore: Callable[[ocp.args.Composite], Any], like: PyTree, config: str | None = None
+    restore: Callable[[ocp.args.Composite], Any],
+    like: PyTree,
+    config: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> tuple[PyTree, dict[str, Any]]:
     """Restores through `restore(Composite) -> Composite`:
     the record, then exactly the arrays it names."""
     record = leaves.believed(
         restore(ocp.args.Composite(record=ocp.args.JsonRestore())).record, config
     )
+    if metadata is not None and (other := differences(record['extra'], metadata)):
+        raise leaves.Different('; '.join(other))
     leaves.compare(record['leaves'], like)
     arrays = restore(ocp.args.Composite(arrays=ocp.args.StandardRestore(_abstract(like)))).arrays
     return leaves.rebuilt(record['leaves'], arrays, like), record['extra']
