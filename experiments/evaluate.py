@@ -194,6 +194,8 @@ def _read(options: Options, given: Given) -> data.Dataset:
             f'the set holds {labels.shape[-1]} classes of images {images.shape[2:]}, {spec.name} '
             f'{spec.num_classes} of {spec.image_shape}; give its own data set with --dataset'
         )
+    if how := given.about.get('whitening'):
+        return data.whitened(dataset, how)
     mean, std = (tuple(map(float, given.about[name])) for name in ('mean', 'std'))
     return dataset._replace(spec=spec._replace(mean=mean, std=std))
 
@@ -317,7 +319,7 @@ def _identity(options: Options, dataset: data.Dataset, given: Given) -> dict:
     return {
         **identity.of_set(of_all, dataset, shown),
         'class names': dataset.spec.class_names,
-        'training half': data.checksum(dataset.train),
+        'training half': data.checksums(dataset)[0],
     }
 
 

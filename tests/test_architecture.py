@@ -7,7 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = (
-    ('types', 'checks', 'bound', 'interpolation'),
+    ('types', 'checks', 'bound', 'interpolation', 'whitening'),
     (
         'storage',
         'parallel',
@@ -183,6 +183,7 @@ MANY = {
     'record',
     'epochs_stream',
     'host_batches',
+    'save_npz',
 }
 
 

@@ -64,6 +64,8 @@ class Data:
     To use a teacher's."""
     std: tuple[Deviation, ...] | None = None
     """As `mean`."""
+    zca: bool = False
+    """Whiten the images (ZCA) instead of normalising them; up to 64x64 pixels."""
     per_class: Count = 256
     """Real images per class per step; of a class with fewer, all that it has."""
     feed: choice('device', 'stream') = 'device'
@@ -314,6 +316,7 @@ class Config:
     # images are recovered from teachers, in chunks, not matched with real batches
     recovers: ClassVar[bool]
     matches_real: ClassVar[bool]  # the base method looks at real images in every step
+    boxed: ClassVar[bool] = False  # what is stored are pixels in [0, 1]
 
 
 @frozen
@@ -346,6 +349,7 @@ class Recovered(Config):
 
     recovers = True
     matches_real = False
+    boxed = True
 
     @property
     def made_with(self) -> Teachers:

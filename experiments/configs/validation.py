@@ -30,7 +30,32 @@ def require(config: Config) -> None:
         f'left alone: {config.method} recovers images in chunks',
         config.recovers and config.evaluation.every != 0,
     )
+    _whitening(config)
     config.entry.require(config)
+
+
+def _whitening(config: Config) -> None:
+    """Refuses ZCA beside what normalises or reads images in another way."""
+    d = config.data
+    if not d.zca:
+        return
+    refuse(
+        'data.zca',
+        d.zca,
+        f'left alone: {config.method} keeps pixels within [0, 1], which whitened ones do not have',
+        config.boxed,
+    )
+    for name in ('mean', 'std'):
+        given = getattr(d, name)
+        refuse(f'data.{name}', given, 'left alone: --data.zca whitens instead', given is not None)
+    refuse('data.feed', d.feed, "'device': whitened images lie in memory", d.feed != 'device')
+    refuse('data.lazy', d.lazy, 'left alone: whitened images lie in memory', bool(d.lazy))
+    refuse(
+        'teachers.weights',
+        ' '.join(config.teachers.weights),
+        'left alone: such networks were trained on images that are not whitened',
+        bool(config.teachers.weights),
+    )
 
 
 def require_evaluation(options: Any) -> None:

@@ -77,6 +77,8 @@ class IDC(base.Matched):
     matching: Matching
     training: Training
 
+    boxed = True
+
 
 def published(dataset: str = 'cifar10', ipc: int = 10, names: tuple[str, ...] = ()) -> IDC:
     """The authors' settings for a data set; digits gets a budget of seconds.

@@ -258,7 +258,7 @@ def _common(dataset: str, ipc: int, names: tuple[str, ...], row: Row) -> dict:
         'dataset': dataset,
         'ipc': ipc,
         'plugins': names,
-        'data': base.MatchedData(per_class=256),
+        'data': base.MatchedData(per_class=256, zca=row.zca),
         'encoder': base.Network(name='convnet'),
     }
 

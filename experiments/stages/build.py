@@ -47,6 +47,11 @@ def view(name: str, mode: str, spec: data.Spec) -> Augment:
     'padded-crop-flip' pads 4 pixels at 32x32; no view flips where a mirror image changes the class.
     """
     if name == 'padded-crop-flip':
+        if spec.zca:
+            raise ValueError(
+                'padded-crop-flip pads with black, which whitened images do not have; use '
+                "'default' or 'none'"
+            )
         black = tuple(-m / s for m, s in zip(spec.mean, spec.std))
         return augment.padded_crop_flip(
             padding=max(1, min(spec.image_shape[:2]) // 8), fill=black, flip=spec.flip

@@ -97,6 +97,8 @@ def of_run(job: Job) -> dict:
     for record, names in BESIDE_WITHIN.items():
         for name in names if record != 'recover' or config.recovers else ():
             fields.get(record, {}).pop(name, None)
+    if not config.data.zca:  # as before there was a choice
+        del fields['data']['zca']
     drawn = jobs.real_per_class(job)
     # where classes differ, it matters how many of each are drawn
     if drawn and drawn['least'] < drawn['most']:
@@ -139,12 +141,12 @@ def of_experts(job: Job) -> dict:
 
 def of_data(job: Job) -> dict:
     """What determines the data: normalisation, images and labels."""
-    train = job.dataset.train
     return {
         'mean': job.spec.mean,
         'std': job.spec.std,
-        'images': list(train.images.shape),
-        'checksum': data.checksum(train),
+        'images': list(job.dataset.train.images.shape),
+        'checksum': data.checksums(job.dataset)[0],
+        **({'zca': job.spec.zca} if job.spec.zca else {}),
     }
 
 
@@ -193,9 +195,10 @@ def of_students(options, dataset: data.Dataset, teachers: Sequence[Teacher] = ()
         'evaluation': fields,
         'learning_rates': {name: students.rate(e, name) for name in e.networks},
         'seed': options.seed,
-        'test': data.checksum(dataset.test),
+        'test': data.checksums(dataset)[1],
         'mean': spec.mean,
         'std': spec.std,
+        **({'zca': spec.zca} if spec.zca else {}),
         'image_shape': spec.image_shape,
         'classes': spec.num_classes,
         'flip': spec.flip,

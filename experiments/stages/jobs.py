@@ -79,6 +79,8 @@ def load(config: Config) -> Job:
         config.dataset, data_dir=d.data_dir, image_size=d.image_size, lazy=d.lazy, resize=d.resize
     )
     dataset = dataset._replace(spec=_normalised(config, dataset.spec))
+    if d.zca:
+        dataset = _whitened(config, dataset)
     spec = dataset.spec
     drawn = data.drawn_per_class(dataset.train, spec, d.per_class)
     rehearsal.require_memory(config, spec.image_shape, spec.num_classes, sum(drawn))
@@ -103,6 +105,14 @@ def _normalised(config: Config, spec: data.Spec) -> data.Spec:
                 f'{len(value)}'
             )
     return spec._replace(**chosen)
+
+
+def _whitened(config: Config, dataset: data.Dataset) -> data.Dataset:
+    """The data set after ZCA, whose matrix is fitted once and kept in the cache."""
+    folder = cache(config) / 'whitening'
+    with turn(folder, lambda: False):
+        how = data.recalled_fit(dataset, folder)
+    return data.whitened(dataset, how)
 
 
 def _initial(config: Config, dataset: data.Dataset, method: Method) -> SyntheticSet:

@@ -13,7 +13,7 @@ import numpy as np
 from experiments.configs import Config, cells, papers, plugins
 from experiments.stages import jobs, labelling, students
 from experiments.stages.jobs import Distilled, Job, Scores
-from jaxdd import data, parallel
+from jaxdd import data, parallel, whitening
 from jaxdd.networks.teachers import Teacher
 from jaxdd.reporting import pictures, report
 from jaxdd.storage import distilled_set, records
@@ -78,6 +78,7 @@ def write_distilled_set(job: Job, distilled: Distilled, workdir: pathlib.Path) -
         std=job.spec.std,
         class_names=_class_names(job),
         stored=_kept(distilled),
+        whitening=job.dataset.whitening,
         info={
             'config': dataclasses.asdict(job.config),
             'weights': distilled.weights,
@@ -148,7 +149,7 @@ def write_outputs(
     """Writes results.json, the pictures and report.md; returns what the terminal shows."""
 
     def pixels(images):
-        return data.denormalise(job.spec, images)
+        return data.pixels(job.dataset, images)
 
     pictures.save_grid_png(
         workdir / 'grid.png',
@@ -190,8 +191,7 @@ def _of_the_number(fields: dict) -> dict:
 
 def _warnings(job: Job, distilled: Distilled) -> list[str]:
     """What a reader must know before believing the numbers."""
-    spec, images = job.spec, np.asarray(distilled.synthetic.images)
-    largest = float(np.abs(images * np.float32(spec.std) + np.float32(spec.mean)).max())
+    largest = float(np.abs(_unbounded(job, np.asarray(distilled.synthetic.images))).max())
     if largest <= ABSURD:
         return []
     return [
@@ -200,6 +200,13 @@ def _warnings(job: Job, distilled: Distilled) -> list[str]:
             "has most likely diverged; lower the learning rate or the regularizers' weights"
         )
     ]
+
+
+def _unbounded(job: Job, images: np.ndarray) -> np.ndarray:
+    """What networks see as pixels, not clipped to [0, 1]."""
+    if job.dataset.whitening is not None:
+        return whitening.unwhiten(job.dataset.whitening, images)
+    return images * np.float32(job.spec.std) + np.float32(job.spec.mean)
 
 
 def _kept(distilled: Distilled):

@@ -35,7 +35,7 @@ def rehearse(config: Config, dataset: data.Dataset) -> None:
     for name in config.teachers.networks:
         build.teacher(config, name, spec)
         build.teacher_recipe(config, size)
-    build.view(config.teachers.strategy, 'S', spec)
+        build.view(config.teachers.strategy, 'S', spec)
     top_k = config.evaluation.label_top_k
     if top_k is not None and top_k >= spec.num_classes:
         raise ValueError(

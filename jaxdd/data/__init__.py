@@ -28,3 +28,7 @@ from jaxdd.data.specs import normalise as normalise
 from jaxdd.data.specs import spec as spec
 from jaxdd.data.streams import epochs_stream as epochs_stream
 from jaxdd.data.streams import host_batches as host_batches
+from jaxdd.data.whitened import checksums as checksums
+from jaxdd.data.whitened import pixels as pixels
+from jaxdd.data.whitened import recalled_fit as recalled_fit
+from jaxdd.data.whitened import whitened as whitened

@@ -21,6 +21,7 @@ from jaxdd.data.folder import read_folder
 from jaxdd.data.image_files import FolderImages
 from jaxdd.storage.atomic import write_whole
 from jaxdd.types import Source
+from jaxdd.whitening import Whitening
 
 DATA_DIR = '~/tensorflow_datasets'
 ACCEPTED = (
@@ -35,11 +36,16 @@ TEST_RESIZE = {'imagenet': 'margin'}
 
 
 class Dataset(NamedTuple):
-    """A data set: images `[N, H, W, C]` uint8, an array or `FolderImages`; labels `[N]` int32."""
+    """A data set: images `[N, H, W, C]` uint8, an array or `FolderImages`; labels `[N]` int32.
+
+    Of a whitened set images are float32.
+    """
 
     spec: specs.Spec
     train: Source
     test: Source
+    whitening: Whitening | None = None  # what the images went through (`data.whitened`)
+    raw: tuple[int, int] | None = None  # checksums of both halves before that
 
 
 def load(

@@ -42,6 +42,8 @@ class Spec(NamedTuple):
         train_split: the split that is distilled.
         test_split: the split that students are tested on.
         flip: whether a horizontal flip keeps the class (it does not for digits).
+        zca: identity of the whitening that the images went through (`data.whitened`); None where
+            they are pixels.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Spec(NamedTuple):
     train_split: str
     test_split: str
     flip: bool
+    zca: str | None = None
 
 
 TABLE = {row.name: row for row in (
@@ -110,12 +113,15 @@ def normalise(spec: Spec, images: Any) -> Array:
 
     Args:
         spec: the data set's row.
-        images: `[..., H, W, C]` uint8.
+        images: `[..., H, W, C]` uint8; float32 of a whitened set, which come back as they are.
 
     Returns:
         `[..., H, W, C]` float32.
     """
     images = jnp.asarray(images)
+    if spec.zca:
+        chex.assert_type(images, jnp.float32)
+        return images
     chex.assert_type(images, jnp.uint8)
     chex.assert_axis_dimension(images, -1, len(spec.mean))
     mean, std = (jnp.asarray(_per_channel(v, images.ndim)) for v in (spec.mean, spec.std))

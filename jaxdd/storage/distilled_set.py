@@ -10,9 +10,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd import whitening as zca
 from jaxdd.storage import npz
 from jaxdd.storage.atomic import write_whole
 from jaxdd.types import SyntheticSet
+from jaxdd.whitening import Whitening
 
 FIELDS = ('images', 'labels', 'images_uint8', 'mean', 'std', 'class_names', 'info')
 ADVICE = (
@@ -30,13 +32,16 @@ def save_npz(
     class_names: Sequence[str],
     info: Mapping[str, Any],
     stored: Any = None,
+    whitening: Whitening | None = None,
 ) -> None:
     """Writes a distilled set with all that is needed to use it elsewhere, through a temporary file.
 
     Fields: `images` [K, n, H, W, C] float32 normalised, `labels` [K, n, K] float32, `images_uint8`
     (the images times std plus mean, in 0..255), `mean` and `std` [C] of pixels in [0, 1],
-    `class_names` [K], `info` (JSON text), `learning_rate` if the set has one, and `stored` if what
-    is kept differs from the images.
+    `class_names` [K], `info` (JSON text), `learning_rate` if the set has one, `stored` if what is
+    kept differs from the images, and `whitening_mean`, `whitening_vectors`, `whitening_variances`
+    and `whitening_eps` if the images are whitened: `jaxdd.whitening.whiten` makes test images what
+    a student of the set expects.
 
     Args:
         path: the file; parents are made.
@@ -47,6 +52,8 @@ def save_npz(
         stored: what a parametrization keeps and makes the images of: mosaics `[K, ipc, H, W, C]`
             float32 (IDM, IDC), left out where they have the images' shape; or arrays by name
             (INFER), fields `stored_<name>`.
+        whitening: of whitened images, whose mean is 0 and std 1; `images_uint8` are then the
+            pixels that it makes of them.
 
     Raises:
         ValueError: what `check` refuses.
@@ -55,10 +62,11 @@ def save_npz(
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     _check_images(images)
     _check_normalisation(mean, std, images.shape[-1])
+    _check_whitening(whitening, images.shape, mean, std)
     fields: dict[str, Any] = {
         'images': images,
         'labels': labels,
-        'images_uint8': _bytes(images, mean, std),
+        'images_uint8': _bytes(images, mean, std, whitening),
         'mean': mean,
         'std': std,
         'class_names': np.asarray(list(class_names)),
@@ -68,6 +76,11 @@ def save_npz(
         fields |= {f'stored_{name}': np.asarray(array) for name, array in stored.items()}
     elif stored is not None and np.shape(stored) != images.shape:
         fields['stored'] = np.asarray(stored, np.float32)
+    if whitening is not None:
+        fields |= {
+            f'whitening_{name}': np.asarray(value, np.float32)
+            for name, value in whitening._asdict().items()
+        }
     if synthetic.learning_rate is not None:
         fields['learning_rate'] = np.asarray(synthetic.learning_rate, np.float32)
     check(*_parts(fields))
@@ -82,7 +95,7 @@ def load_npz(path: str | os.PathLike) -> tuple[SyntheticSet, dict[str, Any]]:
     Returns:
         The set (numpy arrays, bitwise as saved) and a dict of the other fields: `images_uint8`,
         `mean`, `std` as arrays, `class_names` as a tuple, `info` as it was given;
-        `stored` if the file has it.
+        `stored` and `whitening` (a `Whitening`) if the file has them.
 
     Raises:
         ValueError: no such file, not an npz file, a damaged one, fields that are missing (names
@@ -117,7 +130,9 @@ def check(synthetic: SyntheticSet, about: Mapping[str, Any]) -> None:
     _check_labels(np.asarray(synthetic.labels), images.shape)
     mean, std = np.asarray(about['mean']), np.asarray(about['std'])
     _check_normalisation(mean, std, images.shape[-1])
-    _check_levels(np.asarray(about['images_uint8']), images, mean, std)
+    how = about.get('whitening')
+    _check_whitening(how, images.shape, mean, std)
+    _check_levels(np.asarray(about['images_uint8']), images, mean, std, how)
     _check_names(about['class_names'], len(images))
     _json(about['info'])
     _check_stored(about.get('stored'), images.shape)
@@ -156,6 +171,7 @@ def _parts(fields: Mapping[str, Any]) -> tuple[SyntheticSet, dict[str, Any]]:
         'std': fields['std'],
         'class_names': tuple(names) if isinstance(names, list) else names,
         **_stored(fields),
+        **_whitening(fields),
         'info': _object(fields['info']),
     }
     return SyntheticSet(fields['images'], fields['labels'], fields.get('learning_rate')), about
@@ -174,6 +190,17 @@ def _stored(fields: Mapping[str, np.ndarray]) -> dict[str, Any]:
         )
     kept = fields.get('stored', named or None)
     return {} if kept is None else {'stored': kept}
+
+
+def _whitening(fields: Mapping[str, np.ndarray]) -> dict[str, Whitening]:
+    """{'whitening': Whitening}, or nothing."""
+    names = [f'whitening_{name}' for name in Whitening._fields]
+    found = [name for name in names if name in fields]
+    if not found:
+        return {}
+    if missing := sorted(set(names) - set(found)):
+        raise ValueError(f'it has {found[0]}, but lacks {", ".join(missing)}')
+    return {'whitening': Whitening(*(fields[name] for name in names))}
 
 
 def _check_images(images: np.ndarray) -> None:
@@ -234,15 +261,31 @@ def _check_normalisation(mean: np.ndarray, std: np.ndarray, channels: int) -> No
         )
 
 
+def _check_whitening(
+    how: Whitening | None, shape: tuple[int, ...], mean: np.ndarray, std: np.ndarray
+) -> None:
+    if how is None:
+        return
+    zca.check(how, shape[2:])
+    if mean.any() or (std != 1).any():
+        raise ValueError(
+            f'whitened images have mean 0 and std 1, got {mean.tolist()} and {std.tolist()}'
+        )
+
+
 def _check_levels(
-    levels: np.ndarray, images: np.ndarray, mean: np.ndarray, std: np.ndarray
+    levels: np.ndarray,
+    images: np.ndarray,
+    mean: np.ndarray,
+    std: np.ndarray,
+    how: Whitening | None,
 ) -> None:
     if levels.shape != images.shape or levels.dtype != np.uint8:
         raise ValueError(
             f'images_uint8 must be {images.shape} of uint8 as the images are, got {_seen(levels)}'
         )
     for c, (found, one) in enumerate(zip(levels, images)):
-        apart = np.abs(found.astype(np.int16) - _bytes(one, mean, std))
+        apart = np.abs(found.astype(np.int16) - _bytes(one, mean, std, how))
         if apart.max() > 1:
             raise ValueError(
                 f'images_uint8 differ from images times std plus mean by up to {apart.max()} grey '
@@ -324,8 +367,11 @@ def _seen(array: np.ndarray) -> str:
     return f'{array.dtype} of shape {array.shape}' if array.shape else repr(array.item())[:80]
 
 
-def _bytes(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    return np.clip((images * std + mean) * 255, 0, 255).round().astype(np.uint8)
+def _bytes(
+    images: np.ndarray, mean: np.ndarray, std: np.ndarray, how: Whitening | None
+) -> np.ndarray:
+    pixels = images * std + mean if how is None else zca.unwhiten(how, images)
+    return np.clip(pixels * 255, 0, 255).round().astype(np.uint8)
 
 
 def _json(info: Any) -> str:

@@ -76,7 +76,9 @@ def test_for_arrays_measures_mean_and_std():
     row = data.for_arrays(images, 7, 'mine')
     np.testing.assert_allclose(row.mean, (images / 255).mean((0, 1, 2)), atol=6e-5)
     np.testing.assert_allclose(row.std, (images / 255).std((0, 1, 2)), atol=6e-5)
-    assert row[3:] == (7, (3, 5, 3), None, None, 'train', 'test', False) and row.name == 'mine'
+    assert (
+        row[3:] == (7, (3, 5, 3), None, None, 'train', 'test', False, None) and row.name == 'mine'
+    )
 
 
 def test_for_arrays_with_a_constant_channel_stays_finite():

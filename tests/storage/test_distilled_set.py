@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdd import whitening
 from jaxdd.reporting import pictures
 from jaxdd.storage import distilled_set
 from jaxdd.types import SyntheticSet
@@ -292,3 +293,45 @@ def test_the_page_holds_both_halves(tmp_path):
     with pytest.raises(ValueError, match='2 classes of images but 3'):
         pictures.save_grid_png(tmp_path / 'x.png', left, right, class_names='abc')
     assert [p.name for p in tmp_path.iterdir()] == ['grid.png']
+
+
+WHITENING = whitening.Whitening(
+    np.full(192, 0.5, np.float32), np.eye(192, dtype=np.float32), np.ones(192, np.float32)
+)
+
+
+@pytest.fixture
+def whitened(tmp_path):
+    """The fields of a file whose images are whitened."""
+    save(tmp_path / 'white.npz', mean=(0, 0, 0), std=(1, 1, 1), whitening=WHITENING)
+    return dict(np.load(tmp_path / 'white.npz'))
+
+
+def test_a_whitening_travels_with_the_set(tmp_path):
+    path = tmp_path / 'white.npz'
+    save(path, mean=(0, 0, 0), std=(1, 1, 1), whitening=WHITENING)
+    found, about = distilled_set.load_npz(path)
+    for name, value in WHITENING._asdict().items():
+        np.testing.assert_array_equal(getattr(about['whitening'], name), np.float32(value))
+    expected = np.clip(whitening.unwhiten(WHITENING, found.images) * 255, 0, 255).round()
+    np.testing.assert_array_equal(about['images_uint8'], expected)
+
+
+@pytest.mark.parametrize(
+    'name, value, said',
+    [
+        ('whitening_vectors', None, 'lacks whitening_vectors'),
+        ('whitening_vectors', np.eye(3, dtype=np.float32), 'vectors of a whitening'),
+        ('whitening_variances', -np.ones(192, np.float32), 'variances of a whitening must be at'),
+        ('whitening_mean', np.full(192, np.nan, np.float32), 'mean of a whitening'),
+        ('mean', np.full(3, 0.5, np.float32), 'whitened images have mean 0 and std 1'),
+        ('whitening_mean', np.zeros(192, np.float32), 'images_uint8 differ'),
+    ],
+)
+def test_a_whitening_that_cannot_be_is_refused(whitened, tmp_path, name, value, said):
+    whitened.pop(name)
+    if value is not None:
+        whitened[name] = value
+    np.savez(tmp_path / 'changed.npz', **whitened)
+    with pytest.raises(ValueError, match=said):
+        distilled_set.load_npz(tmp_path / 'changed.npz')

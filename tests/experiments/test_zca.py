@@ -1,0 +1,87 @@
+"""ZCA as an option of a run: the way through distillation, the file, pictures and evaluation."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import evaluate
+from experiments.methods import parse
+from experiments.stages import identity, jobs
+from jaxdd import data, whitening
+from jaxdd.storage import distilled_set
+
+SMOKE = 'dm --dataset digits --ipc 1 --smoke --steps-per-call 1'
+ZCA = f'{SMOKE} --data.zca'
+
+
+@pytest.fixture(scope='module')
+def done(main, tmp_path_factory):
+    """The workdir of a finished run, with a plug-in that reads a proxy."""
+    workdir = tmp_path_factory.mktemp('zca') / 'work'
+    assert main(f'{ZCA} --plugins cc', workdir) == 0
+    return workdir
+
+
+def test_the_file_brings_the_way_back(done):
+    synthetic, about = distilled_set.load_npz(done / 'distilled.npz')
+    digits = data.load('digits')
+    how = about['whitening']
+    assert how.vectors.shape == (64, 64) and how.eps == np.float32(0.1)
+    np.testing.assert_allclose(
+        whitening.whiten(how, digits.test.images / 255),
+        data.whitened(digits, whitening.fit(digits.train.images)).test.images,
+        atol=1e-4,
+    )
+    pixels = whitening.unwhiten(how, np.asarray(synthetic.images))
+    np.testing.assert_allclose(about['images_uint8'] / 255, np.clip(pixels, 0, 1), atol=0.003)
+
+
+def test_the_first_images_are_real_ones(done):
+    first = json.loads((done / 'history.jsonl').read_text().splitlines()[0])
+    assert 0 < first['images/max_abs'] < 10
+
+
+def test_the_set_is_evaluated_by_its_own_whitening(done, monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluate.parallel, 'start', lambda: None)
+    out = tmp_path / 'evaluation.json'
+    words = f'{done}/distilled.npz --evaluation.networks convnet --num-devices 1 --output {out}'
+    assert evaluate.main(words.split()) == 0
+    scored = json.loads(out.read_text())['accuracy']['distilled']['convnet']
+    ours = json.loads((done / 'results.json').read_text())['accuracy']['distilled']['convnet']
+    assert scored['per_seed'] == pytest.approx(ours['per_seed'], abs=0.05)
+
+
+def test_it_is_fitted_once_and_its_proxies_are_its_own(main, done, capsys):
+    capsys.readouterr()
+    assert main(f'{ZCA} --plugins cc', done) == 0
+    assert 'covariance' not in capsys.readouterr().out
+    plain, white = (jobs.load(parse(f'{words} --plugins cc'.split())) for words in (SMOKE, ZCA))
+    pools = [identity.of_pool(job) for job in (plain, white)]
+    assert (
+        'zca' not in pools[0] and pools[1]['zca'] and pools[0]['checksum'] == pools[1]['checksum']
+    )
+    assert 'zca' not in identity.of_run(plain)['data'] and identity.of_run(white)['data']['zca']
+
+
+@pytest.mark.parametrize(
+    'words, said',
+    [
+        (f'{ZCA} --data.mean 0.5', 'data.mean must be left alone: --data.zca whitens instead'),
+        (f'{ZCA} --data.feed stream', "data.feed must be 'device': whitened images lie in memory"),
+        (f'{ZCA} --data.lazy True', 'data.lazy must be left alone'),
+        (f'{ZCA} --evaluation.strategy padded-crop-flip', 'pads with black'),
+        (
+            f'{ZCA} --teachers.networks convnet_bn --teachers.weights x.pth',
+            'teachers.weights must be left alone: such networks were trained on images that are '
+            'not whitened',
+        ),
+        (
+            'idc --dataset digits --ipc 1 --smoke --data.zca',
+            'data.zca must be left alone: idc keeps pixels within [0, 1]',
+        ),
+        ('sre2l --dataset digits --ipc 1 --smoke --data.zca', 'sre2l keeps pixels within [0, 1]'),
+    ],
+)
+def test_what_does_not_go_with_it_is_refused(refused, words, said):
+    assert said in refused(words)
