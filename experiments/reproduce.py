@@ -101,7 +101,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         default=['cifar10/*'],
         metavar='NAME',
         help='<dataset>/<method>[+plugins]/<ipc>[/<labels>-<student>], <dataset>/proxies or '
-        '<dataset>/teachers, with wildcards (default: cifar10/*)',
+        '<dataset>/teachers, <dataset>/experts*, with wildcards (default: cifar10/*)',
     )
     parser.add_argument(
         '--minutes',
@@ -248,12 +248,17 @@ def _networks(config: Config, stop: scores.Stop) -> dict | None:
     progress.begin('prepare', messages.prepare(job))
     prepared = preparing.prepare(job, stop)
     proxies = config.proxies.count if job.models else 0
-    if len(prepared.proxies) < proxies or len(prepared.teachers) < len(config.teachers.networks):
+    if (
+        stop()
+        or len(prepared.proxies) < proxies
+        or len(prepared.teachers) < len(config.teachers.networks)
+    ):
         print('stopped; the same command continues')
         return None
     return {
         'proxies': proxies,
         'teachers': {teacher.name: teacher.accuracy for teacher in prepared.teachers},
+        **({'experts': len(prepared.experts)} if prepared.experts else {}),
     }
 
 

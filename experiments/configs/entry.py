@@ -24,6 +24,11 @@ def _no_words(config: Config) -> list[str]:
     return []
 
 
+def _no_needs(config: Config) -> tuple[str, ...]:
+    del config
+    return ()
+
+
 class Stage(NamedTuple):
     """How a kind of method distils."""
 
@@ -32,6 +37,7 @@ class Stage(NamedTuple):
     # (job, stop) -> the experts that students follow
     experts: Callable[[Any, Callable[[], bool]], list[Any]] = _no_experts
     about: Callable[[Any], list[str]] = _no_words  # what a run says before they are trained
+    needs: Callable[[Any], tuple[str, ...]] = _no_needs  # what cells call them
 
 
 def _ipc(config: Config) -> int:

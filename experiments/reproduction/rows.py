@@ -35,7 +35,8 @@ def of_cell(where: Ledger, task: Task, record: dict) -> Row:
 
 def of_networks(where: Ledger, task: Task, record: dict) -> str:
     """What a record of networks that cells share says, in a few words."""
-    made = f'{record["proxies"]} networks' if record['proxies'] else f'{_teachers(record)} %'
+    count = record['proxies'] or record.get('experts')
+    made = f'{count} networks' if count else f'{_teachers(record)} %'
     return f'{_link(task.name, ledger.path(where, task))}: {made}, {time(record["seconds"])}'
 
 

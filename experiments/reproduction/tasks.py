@@ -61,7 +61,7 @@ def tasks(budget: str, *, proxies: int | None = None) -> dict[str, Task]:
         task = _task(cell, budget)
         for needed in task.needs:
             if needed not in ordered:
-                ordered[needed] = _with_proxies(_networks(needed, budget), proxies)
+                ordered[needed] = _with_proxies(_networks(needed, budget, cell), proxies)
         ordered[task.name] = _with_proxies(task, proxies)
     return ordered
 
@@ -107,15 +107,19 @@ def _task(cell: Cell, budget: str) -> Task:
     config = METHODS[cell.method].published(cell.dataset, cell.ipc, cell.plugins)
     needs = (f'{cell.dataset}/proxies',) if jobs.needs_proxy(config) else ()
     needs += (f'{cell.dataset}/teachers',) if config.recovers else ()
+    needs += METHODS[cell.method].stage.needs(config) if budget == 'published' else ()
     return Task(name_of(cell), _words(cell.command, cell.method, cell.dataset, budget), cell, needs)
 
 
-def _networks(name: str, budget: str) -> Task:
-    """A run that is only prepared: any cell with a proxy has the pool;
-    INFER's teachers are SRe2L's and more."""
+def _networks(name: str, budget: str, cell: Cell) -> Task:
+    """A run that is only prepared: any cell with a proxy has the pool; INFER's teachers are SRe2L's
+    and more; experts are those of the first cell that needs as many epochs of them."""
     dataset, _, kind = name.partition('/')
-    method, more = {'proxies': ('dm', ' --plugins cc'), 'teachers': ('infer', '')}[kind]
-    words = f'python -m experiments.run {method} --dataset {dataset} --ipc 10{more}'
+    method, ipc, more = {
+        'proxies': ('dm', 10, ' --plugins cc'),
+        'teachers': ('infer', 10, ''),
+    }.get(kind, (cell.method, cell.ipc, ''))
+    words = f'python -m experiments.run {method} --dataset {dataset} --ipc {ipc}{more}'
     return Task(name, _words(words, method, dataset, budget), None, ())
 
 

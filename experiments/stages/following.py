@@ -80,6 +80,12 @@ def about(config: Any) -> list[str]:
     ]
 
 
+def needs(config: Any) -> tuple[str, ...]:
+    """What cells of a data set call the experts that they need: by whitening and epochs."""
+    white = '-zca' if config.data.zca else ''
+    return (f'{config.dataset}/experts{white}/{needed_epochs(config)}',)
+
+
 def starts(config: Any) -> segments.Starts:
     """The epochs at which students may start."""
     m = config.matching
@@ -149,4 +155,4 @@ def _initial(job: jobs.Job, trajectories: list[PyTree]) -> SyntheticSet:
     return job.initial._replace(labels=logits.reshape(job.initial.labels.shape))
 
 
-STAGE = Stage(distil, matching.require_continuable, train, about)
+STAGE = Stage(distil, matching.require_continuable, train, about, needs)

@@ -14,6 +14,7 @@ from experiments import reproduce
 from experiments.methods import CELLS, METHODS, parse
 from experiments.reproduction import ledger, tasks
 from experiments.reproduction.ledger import Ledger
+from experiments.stages import following
 from jaxdd import parallel
 from jaxdd.engine.distill import NonFiniteError
 
@@ -162,6 +163,21 @@ def test_the_networks_made_beforehand_are_those_of_the_cells(budget):
         config, other = parse(known[name].words), made[f'{name.partition("/")[0]}/teachers']
         assert set(config.teachers.networks) <= set(other.teachers.networks)
         assert {**vars(config.teachers), 'networks': ()} == {**vars(other.teachers), 'networks': ()}
+
+
+def test_experts_are_trained_before_the_cells_that_need_as_many_epochs():
+    known = tasks.tasks('published')
+    assert known['cifar10/mtt/10'].needs == ('cifar10/experts-zca/21',)
+    assert known['cifar10/datm/10'].needs == ('cifar10/experts-zca/21',)
+    assert known['cifar10/mtt/50'].needs == ('cifar10/experts/41',)
+    assert known['tiny_imagenet/mtt+cmi/10'].needs == (
+        'tiny_imagenet/proxies', 'tiny_imagenet/experts/41',
+    )  # fmt: skip
+    config, own = (
+        parse(known[name].words) for name in ('cifar10/datm/10', 'cifar10/experts-zca/21')
+    )
+    assert config.experts == own.experts and config.data.zca and own.data.zca
+    assert following.needed_epochs(config) == following.needed_epochs(own) == 21
 
 
 # work
