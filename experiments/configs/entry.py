@@ -34,6 +34,7 @@ class Stage(NamedTuple):
 
     distil: Callable[..., Any]  # (job, prepared, workdir, stop) -> Distilled, None when stopped
     require_continuable: Callable[..., None]  # (job, workdir) refuses what another run left
+    optimizer: Callable[[Any], Any]  # what moves the stored parameters
     # (job, stop) -> the experts that students follow
     experts: Callable[[Any, Callable[[], bool]], list[Any]] = _no_experts
     about: Callable[[Any], list[str]] = _no_words  # what a run says before they are trained

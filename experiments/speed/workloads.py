@@ -16,7 +16,7 @@ from experiments.stages import build, students
 from jaxdd import augment, data, networks, parallel
 from jaxdd.engine import distill, fit, loop
 from jaxdd.engine.evaluate import student_batches
-from jaxdd.networks import pools
+from jaxdd.networks import pools, segments
 from jaxdd.terms import regularize
 from jaxdd.types import Batch, Inputs, Method, Source, SyntheticSet, Variables
 
@@ -35,6 +35,7 @@ class Sizes(NamedTuple):
     width: int = 128  # of the ConvNet
     resnet_width: int = 64  # of ResNet-18's first stage
     pool: int = 1000  # real images per class in all
+    inner_steps: int = 0  # of a student that follows an expert
 
 
 class Given(NamedTuple):
@@ -73,6 +74,10 @@ class Workload(NamedTuple):
             dataclasses.replace,
         )
         matched = {} if made.recovers else {'encoder': replace(made.encoder, width=sizes.width)}
+        if sizes.inner_steps:
+            matched['matching'] = replace(
+                made.matching, num_steps=sizes.inner_steps, recompute=False
+            )
         return replace(
             made,
             **matched,
@@ -95,6 +100,7 @@ class Workload(NamedTuple):
         return {
             'encoder': config.encoder,
             **({'proxy': config.proxies.network} if self.plugins else {}),
+            **({'target': config.encoder} if sizes.inner_steps else {}),
         }
 
 
@@ -105,6 +111,7 @@ WORKLOADS = {
     'dsa': Workload('dsa', 'dsa', Sizes(per_class=64)),
     'idm': Workload('idm', 'idm', Sizes(per_class=256)),
     'idc': Workload('idc', 'idc', Sizes(per_class=64)),
+    'mtt': Workload('mtt', 'mtt', Sizes(inner_steps=5)),
     'sre2l': Workload('sre2l', 'recovery', Sizes()),
     'infer': Workload('infer', 'recovery', Sizes(ipc=1, num_classes=100)),
     'evaluation': Workload('dm', 'evaluation', Sizes(), students=1),
@@ -160,18 +167,29 @@ def _distilling(workload: Workload, sizes: Sizes, given: Given, plain: bool) -> 
     which are new at every step unless it is plain."""
     config = workload.config(sizes)
     method, fresh = _method(workload, sizes, plain), workload.fresh and not plain
-    optimizer = build.optimizer(config)
+    optimizer = config.entry.stage.optimizer(config)
     initial = SyntheticSet(jnp.array(given.images), jnp.array(given.labels))
     state = distill.init_state(jax.random.key(0), method, optimizer, initial)
     feed = _feed(sizes, given, plain)
+    if sizes.inner_steps:
+        feed = segments.attach(feed, [_expert(given)], segments.Starts(0, 1, 1), 1)
     for role, variables in given.networks.items():
-        if role != 'encoder' or not fresh:
+        if (role != 'encoder' or not fresh) and not sizes.inner_steps:
             feed = pools.attach(feed, role, [variables])
     return Ours(distill.make_step(method, optimizer), (state,), feed)
 
 
+def _expert(given: Given) -> Any:
+    """Two epochs of an expert."""
+    ends = (given.networks[role].params for role in ('encoder', 'target'))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *ends)
+
+
 def _method(workload: Workload, sizes: Sizes, plain: bool) -> Method:
     config, spec = workload.config(sizes), _spec(sizes)
+    if plain and sizes.inner_steps:  # drawn within the objective
+        unseen = dataclasses.replace(config.augmentation, strategy='none')
+        config = dataclasses.replace(config, augmentation=unseen)
     [method] = config.entry.build(config, data.Dataset(spec, None, None))
     method = regularize(
         method,
@@ -181,6 +199,8 @@ def _method(workload: Workload, sizes: Sizes, plain: bool) -> Method:
         },
         models={'proxy': build.model(config.proxies.network, spec)} if config.plugins else None,
     )
+    if sizes.inner_steps:
+        return method
     if plain:
         return method._replace(networks=networks.pretrained(), augment=augment.identity())
     return method if workload.fresh else method._replace(networks=networks.pretrained())

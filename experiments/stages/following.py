@@ -33,7 +33,7 @@ def distil(job: jobs.Job, prepared: Prepared, workdir: pathlib.Path, stop: Stop)
         on_host=config.data.feed == 'stream',
     )
     job = job._replace(initial=_initial(job, prepared.experts))
-    return matching.move(job, prepared, feed, optimizer(config), workdir, stop)
+    return matching.move(job, prepared, feed, workdir, stop)
 
 
 def train(job: jobs.Job, stop: Stop) -> list[PyTree]:
@@ -155,4 +155,4 @@ def _initial(job: jobs.Job, trajectories: list[PyTree]) -> SyntheticSet:
     return job.initial._replace(labels=logits.reshape(job.initial.labels.shape))
 
 
-STAGE = Stage(distil, matching.require_continuable, train, about, needs)
+STAGE = Stage(distil, matching.require_continuable, optimizer, train, about, needs)

@@ -6,7 +6,6 @@ import pathlib
 
 import jax
 import numpy as np
-import optax
 
 from experiments.configs.entry import Stage
 from experiments.stages import build, identity, jobs, scores
@@ -24,14 +23,13 @@ from jaxdd.types import Accuracy, DistillState, Feed, Inputs, SyntheticSet
 def distil(job: jobs.Job, prepared: Prepared, workdir: pathlib.Path, stop: Stop) -> Distilled:
     """Moves the whole set in one run, from the last whole checkpoint if there is one."""
     feed = job.config.entry.feed(job.config, job.dataset)
-    return move(job, prepared, feed, build.optimizer(job.config), workdir, stop)
+    return move(job, prepared, feed, workdir, stop)
 
 
 def move(
     job: jobs.Job,
     prepared: Prepared,
     feed: Feed[Inputs],
-    optimizer: optax.GradientTransformation,
     workdir: pathlib.Path,
     stop: Stop,
 ) -> Distilled:
@@ -39,9 +37,8 @@ def move(
 
     Args:
         feed: of the base method; proxies are added here.
-        optimizer: moves the stored parameters.
     """
-    config = job.config
+    config, optimizer = job.config, job.config.entry.stage.optimizer(job.config)
     if prepared.proxies:
         feed = pools.attach(feed, 'proxy', prepared.proxies)
     state = distill.init_state(jobs.key(config, jobs.RUN), job.method, optimizer, job.initial)
@@ -191,4 +188,4 @@ def _before(job: jobs.Job) -> jax.Array:
     return method.decode(*method.init(jobs.key(job.config, jobs.INITIAL), job.initial)).images
 
 
-STAGE = Stage(distil, require_continuable)
+STAGE = Stage(distil, require_continuable, build.optimizer)

@@ -353,4 +353,4 @@ def _before(job: jobs.Job, teacher: Teacher, natural):
     ).images
 
 
-STAGE = Stage(distil, require_continuable)
+STAGE = Stage(distil, require_continuable, build.optimizer)

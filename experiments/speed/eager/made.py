@@ -106,6 +106,34 @@ def idc(sizes, given, config, device: str, plain: bool) -> Theirs:
     return Theirs(step, images, [net], [optimizer])
 
 
+def mtt(sizes, given, config, device: str, plain: bool) -> Theirs:
+    """Trajectory matching."""
+    images, m = _parameter(tensor(given.images, device)), config.matching
+    ends = [_convnet(sizes, given, device, role) for role in ('encoder', 'target')]
+    expert = tuple({n: p.detach() for n, p in net.named_parameters()} for net in ends)
+    rate = images.new_tensor(m.start_rate).requires_grad_()
+    o = config.optimizer
+    optimizers = [
+        _optimizer(config, images),
+        torch.optim.SGD([rate], lr=o.rate_learning_rate, momentum=o.momentum),
+    ]
+    labels = torch.arange(len(images), device=device).repeat_interleave(images.shape[1])
+    strategy, shape = (
+        build.strategy(config.augmentation.strategy, data.spec(config.dataset)),
+        images.shape[-2:],
+    )
+
+    def draw() -> Transform:
+        return unchanged if plain else drawn(strategy, config.augmentation.mode, len(labels), shape)
+
+    def step(i: int) -> float:
+        return steps.mtt(
+            ends[0], images, rate, optimizers, labels, expert, draw, num_steps=m.num_steps
+        )
+
+    return Theirs(step, images, ends, optimizers)
+
+
 def recovery(sizes, given, config, device: str, plain: bool) -> Theirs:
     """SRe2L's recovery, or INFER's."""
     net = frozen(_resnet(sizes, given.networks['encoder'], 'batch', device))

@@ -8,10 +8,11 @@ real and synthetic images. Gradients are taken for what moves alone, never for a
 looks.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from experiments.speed.eager.augment import Transform
@@ -180,6 +181,48 @@ def _gradients(
 
 def _cross_entropy(logits: Tensor, label: int) -> Tensor:
     return functional.cross_entropy(logits, torch.full((len(logits),), label, device=logits.device))
+
+
+def mtt(
+    net: nn.Module,
+    images: Tensor,
+    rate: Tensor,
+    optimizers: Sequence[torch.optim.Optimizer],
+    labels: Tensor,
+    expert: tuple[dict[str, Tensor], dict[str, Tensor]],
+    draw: Draw,
+    *,
+    num_steps: int,
+) -> float:
+    """One step of MTT: a student's plain SGD steps from the expert's start, through all of which
+    the gradient of ||end - target||^2 / ||start - target||^2 goes to images and rate.
+
+    Args:
+        images: `[K, n, C, H, W]`.
+        rate: the student's learning rate, a scalar that the second optimiser moves.
+        labels: `[K * n]`.
+        expert: parameters by name, of start and target.
+    """
+    start, target = expert
+    params = {name: value.clone().requires_grad_() for name, value in start.items()}
+    for _ in range(num_steps):
+        logits = functional_call(net, params, (draw()(images.flatten(0, 1)),))[0]
+        loss = functional.cross_entropy(logits, labels)
+        slopes = torch.autograd.grad(loss, list(params.values()), create_graph=True)
+        params = {
+            name: value - rate * slope for (name, value), slope in zip(params.items(), slopes)
+        }
+    away, way = (
+        sum(torch.sum((one[name] - target[name]) ** 2) for name in target)
+        for one in (params, start)
+    )
+    distance = away / way
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    distance.backward(inputs=[images, rate])
+    for optimizer in optimizers:
+        optimizer.step()
+    return distance.item()
 
 
 def watch(net: nn.Module) -> dict[str, Tensor]:

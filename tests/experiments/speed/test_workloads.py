@@ -16,7 +16,10 @@ from jaxdd.engine import loop
 from jaxdd.types import Variables
 
 TINY = Sizes(per_class=8, ipc=3, num_classes=3, side=16, width=8, resnet_width=4, pool=12)
-DISTILLING = [name for name, workload in WORKLOADS.items() if not workload.students]
+FOLLOWING = ['mtt']
+DISTILLING = [
+    name for name, workload in WORKLOADS.items() if not workload.students and name not in FOLLOWING
+]
 STUDENTS = [name for name, workload in WORKLOADS.items() if workload.students]
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -36,7 +39,11 @@ def cases(names):
 
 @functools.cache
 def drawn(name):
-    return workloads.draw(WORKLOADS[name], TINY, plain=True)
+    return workloads.draw(WORKLOADS[name], sizes(name), plain=True)
+
+
+def sizes(name):
+    return TINY._replace(inner_steps=2) if name in FOLLOWING else TINY
 
 
 def given(name, dtype):
@@ -53,7 +60,7 @@ def given(name, dtype):
     return start._replace(
         images=start.images.astype(dtype),
         labels=start.labels.astype(dtype),
-        real=start.real.astype(dtype),
+        real=None if start.real is None else start.real.astype(dtype),
         networks=jax.tree.map(moved, start.networks),
     )
 
@@ -61,9 +68,9 @@ def given(name, dtype):
 def one_step(name, dtype):
     """Both sides after their first step: (our states, our losses, what theirs is, its loss)."""
     start = given(name, dtype)
-    theirs = workloads.theirs(WORKLOADS[name], TINY, start, 'cpu', plain=True)
+    theirs = workloads.theirs(WORKLOADS[name], sizes(name), start, 'cpu', plain=True)
     loss = theirs.step(0)
-    ours = workloads.ours(WORKLOADS[name], TINY, start, plain=True)
+    ours = workloads.ours(WORKLOADS[name], sizes(name), start, plain=True)
     pairs = [loop.run_steps(ours.step, 1, state, ours.feed, jnp.int32(1)) for state in ours.states]
     states, metrics = zip(*pairs)
     return states, [{key: value[0] for key, value in row.items()} for row in metrics], theirs, loss
@@ -107,6 +114,28 @@ def test_both_sides_have_one_loss_and_one_gradient(name, dtype, tolerance):
             np.testing.assert_allclose(
                 in_torch(learned), theirs.learned.detach().numpy(), atol=1e-6
             )
+
+
+@pytest.mark.parametrize('name, dtype, tolerance', list(cases(FOLLOWING)))
+def test_both_sides_follow_an_expert_alike(name, dtype, tolerance):
+    with jax.enable_x64(dtype == 'float64'):
+        [state], [metrics], theirs, loss = one_step(name, dtype)
+        np.testing.assert_allclose(metrics['loss/total'], loss, rtol=tolerance)
+        config, before = WORKLOADS[name].config(sizes(name)), given(name, dtype)
+        start = np.asarray(config.matching.start_rate, dtype)
+        [rate] = theirs.optimizers[1].param_groups[0]['params']
+        ours, pairs = state.params, (
+            (in_torch(before.images), in_torch(state.params['images']), theirs.learned),
+            (start, state.params['learning_rate'], rate),
+        )  # fmt: skip
+        assert ours['images'].dtype == ours['learning_rate'].dtype == dtype
+        for old, mine, other in pairs:
+            # updates of float32 images are what rounding leaves of their difference
+            slack = 1e-9 if dtype == 'float64' else 1e-2
+            close(np.asarray(mine) - old, other.detach().numpy() - old, slack)
+        gradient = theirs.learned.grad.numpy() * config.optimizer.learning_rate
+        close(in_torch(before.images) - in_torch(ours['images']), gradient, 1e-9 if dtype ==
+              'float64' else 1e-2)  # fmt: skip
 
 
 @pytest.mark.parametrize('name, dtype, tolerance', list(cases(STUDENTS)))
