@@ -75,9 +75,7 @@ class Workload(NamedTuple):
         )
         matched = {} if made.recovers else {'encoder': replace(made.encoder, width=sizes.width)}
         if sizes.inner_steps:
-            matched['matching'] = replace(
-                made.matching, num_steps=sizes.inner_steps, recompute=False
-            )
+            matched['matching'] = replace(made.matching, num_steps=sizes.inner_steps)
         return replace(
             made,
             **matched,

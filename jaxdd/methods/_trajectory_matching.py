@@ -1,5 +1,7 @@
 """Trajectory matching: the objective of MTT and DATM, as a term."""
 
+import functools
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
@@ -102,9 +104,12 @@ def trained(
     """
     k_order, k_augment = jax.random.split(key)
     size = len(synthetic.images)
+    # Twice: for a step, whose only traces are its parameters and its gradient, and for each chunk
+    # of it, whose graph then stays in a CPU's cache.
+    again = functools.partial(jax.checkpoint, prevent_cse=False) if unroll.recompute else _once
     batch_size = min(unroll.batch_size or size, size)
 
-    def step(params: PyTree, i: Array) -> tuple[PyTree, None]:
+    def slope(params: PyTree, i: Array) -> PyTree:
         images, labels, shares = synthetic.images, synthetic.labels, jnp.ones(size)
         if batch_size < size:  # else every step sees the whole set, whatever its order
             index, shares = epoch_indices(k_order, i, size=size, batch_size=batch_size)
@@ -113,12 +118,17 @@ def trained(
         images = augment(jax.random.fold_in(k_augment, i), images)
         at = jax.lax.stop_gradient(params) if unroll.gradient == 'tesla' else params
         batch = (parallel.shard_uneven(x) for x in (images, labels, shares))
-        gradient = parallel.chunked_sum(bind(_gradient, model), *batch, whole=[at])
-        rate = synthetic.learning_rate
+        return parallel.chunked_sum(again(bind(_gradient, model)), *batch, whole=[at])
+
+    def step(params: PyTree, i: Array) -> tuple[PyTree, None]:
+        rate, gradient = synthetic.learning_rate, again(slope)(params, i)
         return jax.tree.map(lambda p, g: p - (rate * g).astype(p.dtype), params, gradient), None
 
-    step = jax.checkpoint(step, prevent_cse=False) if unroll.recompute else step
     return jax.lax.scan(step, start, jnp.arange(unroll.num_steps))[0]
+
+
+def _once(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    return function
 
 
 def _gradient(model: Model, images: Array, labels: Array, shares: Array, params: PyTree) -> PyTree:
