@@ -25,6 +25,7 @@ from experiments.configs.rules import (
 )
 from experiments.stages import build, following
 from jaxdd import data, methods
+from jaxdd.storage.atomic import expanded
 from jaxdd.types import Method
 
 MTT_SOURCE = cells.NCFM.format('MTT')
@@ -318,6 +319,13 @@ def require(config: Following) -> None:
         f'epochs (`python -m experiments.run {config.method} ... --experts.epochs {needed}` trains '
         'what is missing)',
         epochs is not None and epochs < needed,
+    )
+    folder = config.experts.folder
+    refuse(
+        'experts.folder',
+        repr(folder),
+        'a folder of experts that another run trained',
+        folder is not None and not (folder.strip() and expanded(folder).is_dir()),
     )
     refuse(
         'data.sampling',

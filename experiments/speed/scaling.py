@@ -37,7 +37,7 @@ from experiments.speed.collectives import Found, compiled
 from experiments.stages import build, jobs, recovering, students
 from jaxdd import data, parallel
 from jaxdd.engine import distill, evaluate, fit, loop
-from jaxdd.networks import pools
+from jaxdd.networks import pools, segments
 from jaxdd.reporting import tables
 from jaxdd.terms import regularize
 from jaxdd.types import Inputs, Method, Model, Source, SyntheticSet
@@ -71,6 +71,7 @@ DIVIDED = {
     'dsa': 'real images, mini-batches',
     'idm': IMAGES + ', mini-batches',
     'idc': IMAGES + ', mini-batches',
+    'mtt': 'synthetic images',
     'sre2l': 'chunks',
     'infer': 'chunks',
     'evaluation': 'students',
@@ -94,12 +95,23 @@ def distilling(config: Config) -> Step:
     method = regularize(method, weighed, models=roles)
     if config.recovers:
         return _recovering(config, spec, method)
-    feed = config.entry.feed(config, dataset)
+    feed = _feed(config, dataset, method)
     for role, model in roles.items():
         feed = pools.attach(feed, role, [_weights(model)])
-    initial, optimizer = _set(spec, config.entry.real_per_class(config)), build.optimizer(config)
+    initial = _set(spec, config.entry.real_per_class(config))
+    optimizer = config.entry.stage.optimizer(config)
     state = distill.init_state(jax.random.key(0), method, optimizer, initial)
     return distill.make_step(method, optimizer), state, feed
+
+
+def _feed(config: Config, dataset: data.Dataset, method: Method) -> loop.DeviceFeed:
+    """Real images where the method looks at them, else two epochs of an expert."""
+    if jobs.reads_real(config):
+        return config.entry.feed(config, dataset)
+    params = _weights(method.models['encoder']).params
+    expert = jax.tree.map(lambda leaf: np.zeros((2, *leaf.shape), leaf.dtype), params)
+    nothing = jax.tree_util.Partial(lambda key, step: Inputs())
+    return segments.attach(nothing, [expert], segments.Starts(0, 1, 1), 1)
 
 
 def _recovering(config: Config, spec: data.Spec, method: Method) -> Step:

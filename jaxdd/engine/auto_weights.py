@@ -9,7 +9,7 @@ import optax
 
 from jaxdd.engine import loop
 from jaxdd.engine.distill import make_gradient, num_classes
-from jaxdd.types import DistillState, Method, Model, Term
+from jaxdd.types import Array, DistillState, Method, Model, PyTree, Term
 
 
 def automatic_weights(
@@ -24,8 +24,9 @@ def automatic_weights(
 ) -> dict[str, float]:
     """Weights that give every regularizer a set share of the objective's pull on the images.
 
-    lambda = ratio / mean_draws(||grad R|| / ||grad L_DD||), gradients with respect to the stored
-    parameters at the run's start; meant to be frozen afterwards. Our own rule, not a paper's.
+    lambda = ratio / mean_draws(||grad R|| / ||grad L_DD||), gradients with respect to those stored
+    parameters that R moves (the images, not a learned rate) at the run's start; meant to be frozen
+    afterwards. Our own rule, not a paper's.
 
     Args:
         method: the base method, not regularized.
@@ -64,6 +65,13 @@ def automatic_weights(
     return {name: ratio / pull if pull > 1e-12 else 0.0 for name, pull in mean.items()}
 
 
+def _pull(gradient: PyTree, base: PyTree) -> Array:
+    """||gradient|| / ||base||, of what the first one moves at all:
+    a learned rate that no regularizer touches says nothing about their images."""
+    moved = jax.tree.map(lambda g, b: jnp.where(jnp.any(g != 0), b, 0), gradient, base)
+    return optax.tree.norm(gradient) / jnp.maximum(optax.tree.norm(moved), 1e-30)
+
+
 def _pulls(method: Method, regularizers: Mapping[str, Term]):
     """name -> ||grad R|| / ||grad L_DD||, as one program:
     the passes that terms share are computed once."""
@@ -71,12 +79,10 @@ def _pulls(method: Method, regularizers: Mapping[str, Term]):
     def pulls(state, inputs, step, only):
         state = state._replace(step=step)
 
-        def norm(term):
-            return optax.tree.norm(
-                make_gradient(method._replace(objective=term))(state, inputs, only)[0]
-            )
+        def gradient(term):
+            return make_gradient(method._replace(objective=term))(state, inputs, only)[0]
 
-        base = jnp.maximum(norm(method.objective), 1e-30)
-        return {name: norm(regularizers[name]) / base for name in sorted(regularizers)}
+        base = gradient(method.objective)
+        return {name: _pull(gradient(regularizers[name]), base) for name in sorted(regularizers)}
 
     return pulls

@@ -11,7 +11,7 @@ from jaxdd.engine import loop
 from jaxdd.engine.auto_weights import automatic_weights
 from jaxdd.engine.distill import init_state, make_gradient
 from jaxdd.methods import dm
-from jaxdd.parametrizations import pixels
+from jaxdd.parametrizations import pixels, with_learning_rate
 from jaxdd.regularizers import cc, cm
 from jaxdd.terms import regularize
 from jaxdd.types import Inputs, Method, Networks, Read, SyntheticSet, Term
@@ -52,6 +52,19 @@ def test_the_weighted_pull_is_the_wanted_share(ratio):
     found = weights(toy(QUADRATIC), {'linear': LINEAR, 'quadratic': QUADRATIC}, ratio=ratio)
     base, pull = 5 * np.linalg.norm(np.ravel(IMAGES)), 7 * np.sqrt(IMAGES.size)
     assert found == pytest.approx({'linear': ratio * base / pull, 'quadratic': ratio}, rel=1e-5)
+
+
+def test_what_no_regularizer_moves_does_not_count():
+    steep = Term(
+        frozenset(),
+        lambda seen, key: (
+            2.5 * (seen.synthetic.images ** 2).sum() + 1e6 * seen.synthetic.learning_rate, {}
+        ),
+    )  # fmt: skip
+    method = toy(steep)._replace(parametrization=with_learning_rate(pixels(), 0.1))
+    assert weights(method, {'linear': LINEAR}) == pytest.approx(
+        weights(toy(QUADRATIC), {'linear': LINEAR}), rel=1e-5
+    )
 
 
 def test_the_ratio_is_averaged_over_the_draws():

@@ -201,3 +201,31 @@ def test_a_feed_without_experts_and_a_set_without_a_rate_are_refused():
     seen = seen._replace(inputs=Inputs(expert=Expert({}, {})))
     with pytest.raises(ValueError, match='which has none; use parametrizations.with_learning_rate'):
         term.loss(seen, jax.random.key(0))
+
+
+def temporary_bytes(unroll):
+    """What the compiled gradient holds beside its inputs and outputs."""
+    net = models.by_name('convnet', (16, 16, 3), 3, width=8, depth=2)
+    start, target = (net.init(jax.random.key(seed)).params for seed in (2, 3))
+    term = trajectory_matching('mtt', net, augment.independent('color_scale_rotate'), unroll)
+    labels = jax.nn.one_hot(jnp.arange(60) % 3, 3)[None]
+
+    def loss(x, rate):
+        seen = Observation(
+            {}, {('synthetic', 'raw'): x}, SyntheticSet(x, labels, rate), {},
+            Inputs(expert=Expert(start, target)), jnp.int32(0),
+        )  # fmt: skip
+        return term.loss(seen, jax.random.key(0))[0]
+
+    images = jax.ShapeDtypeStruct((1, 60, 16, 16, 3), jnp.float32)
+    lowered = jax.jit(jax.grad(loss, (0, 1))).lower(images, jax.ShapeDtypeStruct((), jnp.float32))
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(start))
+    return lowered.compile().memory_analysis().temp_size_in_bytes, size
+
+
+def test_memory_does_not_grow_with_the_steps_but_for_two_vectors_of_parameters():
+    few, size = temporary_bytes(Unroll(3))
+    many, _ = temporary_bytes(Unroll(33))
+    assert many - few < 1.2 * 30 * 2 * size and many < 2 * few
+    plain = [temporary_bytes(Unroll(steps, recompute=False))[0] for steps in (3, 33)]
+    assert plain[1] > 5 * plain[0] and plain[1] > 5 * many

@@ -9,16 +9,17 @@ import pytest
 
 from experiments.configs import cells
 from experiments.methods import CELLS, parse
-from experiments.stages import build, jobs, matching, preparing, weighing
+from experiments.stages import build, jobs, preparing, weighing
 from jaxdd import data
 from jaxdd.engine import distill
-from jaxdd.types import Inputs, SyntheticSet
+from jaxdd.types import Expert, Inputs, SyntheticSet
 
 # Two steps of these are run by default: a few methods and plug-ins;
 # of the others in the long tests.
 RUN = {
     ('dm', 'cifar10', 10, ('cc', 'cm')),
     ('idm', 'cifar10', 1, ()),
+    ('datm', 'cifar10', 10, ()),
     ('sre2l', 'cifar10', 10, ('cc', 'cm'), 'dynamic'),
     ('sre2l', 'tiny_imagenet', 50, (), 'dynamic'),
 }
@@ -81,6 +82,7 @@ def job_of(monkeypatch, tmp_path):
             'convnet',
             '--cache-dir',
             str(tmp_path),
+            '--data.no-zca',
         ]
         config = parse(words)
         return jobs.load(config)
@@ -109,7 +111,7 @@ def test_it_builds_and_its_step_keeps_every_shape(cell, job_of):
     per_class = job.config.entry.real_per_class(job.config)
     assert per_class == cell.ipc * (4 if cell.method in ('idm', 'idc') else 1)
     assert job.initial.images.shape == (4, per_class, *data.spec(cell.dataset).image_shape)
-    optimizer = build.optimizer(job.config)
+    optimizer = job.config.entry.stage.optimizer(job.config)
     state = distill.init_state(jax.random.key(0), job.method, optimizer, job.initial)
     method = weighing.regularized(job, job.method, dict.fromkeys(cell.plugins, 1.0))
     real = jax.ShapeDtypeStruct((4, 4, *job.spec.image_shape), np.float32)
@@ -119,7 +121,9 @@ def test_it_builds_and_its_step_keeps_every_shape(cell, job_of):
     mixed = jax.eval_shape(
         lambda: job.config.entry.feed(job.config, job.dataset)(jax.random.key(0), 0)
     ).mixed
-    inputs = Inputs(real, mixed, pretrained=networks)
+    encoder = job.method.models['encoder']
+    params = jax.eval_shape(encoder.init, jax.random.key(0)).params
+    inputs = Inputs(real, mixed, Expert(params, params), pretrained=networks)
     after, metrics = jax.eval_shape(distill.make_step(method, optimizer), state, inputs)
     assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(lambda x: x.shape, state)
     assert {f'loss/{plugin}' for plugin in cell.plugins} <= set(metrics)
@@ -129,7 +133,7 @@ def test_it_builds_and_its_step_keeps_every_shape(cell, job_of):
 def test_it_distils_two_steps(cell, job_of, tmp_path):
     job = job_of(cell)
     pool = preparing.prepare(job, lambda: False)
-    distilled = matching.distil(job, pool, tmp_path, lambda: False)
+    distilled = job.config.entry.stage.distil(job, pool, tmp_path, lambda: False)
     moved = np.abs(np.asarray(distilled.synthetic.images - job.initial.images))
     assert moved.max() > 0 and np.isfinite(moved).all()
     assert [row['step'] for row in distilled.history] == [1, 2]

@@ -21,6 +21,7 @@ COMMANDS = (
         'sre2l --dataset digits --smoke --ipc 1 --evaluation.labels replayed '
         '--evaluation.label-top-k 4'
     ),
+    'datm --dataset digits --smoke --ipc 1',
 )
 FREE = (
     'regularizers.cc.source',
