@@ -315,11 +315,12 @@ def _identity(options: Options, dataset: data.Dataset, given: Given) -> dict:
     of_all = dataclasses.replace(
         options, evaluation=dataclasses.replace(options.evaluation, networks=())
     )
-    shown = labelling.Labelled(given.synthetic, None, 0)
+    shown, how = labelling.Labelled(given.synthetic, None, 0), given.about.get('whitening')
     return {
         **identity.of_set(of_all, dataset, shown),
         'class names': dataset.spec.class_names,
         'training half': data.checksums(dataset)[0],
+        **({'whitening': identity.content(tuple(how))} if how else {}),
     }
 
 

@@ -1,5 +1,6 @@
 """ZCA whitening: pixels without correlation, and the way back."""
 
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +69,18 @@ def unwhiten(whitening: Whitening, images: np.ndarray) -> np.ndarray:
         images: `[..., H, W, C]` floats, whitened.
     """
     return _turned(images, whitening, 0.5) + _mean(whitening, images)
+
+
+def identity(whitening: Whitening) -> str:
+    """A short name of what was fitted, the same on every machine.
+
+    Returns:
+        eps, and the CRC-32 of the mean in float32. The mean is a quotient of exact sums;
+        eigenvectors differ between machines in their last bits and are left out, so whitenings of
+        one mean and different covariances share a name.
+    """
+    mean = np.asarray(whitening.mean, np.float32)
+    return f'{whitening.eps:g} {zlib.crc32(mean.tobytes()):08x}'
 
 
 def check(whitening: Whitening, image_shape: tuple[int, ...]) -> None:

@@ -67,6 +67,15 @@ def test_sums_do_not_depend_on_how_they_are_cut(monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
+def test_the_identity_survives_float32_and_other_eigenvectors():
+    how = whitening.fit(np.random.default_rng(0).integers(0, 256, (9, 2, 2, 3), np.uint8))
+    kept = Whitening(*(np.float32(value) for value in how))
+    assert whitening.identity(kept) == whitening.identity(how)
+    assert whitening.identity(how._replace(vectors=-how.vectors)) == whitening.identity(how)
+    assert whitening.identity(how._replace(eps=0.2)) != whitening.identity(how)
+    assert whitening.identity(how._replace(mean=how.mean + 1e-3)) != whitening.identity(how)
+
+
 def test_whitened_directions_have_the_variance_that_eps_leaves():
     images = np.random.default_rng(0).integers(0, 256, (500, 2, 2, 1), np.uint8)
     how = whitening.fit(images)

@@ -202,7 +202,7 @@ def of_students(options, dataset: data.Dataset, teachers: Sequence[Teacher] = ()
         'image_shape': spec.image_shape,
         'classes': spec.num_classes,
         'flip': spec.flip,
-        'teachers': [_content(teacher.variables) for teacher in teachers]
+        'teachers': [content(teacher.variables) for teacher in teachers]
         if e.labels != 'hard'
         else [],
         'hardware': parallel.hardware(),
@@ -224,7 +224,7 @@ def of_set(
     recorded = labelled.recorded and (labelled.recorded.key, labelled.recorded.logits)
     return {
         **of_students(options, dataset, teachers),
-        'set': _content((labelled.synthetic, recorded)),
+        'set': content((labelled.synthetic, recorded)),
     }
 
 
@@ -240,7 +240,7 @@ def program() -> str:
     return digest.hexdigest()[:12]
 
 
-def _content(tree) -> int:
+def content(tree) -> int:
     """CRC-32 of every array of a tree."""
     found = 0
     for leaf in jax.tree.leaves(tree):

@@ -49,11 +49,15 @@ def test_pixels_are_clipped():
     assert data.pixels(WHITE, -100 * WHITE.test.images).min() == 0
 
 
-def test_identity_is_that_of_the_pixels():
+def test_the_checksums_are_those_of_the_pixels():
     assert data.checksums(WHITE) == data.checksums(SET)
-    assert WHITE.spec.zca and SET.spec.zca is None
-    other = SET._replace(train=SET.train._replace(images=255 - SET.train.images))
-    assert data.whitened(other, HOW).spec.zca != WHITE.spec.zca
+
+
+def test_the_spec_names_what_whitened_not_what_is_whitened():
+    assert WHITE.spec.zca == whitening.identity(HOW) and SET.spec.zca is None
+    other = SET._replace(test=SET.test._replace(images=255 - SET.test.images))
+    assert data.whitened(other, HOW).spec.zca == WHITE.spec.zca
+    assert data.whitened(SET, whitening.fit(255 - SET.train.images)).spec.zca != WHITE.spec.zca
     assert data.whitened(SET, HOW._replace(eps=0.2)).spec.zca != WHITE.spec.zca
 
 

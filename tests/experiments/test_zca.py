@@ -64,6 +64,28 @@ def test_it_is_fitted_once_and_its_proxies_are_its_own(main, done, capsys):
     assert 'zca' not in identity.of_run(plain)['data'] and identity.of_run(white)['data']['zca']
 
 
+def test_an_evaluation_is_known_by_the_whitening_of_its_set(done):
+    options, given = evaluate.parse([str(done / 'distilled.npz')])
+    how = given.about['whitening']
+    other = how._replace(vectors=-how.vectors)
+    changed = given._replace(about={**given.about, 'whitening': other})
+    found = [
+        evaluate._identity(options, evaluate._read(options, one), one) for one in (given, changed)
+    ]
+    assert found[0]['whitening'] != found[1]['whitening']
+    assert found[0]['zca'] == found[1]['zca'] == whitening.identity(how)
+
+
+def test_networks_are_those_of_the_training_half(done):
+    job = jobs.load(parse(ZCA.split()))
+    dataset = data.load('digits')
+    other = dataset._replace(test=dataset.test._replace(images=255 - dataset.test.images))
+    white = data.whitened(other, job.dataset.whitening)
+    changed = job._replace(dataset=white, spec=white.spec)
+    assert identity.of_data(changed) == identity.of_data(job)
+    assert identity.of_random(changed) != identity.of_random(job)
+
+
 @pytest.mark.parametrize(
     'words, said',
     [
