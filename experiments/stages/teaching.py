@@ -123,6 +123,7 @@ def _card(job: jobs.Job, name: str, variables, accuracy: float | None = None) ->
         tuple(spec.std),
         spec.num_classes,
         accuracy,
+        spec.zca,
     )
 
 

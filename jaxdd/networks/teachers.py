@@ -37,9 +37,11 @@ class Teacher(NamedTuple):
     num_classes: int  # Y
     # on real images when it was made, fraction; None where nobody knows
     accuracy: float | None = None
+    zca: str | None = None  # the whitening of the images that it was trained on; None: none
 
 
 _CARD = records.fields(
+    {'zca': records.TEXT},
     name=records.TEXT,
     class_names=records.listing(records.TEXT),
     mean=records.listing({'type': 'number'}),
@@ -102,9 +104,8 @@ def save(path: str | pathlib.Path, teacher: Teacher) -> None:
     """Writes a teacher as a folder: its weights, and a readable card of what it was trained for."""
     folder = pathlib.Path(path)
     checkpoint.save_tree(folder / 'network', teacher.variables, {'architecture': teacher.name})
-    records.save(
-        folder / 'card.json', {field: getattr(teacher, field) for field in _CARD['required']}
-    )
+    card = {field: getattr(teacher, field) for field in _CARD['required']}
+    records.save(folder / 'card.json', card | ({'zca': teacher.zca} if teacher.zca else {}))
 
 
 def load(path: str | pathlib.Path, build: Callable[[str, int], Model]) -> Teacher:
@@ -138,7 +139,7 @@ def load(path: str | pathlib.Path, build: Callable[[str, int], Model]) -> Teache
 
 
 def require_fitting(teacher: Teacher, spec: Spec) -> None:
-    """Refuses a teacher of other classes, of another class order or of another normalisation.
+    """Refuses a teacher of other classes, of another class order, normalisation or whitening.
 
     Raises:
         ValueError: says what the teacher has and what the data has.
@@ -155,6 +156,11 @@ def require_fitting(teacher: Teacher, spec: Spec) -> None:
             f'the teacher {teacher.name} has the classes in another order: class {at} is '
             f'{names[at]!r} for it and {spec.class_names[at]!r} in {spec.name}; reorder the data, '
             'or squeeze a teacher on it'
+        )
+    if teacher.zca != spec.zca:
+        raise ValueError(
+            f'the teacher {teacher.name} was trained on images {_whitening(teacher.zca)}, those of '
+            f'{spec.name} are {_whitening(spec.zca)}; squeeze a teacher on these'
         )
     if not (
         np.allclose(teacher.mean, spec.mean, atol=1e-4)
@@ -254,6 +260,10 @@ def _require_order(
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _predicted(model: Model, spec: Spec, variables: Variables, images: Array) -> Array:
     return model.apply(variables, normalise(spec, images)).logits.argmax(-1)
+
+
+def _whitening(zca: str | None) -> str:
+    return f'whitened by ZCA ({zca})' if zca else 'without whitening'
 
 
 def _short(values: Sequence[float]) -> str:

@@ -186,6 +186,7 @@ def test_an_untrained_teacher_is_not_taken_for_a_misnumbered_one():
         ({'class_names': NAMES + ('dog',), 'num_classes': 4}, 'knows 3 classes, the data .* has 4'),
         ({'mean': (0.1, 0.1, 0.1)}, 'was trained on images with mean'),
         ({'std': (0.9, 0.9, 0.9)}, 'use the same mean and std for both'),
+        ({'zca': '0.1 a'}, r'without whitening, those of fake are whitened by ZCA \(0.1 a\)'),
     ],
 )
 def test_a_teacher_of_other_data_is_refused(teacher, changes, message):
@@ -193,6 +194,23 @@ def test_a_teacher_of_other_data_is_refused(teacher, changes, message):
         teachers.require_fitting(
             teacher, DATASET.spec._replace(**{'class_names': NAMES, **changes})
         )
+
+
+def test_a_whitened_teacher_comes_back_and_fits_its_own_whitening_only(teacher, tmp_path):
+    teachers.save(tmp_path / 't', teacher._replace(zca='0.1 a'))
+    found = teachers.load(tmp_path / 't', lambda name, num_classes: NET)
+    assert found.zca == '0.1 a'
+    teachers.require_fitting(found, spec(zca='0.1 a'))
+    with pytest.raises(ValueError, match=r'whitened by ZCA \(0.1 a\), .* are without whitening'):
+        teachers.require_fitting(found, spec())
+    with pytest.raises(ValueError, match=r'those of fake are whitened by ZCA \(0.1 b\)'):
+        teachers.require_fitting(found, spec(zca='0.1 b'))
+
+
+def test_the_card_of_a_teacher_without_whitening_is_as_before_there_was_one(teacher, tmp_path):
+    teachers.save(tmp_path / 't', teacher)
+    assert 'zca' not in (tmp_path / 't' / 'card.json').read_text()
+    assert teachers.load(tmp_path / 't', lambda name, num_classes: NET).zca is None
 
 
 def test_augmented_batches_follow_from_key_and_step():
