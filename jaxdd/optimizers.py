@@ -91,18 +91,20 @@ def gsam(
     if not rho > 0 or not alpha >= 0:
         raise ValueError(f'rho must be above 0 and alpha at least 0, got {rho} and {alpha}')
 
-    def update(grads: Any, state: Any, params: Any = None, *, grad_fn: Any = None, **others: Any):
+    def update(
+        updates: Any, state: Any, params: Any = None, *, grad_fn: Any = None, **others: Any
+    ) -> tuple[Any, Any]:
         if grad_fn is None:
             raise ValueError(
                 'gsam evaluates the gradient once more, at other parameters: give update(..., '
                 'grad_fn=lambda params, i: ...)'
             )
-        scaled = jax.tree.map(lambda w, g: jnp.abs(w) * g, params, grads)
+        scaled = jax.tree.map(lambda w, g: jnp.abs(w) * g, params, updates)
         share = rho / (optax.tree.norm(scaled) + _TINY)
         moved = jax.tree.map(lambda w, s: w + share * jnp.abs(w) * s, params, scaled)
         sharp = grad_fn(moved, 1)
         given = jax.tree.map(
-            lambda g, p, u: (p - alpha * u).astype(g.dtype), grads, sharp, _beside(grads, sharp)
+            lambda g, p, u: (p - alpha * u).astype(g.dtype), updates, sharp, _beside(updates, sharp)
         )
         return base.update(given, state, params, **others)
 

@@ -117,10 +117,17 @@ def normalise(spec: Spec, images: Any) -> Array:
 
     Returns:
         `[..., H, W, C]` float32.
+
+    Raises:
+        ValueError: images of a whitened set that are not float32.
     """
     images = jnp.asarray(images)
     if spec.zca:
-        chex.assert_type(images, jnp.float32)
+        if images.dtype != jnp.float32:
+            raise ValueError(
+                f'images of a whitened set must be float32 and whitened, got {images.dtype}; '
+                'whiten them with data.whitened'
+            )
         return images
     chex.assert_type(images, jnp.uint8)
     chex.assert_axis_dimension(images, -1, len(spec.mean))

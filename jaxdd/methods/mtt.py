@@ -5,6 +5,7 @@ https://arxiv.org/abs/2203.11932; Guo et al., Towards Lossless Dataset Distillat
 Difficulty-Aligned Trajectory Matching (DATM, ICLR 2024), https://arxiv.org/abs/2310.05773.
 """
 
+from jaxdd.bound import bind
 from jaxdd.methods._trajectory_matching import Unroll as Unroll
 from jaxdd.methods._trajectory_matching import trajectory_matching
 from jaxdd.networks import following
@@ -66,11 +67,12 @@ def datm(
         raise ValueError(f'threshold must be above 0, got {threshold}; None keeps every step')
     base = mtt(model, augment=augment, unroll=unroll, learning_rate=learning_rate)
 
-    def accepts(metrics: Metrics) -> Array:
-        return metrics['loss/datm'] <= threshold
-
     return base._replace(
         parametrization=with_learning_rate(with_soft_labels(pixels()), learning_rate),
         objective=trajectory_matching('datm', model, augment, unroll),
-        accepts=None if threshold is None else accepts,
+        accepts=None if threshold is None else bind(_at_most, threshold),
     )
+
+
+def _at_most(threshold: float, metrics: Metrics) -> Array:
+    return metrics['loss/datm'] <= threshold

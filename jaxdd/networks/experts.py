@@ -104,7 +104,7 @@ def load(model: Model, recipe: Recipe, plan: Plan, store: Store) -> list[PyTree]
             difference; fewer experts or epochs than asked for.
     """
     _require(plan, model)
-    found = []
+    found, cut = [], plan.num_epochs + 1
     for i in range(plan.count):
         reached = _epochs(store.folder / str(i))
         if not reached or reached[0] < plan.num_epochs:
@@ -116,7 +116,8 @@ def load(model: Model, recipe: Recipe, plan: Plan, store: Store) -> list[PyTree]
         like = _like(model, recipe, reached[0])
         path = store.folder / str(i) / str(reached[0])
         tree = checkpoint.load_tree(path, like, dict(store.identity))
-        found.append(jax.tree.map(lambda leaf: np.asarray(leaf[: plan.num_epochs + 1]), tree[0]))
+        if tree is not None:  # else it went while we looked
+            found.append(jax.tree.map(lambda leaf: np.asarray(leaf[:cut]), tree[0]))
     return found
 
 
@@ -144,9 +145,7 @@ def _together() -> int:
     return 1 if parallel.on_cpu() else TOGETHER
 
 
-def _groups(
-    missing: Sequence[int], known: Mapping[int, _Trained], size: int
-) -> list[Sequence[int]]:
+def _groups(missing: Sequence[int], known: Mapping[int, _Trained], size: int) -> list[list[int]]:
     """Experts that are trained as one program: neighbours that stand at the same step."""
     groups: list[list[int]] = []
     for i in missing:

@@ -200,7 +200,8 @@ def _whitening(fields: Mapping[str, np.ndarray]) -> dict[str, Whitening]:
         return {}
     if missing := sorted(set(names) - set(found)):
         raise ValueError(f'it has {found[0]}, but lacks {", ".join(missing)}')
-    return {'whitening': Whitening(*(fields[name] for name in names))}
+    mean, vectors, variances, eps = (fields[name] for name in names)
+    return {'whitening': Whitening(mean, vectors, variances, eps)}  # pyright: ignore
 
 
 def _check_images(images: np.ndarray) -> None:

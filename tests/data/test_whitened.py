@@ -25,7 +25,7 @@ def test_both_halves_are_whitened_by_the_training_half():
 def test_normalise_leaves_them_and_refuses_pixels():
     some = WHITE.train.images[:2]
     np.testing.assert_array_equal(data.normalise(WHITE.spec, some), some)
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError, match='must be float32 and whitened, got uint8; whiten them'):
         data.normalise(WHITE.spec, SET.train.images[:2])
     with pytest.raises(AssertionError):
         data.normalise(SET.spec, some)

@@ -9,6 +9,7 @@ from experiments import evaluate
 from experiments.methods import parse
 from experiments.stages import identity, jobs
 from jaxdd import data, whitening
+from jaxdd.reporting import pictures
 from jaxdd.storage import distilled_set
 
 SMOKE = 'dm --dataset digits --ipc 1 --smoke --steps-per-call 1'
@@ -40,6 +41,21 @@ def test_the_file_brings_the_way_back(done):
 def test_the_first_images_are_real_ones(done):
     first = json.loads((done / 'history.jsonl').read_text().splitlines()[0])
     assert 0 < first['images/max_abs'] < 10
+
+
+def test_the_picture_shows_pixels(main, done, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        pictures, 'save_grid_png', lambda path, *both, **options: shown.extend(both)
+    )
+    assert main(f'{ZCA} --plugins cc', done) == 0
+    before, after = (np.asarray(half) for half in shown)
+    real = data.load('digits').train.images.reshape(-1, 64) / 255
+    for image in before.reshape(-1, 64):  # what distillation starts from are real digits
+        assert np.abs(real - image).max(1).min() < 1e-4
+    assert after.min() >= 0 and after.max() <= 1
+    stored = distilled_set.load_npz(done / 'distilled.npz')[1]['images_uint8']
+    np.testing.assert_allclose(after, stored / 255, atol=0.003)
 
 
 def test_the_set_is_evaluated_by_its_own_whitening(done, monkeypatch, tmp_path):
