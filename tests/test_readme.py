@@ -21,7 +21,7 @@ PAGES = [
     ROOT / 'experiments' / 'README.md',
     ROOT / 'experiments' / 'speed' / 'README.md',
 ]
-API, PMAP, TORCH, METHOD, OWN_NETWORK = [
+API, PMAP, TORCH, METHOD, OWN_NETWORK, TRAJECTORIES = [
     block
     for page in PAGES
     for block in re.findall(r'```python\n(.*?)```', page.read_text(), re.DOTALL)
@@ -44,6 +44,14 @@ def run(block):
 def test_the_functional_api_distils_digits():
     names = run(API.replace('num_steps=50', 'num_steps=3'))
     assert names['synthetic'].images.shape == (10, 10, 8, 8, 1)
+    assert not np.array_equal(names['synthetic'].images, names['initial'].images)
+
+
+def test_trajectory_matching_by_hand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run(TRAJECTORIES)
+    assert names['synthetic'].images.shape == (10, 1, 8, 8, 1)
+    assert 0 < names['synthetic'].learning_rate != np.float32(0.05)
     assert not np.array_equal(names['synthetic'].images, names['initial'].images)
 
 
