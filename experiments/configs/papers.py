@@ -189,4 +189,6 @@ def used(config: Any, plugins: Any) -> list[Paper]:
         if getattr(getattr(config, record, None), field, None) == value
     ]
     found += [RDED] if config.init == 'rded' else []
+    sharp = getattr(getattr(config, 'experts', None), 'rho', 0)
+    found += [FTD] if sharp else []
     return list(dict.fromkeys(found))

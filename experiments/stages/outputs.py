@@ -115,6 +115,7 @@ def results(
         'seed': config.seed,
         'hardware': parallel.hardware(),
         'steps': config.num_steps,
+        **_learned(job, distilled),
         'real_per_class': jobs.real_per_class(job),
         'weights': {
             name: {'value': value, 'source': getattr(config.regularizers, name).source}
@@ -200,6 +201,15 @@ def _warnings(job: Job, distilled: Distilled) -> list[str]:
             "has most likely diverged; lower the learning rate or the regularizers' weights"
         )
     ]
+
+
+def _learned(job: Job, distilled: Distilled) -> dict:
+    """The learning rate that the set brings, and whether its images are whitened."""
+    rate = distilled.synthetic.learning_rate
+    return {
+        **({} if rate is None else {'learned_rate': float(rate)}),
+        **({'whitened': True} if job.dataset.whitening is not None else {}),
+    }
 
 
 def _unbounded(job: Job, images: np.ndarray) -> np.ndarray:

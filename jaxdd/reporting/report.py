@@ -324,7 +324,13 @@ def _facts(results: Results) -> str:
         lines.append(f'Stored: {images + labels:,} bytes (images {images:,}, labels {labels:,}).')
     if real := results.get('real_per_class'):
         lines.append(f'Real images per class and step: {real_per_class(real)}.')
-    for key, text in (('steps', 'Synthetic-set updates: {:,}.'), ('seed', 'Seed: {}.')):
+    told = {
+        'steps': 'Synthetic-set updates: {:,}.',
+        'seed': 'Seed: {}.',
+        'learned_rate': 'Learned learning rate, with which the students trained: {:.4g}.',
+        'whitened': 'The images are ZCA-whitened; the distilled set brings the way back.',
+    }
+    for key, text in told.items():
         if results.get(key) is not None:
             lines.append(text.format(results[key]))
     return '\n'.join(lines)

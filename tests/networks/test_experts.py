@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdd import data, losses, models, optimizers
+from jaxdd import data, losses, models, optimizers, parallel
 from jaxdd.engine import fit, loop
 from jaxdd.networks import experts
 from jaxdd.networks.experts import Plan
@@ -93,6 +93,13 @@ def test_they_are_extended_by_number_and_by_epochs(shared, tmp_path, updates, to
 
 def test_several_as_one_program_are_the_same_experts(shared, tmp_path, updates):
     chex.assert_trees_all_close(train(tmp_path, 2, 3, together=2), shared[1], atol=1e-5)
+    assert sum(updates) == 3 * PER_EPOCH
+
+
+def test_devices_share_them_out(shared, tmp_path, updates):
+    with parallel.use(parallel.mesh(2)):
+        found = train(tmp_path, 2, 3, together=2)
+    chex.assert_trees_all_close(found, shared[1], atol=1e-5)
     assert sum(updates) == 3 * PER_EPOCH
 
 

@@ -21,6 +21,11 @@ from experiments.methods import METHODS, parse
             ['yin2023sre2l', 'yin2024cda', 'sun2024rded'],
         ),
         ('infer --evaluation.labels replayed', ['zhang2025infer', 'shen2022fkd']),
+        ('mtt --matching.gradient tesla', ['cazenavette2022mtt', 'cui2023tesla']),
+        (
+            'datm --experts.rho 0.01 --plugins cmi',
+            ['guo2024datm', 'cazenavette2022mtt', 'zhong2025cmi', 'du2023ftd'],
+        ),
     ],
 )
 def test_the_papers_of_a_run(words, keys):

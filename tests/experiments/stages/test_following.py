@@ -53,6 +53,9 @@ def test_a_rate_that_the_user_sets_is_not_the_learned_one(mtt):
 
 def test_the_report_says_what_was_used(mtt):
     found = results(mtt)
+    rate = distilled_set.load_npz(mtt / 'distilled.npz')[0].learning_rate
+    assert found['learned_rate'] == pytest.approx(float(rate))
+    assert f'trained: {float(rate):.4g}.' in (mtt / 'report.md').read_text()
     assert set(found['weights']) == {'cm', 'cmi'} and 'cazenavette2022mtt' in ''.join(
         found['bibtex']
     )
