@@ -47,12 +47,12 @@ def test_digits_split_is_stratified_and_covers_everything():
         8,
         1,
     )
-    for source in digits[1:]:
+    for source in digits[1:3]:
         checks.labelled_images(*source, 10, where='digits')
         assert source.labels.dtype == np.int32
         share = np.bincount(source.labels) * len(whole.target) / len(source.labels)
         assert np.abs(share - np.bincount(whole.target)).max() < 5
-    both = np.concatenate([s.images.reshape(-1, 64) for s in digits[1:]])
+    both = np.concatenate([s.images.reshape(-1, 64) for s in digits[1:3]])
     expected = np.rint(whole.data * 255 / 16).astype(np.uint8)
     np.testing.assert_array_equal(
         np.sort(both.sum(1, dtype=int)), np.sort(expected.sum(1, dtype=int))
@@ -80,7 +80,7 @@ def test_prepared_data_reads_back_exactly(tiny_cifar10, no_network):
     data_dir, splits = tiny_cifar10
     read = data.load('cifar10', data_dir=data_dir)
     assert read.spec == data.spec('cifar10') and no_network == []
-    for source, (images, labels) in zip(read[1:], splits.values(), strict=True):
+    for source, (images, labels) in zip(read[1:3], splits.values(), strict=True):
         np.testing.assert_array_equal(source.images, images)
         np.testing.assert_array_equal(source.labels, labels)
         assert source.images.dtype == np.uint8 and source.labels.dtype == np.int32
@@ -197,7 +197,7 @@ def test_every_damage_of_an_npz_is_refused_or_harmless(npz, damage):
     assert (
         damage(
             path,
-            lambda: [*data.load(path)[1:], data.load(path).spec.class_names == ('a', 'b', 'c')],
+            lambda: [*data.load(path)[1:3], data.load(path).spec.class_names == ('a', 'b', 'c')],
         )
         > 100
     )

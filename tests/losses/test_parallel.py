@@ -82,6 +82,13 @@ def soft_cross_entropy(logits, target):
     return losses.soft_cross_entropy(logits, jax.nn.softmax(target))
 
 
+def parameter_distance(params, target):
+    """A student and its start are (parts of) the given arrays, which stand for parameters."""
+    return losses.normalized_parameter_distance(
+        {'w': params}, {'w': jnp.zeros_like(target)}, {'w': target}
+    )
+
+
 CASES = {
     'mean_feature_distance': Case(with_real(losses.mean_feature_distance), FEATURES, True),
     'local_covariance_distance': Case(with_real(losses.local_covariance_distance), MAPS, True),
@@ -107,6 +114,7 @@ CASES = {
     'layerwise_l2': Case(of_gradients(losses.layerwise_l2), FEATURES, True),
     'batch_moment_distance': Case(of_moments(losses.batch_moment_distance), FEATURES, False),
     'layer_moment_distances': Case(of_moments(losses.layer_moment_distances), FEATURES, False),
+    'normalized_parameter_distance': Case(parameter_distance, FEATURES, False),
     'total_variation': Case(alone(losses.total_variation), IMAGES, False),
     'pixel_norm': Case(alone(losses.pixel_norm), IMAGES, False),
     'soft_cross_entropy': Case(soft_cross_entropy, LOGITS, False),

@@ -227,5 +227,4 @@ def test_memory_does_not_grow_with_the_steps_but_for_two_vectors_of_parameters()
     few, size = temporary_bytes(Unroll(3))
     many, _ = temporary_bytes(Unroll(33))
     assert many - few < 1.2 * 30 * 2 * size and many < 2 * few
-    plain = [temporary_bytes(Unroll(steps, recompute=False))[0] for steps in (3, 33)]
-    assert plain[1] > 5 * plain[0] and plain[1] > 5 * many
+    assert temporary_bytes(Unroll(33, recompute=False))[0] > 5 * many

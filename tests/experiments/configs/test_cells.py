@@ -34,7 +34,7 @@ def name(cell):
     return '-'.join((cell.method, cell.dataset, str(cell.ipc), *cell.plugins, *soft))
 
 
-# Parsing 189 commands takes half a minute;
+# Parsing 229 commands takes half a minute;
 # those of one data set go through every method and plug-in.
 every_cell = pytest.mark.parametrize(
     'cell',
@@ -51,7 +51,7 @@ def marked(cell, *, runs=False):
     """A cell of the default tests, or a long one; of those that run, DM's is long as well."""
     soft = () if cell.labels == 'hard' else (cell.labels,)
     quick = (cell.method, cell.dataset, cell.ipc, cell.plugins, *soft) in RUN
-    quick = quick and not (runs and cell.method == 'dm')
+    quick = quick and not (runs and cell.method in ('dm', 'datm'))
     return pytest.param(cell, id=name(cell), marks=() if quick else pytest.mark.long)
 
 

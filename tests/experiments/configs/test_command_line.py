@@ -116,7 +116,10 @@ def test_an_unknown_option_is_refused_with_the_nearest(option, near, capsys):
     [
         ('', 'the first argument is the method; valid: dc, dsa, dm, idm, idc'),
         ('--dataset digits', 'the first argument is the method; valid: dc, dsa, dm, idm, idc'),
-        ('dn --dataset digits', "unknown method 'dn'; valid: dc, dm, dsa, idc, idm, infer, sre2l."),
+        (
+            'dn --dataset digits',
+            "unknown method 'dn'; valid: datm, dc, dm, dsa, idc, idm, infer, mtt, sre2l.",
+        ),
         ('dm --plugins cmj', "unknown plug-in 'cmj'; valid: cc, cm, cmi. Did you mean 'cm'?"),
         ('dm --plugins cc --plugins cm', '--plugins was given more than once'),
         ('dm --plugins cc cc', 'plugins must be names that differ, got cc cc'),
@@ -228,7 +231,7 @@ def test_a_protocols_fields_may_be_changed():
 
 def test_an_unknown_protocol_is_refused():
     with pytest.raises(
-        ValueError, match="protocol 'das'; valid: dc, dsa, idc, infer, .* Did you mean 'dsa'"
+        ValueError, match="protocol 'das'; valid: datm, dc, dsa, idc, infer, .* Did you mean 'dsa'"
     ):
         parse('dm --evaluation.protocol das'.split())
 

@@ -99,7 +99,7 @@ def test_a_finished_cell_appears_by_itself(folder):
     path = ledger.path(Ledger(folder, 'published'), task)
     records.save(path, record)
     text = page.written(TEXT, folder)
-    assert EMPTY in TEXT and EMPTY not in text and '1 of 189 cells in 2.5 h.' in text
+    assert EMPTY in TEXT and EMPTY not in text and '1 of 229 cells in 2.5 h.' in text
     start = f'| [cifar10/dm/50](results/{path.name})'
     [row] = [line for line in text.splitlines() if line.startswith(start)]
     assert '| 63.0 ± 0.4 | 38.4 ± 0.4 | 26.5 ± 0.1 | 100 |' in row and row.endswith('| 2.5 h |')

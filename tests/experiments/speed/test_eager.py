@@ -141,8 +141,9 @@ def test_mosaics_are_ours(x64, order, shrink):
 def test_steps_that_draw_move_what_is_learned(name):
     torch.manual_seed(0)
     np.random.seed(0)
-    start = workloads.draw(WORKLOADS[name], TINY, plain=False)
-    theirs = workloads.theirs(WORKLOADS[name], TINY, start, 'cpu', plain=False)
+    sizes = TINY._replace(inner_steps=2) if WORKLOADS[name].sizes.inner_steps else TINY
+    start = workloads.draw(WORKLOADS[name], sizes, plain=False)
+    theirs = workloads.theirs(WORKLOADS[name], sizes, start, 'cpu', plain=False)
     watched = [theirs.nets[-1].classifier.weight] if WORKLOADS[name].students else [theirs.learned]
     before = [x.detach().clone() for x in watched]
     assert all(np.isfinite(theirs.step(i)) for i in range(2))

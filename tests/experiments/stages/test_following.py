@@ -99,10 +99,14 @@ def test_experts_of_another_run_can_be_named(main, mtt, tmp_path):
     'words, said',
     [
         ('--experts.count 3', 'must hold 3 experts'),
-        ('--matching.span 2', 'expert 0 has only 1'),
+        pytest.param('--matching.span 2', 'expert 0 has only 1', marks=pytest.mark.long),
         ('--encoder.width 16', 'network.width: stored 8, now 16'),
-        ('--data.mean 0.4', 'mean: stored'),
-        ('--experts.learning-rate 0.5', 'recipe.learning_rate: stored'),
+        pytest.param('--data.mean 0.4', 'mean: stored', marks=pytest.mark.long),
+        pytest.param(
+            '--experts.learning-rate 0.5',
+            'recipe.learning_rate: stored',
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_experts_that_do_not_fit_are_refused_with_the_difference(refused, mtt, words, said):
@@ -145,7 +149,14 @@ def test_a_diverging_student_names_the_step_and_keeps_what_was(main, mtt, tmp_pa
 
 @pytest.mark.parametrize('method', ['mtt', 'datm'])
 @pytest.mark.parametrize(
-    'dataset, ipc', [('cifar10', 1), ('cifar10', 50), ('cifar100', 10), ('tiny_imagenet', 50)]
+    'dataset, ipc',
+    [
+        ('cifar10', 1),
+        *(
+            pytest.param(*cell, marks=pytest.mark.long)
+            for cell in (('cifar10', 50), ('cifar100', 10), ('tiny_imagenet', 50))
+        ),
+    ],
 )
 def test_the_presets_read_as_many_epochs_as_their_tables(method, dataset, ipc):
     config = parse(f'{method} --dataset {dataset} --ipc {ipc}'.split())
