@@ -102,10 +102,11 @@ def make_step(method: Method, optimizer: optax.GradientTransformation) -> StepFn
         params, opt_state = carry
         synthetic = method.parametrization.decode(params, state.fixed)
         trained = method.networks.update(state.networks, keys.networks, inputs, synthetic)
+        seen = _seen(params, synthetic)
         state = state._replace(
             step=state.step + 1, params=params, opt_state=opt_state, networks=trained
         )
-        return state, {**metrics, **_seen(params, synthetic)}
+        return state, {**metrics, **seen}
 
     return step
 
