@@ -41,6 +41,8 @@ NOT_OF_THE_NUMBER_WITHIN = {
     'teachers': ('checkpoint_every', 'weights', 'seed'),
     'recover': ('together', 'part'),
     'proxies': ('seed',),
+    'experts': ('checkpoint_every', 'folder', 'together', 'seed'),
+    'matching': ('recompute',),
 }
 PICTURES = {
     'The distilled set beside its initialisation': 'grid.png',

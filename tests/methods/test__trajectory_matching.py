@@ -147,6 +147,18 @@ def test_computing_again_changes_nothing():
     np.testing.assert_allclose(again[1], once[1], rtol=1e-4, atol=1e-6 * np.abs(once[1]).max())
 
 
+@pytest.mark.parametrize('steps', [1, 2, 5])
+def test_the_first_step_outside_the_loop_is_the_first_step(monkeypatch, steps):
+    dsa = augment.independent('color_scale_rotate')
+    outside = student(Unroll(steps, 3), transform=dsa)
+    monkeypatch.setattr(matching, 'FEW_STEPS', 0)
+    within = student(Unroll(steps, 3), transform=dsa)
+    np.testing.assert_allclose(outside[0], within[0], rtol=1e-6)
+    np.testing.assert_allclose(
+        outside[1], within[1], rtol=1e-4, atol=1e-6 * np.abs(within[1]).max()
+    )
+
+
 def test_every_image_is_seen_once_per_round_and_a_short_batch_is_its_own_mean(monkeypatch):
     seen = []
     gradient = matching.parallel.chunked_sum
