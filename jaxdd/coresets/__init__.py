@@ -1,1 +1,1 @@
-"""Which real images: k-means, DREAM's representatives, RDED's realistic mosaics."""
+"""Which real images: k-means, herding, k-center; DREAM's, RDED's and DATM's choices."""
