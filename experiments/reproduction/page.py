@@ -1,11 +1,14 @@
 """Writes the tables of the ledger page, experiments/README.md, from experiments/results.
 
-    python -m experiments.reproduction.page
+    python -m experiments.reproduction.page [--add RESULTS NAME]
 
 The page is its own template: a table stands between a marker and `<!-- end -->`, and every other
 word is a person's and stays. There are two markers. `cells BUDGET` shows each cell that has a
 record at that budget, so a new record appears by itself. `runs` shows runs that somebody made by
 hand: each of its lines has a record's name and what the page calls it.
+
+`--add` takes a run's results.json in as results/NAME.json, without the folders of the machine that
+it ran on.
 
 A damaged record is refused. Runs from before records had checksums have theirs in
 results/checksums.json.
@@ -41,16 +44,53 @@ RUN = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Brings the page up to date; exit code 0, or 2 where a record or a marker is wrong."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog='python -m experiments.reproduction.page', description=__doc__.partition('\n')[0]
-    ).parse_args(arguments)
+    )
+    parser.add_argument(
+        '--add',
+        nargs=2,
+        metavar=('RESULTS', 'NAME'),
+        help='first take a results.json in as results/NAME.json',
+    )
+    added = parser.parse_args(arguments).add
     try:
+        if added:
+            add(pathlib.Path(added[0]), added[1])
         write_whole(PAGE, written(PAGE.read_text(), PAGE.parent).encode())
     except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     print(f'{PAGE} is up to date')
     return 0
+
+
+def add(path: pathlib.Path, name: str) -> None:
+    """Takes a run's record in under a name.
+
+    Folders of its machine are replaced: the workdir by `runs/<name>`, the cache by the usual one,
+    the data's by DATA_DIR.
+
+    Raises:
+        ValueError: no record of a run, a damaged one, or one that still names a folder.
+        OSError: it cannot be read or written.
+    """
+    record = records.opened(path.read_text(), RUN)
+    text, config = json.dumps(record), record['config']
+    for folder, shown in (
+        (config['workdir'], f'runs/{name}'),
+        (config['cache_dir'], '~/.cache/jaxdd'),
+        (config['data']['data_dir'], 'DATA_DIR'),
+    ):
+        text = text.replace(json.dumps(folder)[1:-1], shown) if folder else text
+    if left := machine_folders(text):
+        raise ValueError(f'{path} names {left[0]}, a folder of the machine that it ran on')
+    records.save(PAGE.parent / 'results' / f'{name}.json', json.loads(text))
+
+
+def machine_folders(text: str) -> list[str]:
+    """Absolute paths in a text: words that begin with a slash."""
+    return re.findall(r'(?:^|(?<=[\s"\'=]))/[^\s"\']+', text)
 
 
 def written(text: str, folder: pathlib.Path) -> str:

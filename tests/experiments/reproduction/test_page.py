@@ -119,6 +119,43 @@ def test_every_record_stands_on_the_page():
     assert linked == kept - speed - {page.UNSEALED}
 
 
+@pytest.mark.parametrize('path', sorted((FOLDER / 'results').glob('*.json')), ids=lambda p: p.name)
+def test_no_record_names_a_folder_of_its_machine(path):
+    assert page.machine_folders(path.read_text()) == []
+
+
+@pytest.fixture
+def run_elsewhere(tmp_path):
+    """A results.json as a run leaves it, on a machine of its own."""
+    record = content(FOLDER / 'results' / 'cifar10-ipc1-mtt.json')
+    record['config'] |= {'workdir': '/home/me/mtt', 'cache_dir': '/scratch/cache'}
+    record['config']['data']['data_dir'] = '/data/sets'
+    record['command'] = 'run mtt --workdir /home/me/mtt --data.data-dir=/data/sets'
+    records.save(tmp_path / 'results.json', record)
+    return tmp_path / 'results.json'
+
+
+def test_a_run_is_taken_in_without_its_folders(run_elsewhere, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, 'PAGE', tmp_path / 'README.md')
+    before = json.loads(run_elsewhere.read_text())
+    assert len(page.machine_folders(run_elsewhere.read_text())) == 5
+    page.add(run_elsewhere, 'mine')
+    kept = records.load(tmp_path / 'results' / 'mine.json', page.RUN)
+    assert kept['command'] == 'run mtt --workdir runs/mine --data.data-dir=DATA_DIR'
+    assert kept['config']['cache_dir'] == '~/.cache/jaxdd'
+    assert kept['accuracy'] == before['accuracy'] and kept['bibtex'] == before['bibtex']
+
+
+def test_a_run_that_names_another_folder_is_refused(run_elsewhere, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(page, 'PAGE', tmp_path / 'README.md')
+    record = content(run_elsewhere)
+    record['config']['experts']['folder'] = '/home/me/experts'
+    records.save(run_elsewhere, record)
+    assert page.main(['--add', str(run_elsewhere), 'mine']) == 2
+    assert 'names /home/me/experts, a folder of the machine' in capsys.readouterr().err
+    assert not (tmp_path / 'results').exists()
+
+
 def test_the_first_pages_numbers_stand_on_the_ledger_too():
     first = (FOLDER.parent / 'README.md').read_text()
     results = first.partition('## Results')[2].partition('\n## ')[0]
