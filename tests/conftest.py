@@ -43,6 +43,7 @@ LONGEST = (
     'test_dsa.py',
     'test_cells.py',
     'test_decoupled.py',
+    'test_following.py',
     'methods/test_dm.py',
     'test_workloads.py',
     'test_options.py',

@@ -40,8 +40,9 @@ def train(job: jobs.Job, stop: Stop) -> list[PyTree]:
     """The experts, from the cache, trained where missing, or from the folder that was named."""
     e, who = job.config.experts, identity.of_experts(job)
     per_epoch = data.steps_per_epoch(len(job.dataset.train.labels), e.batch_size)
-    plan = experts.Plan(e.count, e.epochs or needed_epochs(job.config), per_epoch)
-    model, how = build.model(job.config.encoder, job.spec), recipe(job.config, per_epoch)
+    plan = experts.Plan(e.count, num_epochs(job.config), per_epoch)
+    model = build.model(job.config.encoder, job.spec)
+    how = recipe(job.config, plan.num_epochs * per_epoch)
     if e.folder is not None:
         return experts.load(model, how, plan, Store(expanded(e.folder), who))
     cache = jobs.cache(job.config) / 'experts'
@@ -74,16 +75,14 @@ def about(config: Any) -> list[str]:
     """What a run says before the experts are trained."""
     e = config.experts
     where = 'trained' if e.folder is None else f'read from {e.folder}'
-    return [
-        f'{e.count} experts ({config.encoder.name}), {where} for '
-        f'{e.epochs or needed_epochs(config)} epochs'
-    ]
+    return [f'{e.count} experts ({config.encoder.name}), {where} for {num_epochs(config)} epochs']
 
 
 def needs(config: Any) -> tuple[str, ...]:
-    """What cells of a data set call the experts that they need: by whitening and epochs."""
-    white = '-zca' if config.data.zca else ''
-    return (f'{config.dataset}/experts{white}/{needed_epochs(config)}',)
+    """What cells of a data set call the experts that they need:
+    by whitening, optimiser and epochs."""
+    kind = ('-zca' if config.data.zca else '') + ('-gsam' if config.experts.rho else '')
+    return (f'{config.dataset}/experts{kind}/{num_epochs(config)}',)
 
 
 def starts(config: Any) -> segments.Starts:
@@ -93,18 +92,23 @@ def starts(config: Any) -> segments.Starts:
     return segments.Starts(m.least_start, first, m.last_start, m.expansion)
 
 
+def num_epochs(config: Any) -> int:
+    """Epochs that an expert is trained for: as configured, else those that are read."""
+    return config.experts.epochs or needed_epochs(config)
+
+
 def needed_epochs(config: Any) -> int:
     """Epochs of an expert that are read."""
     return segments.num_epochs(starts(config), config.matching.span)
 
 
-def recipe(config: Any, steps_per_epoch: int) -> Recipe:
+def recipe(config: Any, num_steps: int) -> Recipe:
     """How an expert is trained: SGD or GSAM, constant learning rate, augmentation per image."""
     e = config.experts
     rule = optimizers.sgd(e.learning_rate, momentum=e.momentum, weight_decay=e.weight_decay)
     return Recipe(
         optimizers.gsam(rule, rho=e.rho, alpha=e.alpha) if e.rho else rule,
-        steps_per_epoch,
+        num_steps,
         e.batch_size,
         losses.soft_cross_entropy,
     )

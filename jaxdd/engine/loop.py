@@ -317,4 +317,7 @@ def _require_finite(history: dict[str, np.ndarray], done: int) -> None:
     if first := [steps[0] for steps in bad.values() if steps.size]:
         i = min(first)
         words = ', '.join(f'{name} is {history[name][i]}' for name in sorted(bad) if i in bad[name])
-        raise NonFiniteError(f'{words} at step {done + int(i) + 1}')
+        what = f'{words} at step {done + int(i) + 1}'
+        if i in bad.get(RATE, ()):
+            raise NonFiniteError(f'{what}, and must stay above 0', 'lower the rate that moves it')
+        raise NonFiniteError(what)

@@ -30,7 +30,7 @@ from jaxdd.types import (
 )
 
 GRADIENTS = ('exact', 'tesla')
-FEW_STEPS = 10  # more of them, and a longer compilation saves less than 3 % of the work
+FEW_STEPS = 10  # more of them, and a longer compilation saves less than 4 % of the work
 
 
 class Unroll(NamedTuple):
@@ -61,8 +61,7 @@ def trajectory_matching(name: str, model: Model, augment: Augment, unroll: Unrol
 
     Raises:
         ValueError: fewer than one inner step or image, an unknown gradient, or a model with batch
-            norm. When traced: a feed
-            without experts, or a set without a learning rate.
+            norm. When traced: a feed without experts, or a set without a learning rate.
 
     Note:
         'exact' differentiates through all inner steps. By default each is computed again in the
@@ -70,7 +69,7 @@ def trajectory_matching(name: str, model: Model, augment: Augment, unroll: Unrol
         not grow with n but for those vectors. 'tesla' is the gradient of Cui et al., "Scaling Up
         Dataset Distillation to ImageNet-1K with Constant Memory" (ICML 2023),
         https://arxiv.org/abs/2211.10586: it leaves out how X_i moves the parameters at which later
-        gradients are taken. Its error grows with n alpha; README and tests have numbers. Their
+        gradients are taken. Its error grows with n; docs/trajectories.md has numbers. Their
         released code loses the factor 2 of the square on images; here it is kept.
     """
     _require(unroll)

@@ -115,9 +115,8 @@ def load(model: Model, recipe: Recipe, plan: Plan, store: Store) -> list[PyTree]
             )
         like = _like(model, recipe, reached[0])
         path = store.folder / str(i) / str(reached[0])
-        tree = checkpoint.load_tree(path, like, dict(store.identity))
-        if tree is not None:  # else it went while we looked
-            found.append(jax.tree.map(lambda leaf: np.asarray(leaf[:cut]), tree[0]))
+        params, _ = checkpoint.load_tree(path, like, dict(store.identity)) or (None, None)
+        found.append(jax.tree.map(lambda leaf: np.asarray(leaf[:cut]), params))
     return found
 
 

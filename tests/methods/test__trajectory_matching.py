@@ -180,13 +180,19 @@ def test_every_image_is_seen_once_per_round_and_a_short_batch_is_its_own_mean(mo
     assert [float(shares.sum()) for _, shares in seen] == pytest.approx([1, 1, 1])
 
 
-def test_every_inner_step_draws_anew():
-    def noisy(key, images):
-        return images + jax.random.normal(key, images.shape)
+def test_every_inner_step_and_every_step_draws_anew():
+    drawn = []
 
-    alike = student(Unroll(2), transform=noisy)[0], student(Unroll(2), transform=noisy)[0]
-    other = student(Unroll(2), transform=noisy, key=5)[0]
-    assert alike[0] == alike[1] != other
+    def noisy(key, images):
+        noise = jax.random.normal(key, images.shape)
+        jax.debug.callback(lambda x: drawn.append(float(x.ravel()[0])), noise)
+        return images + noise
+
+    for key in (1, 1, 5):
+        student(Unroll(12), transform=noisy, key=key)
+    jax.effects_barrier()
+    # two keys of twelve inner steps; what is computed again, or by the same key, draws the same
+    assert len(set(drawn)) == 2 * 12
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,11 @@ def test_experts_that_do_not_fit_are_refused_with_the_difference(refused, mtt, w
             'matching.first_start must be above matching.least_start (0) and at most '
             'matching.last_start (3), got 5',
         ),
+        (
+            '--matching.first-start 1 --matching.last-start 3',
+            'matching.first_start must be left alone or matching.last_start (3) where '
+            'matching.expansion is 0: the range does not grow, got 1',
+        ),
         ('--data.sampling representative', 'data.sampling must be random'),
         ('--encoder.name convnet_bn', 'without batch norm'),
         ('--experts.strategy twist', "'twist'"),
@@ -167,6 +172,11 @@ def test_the_presets_read_as_many_epochs_as_their_tables(method, dataset, ipc):
     )  # fmt: skip
 
 
+def test_datms_experts_are_those_of_its_command():
+    experts = parse('datm --dataset cifar10 --ipc 10'.split()).experts
+    assert (experts.count, experts.epochs, experts.rho, experts.alpha) == (100, 100, 0.01, 0.3)
+
+
 def test_mtts_row_is_the_one_that_does_not_diverge():
     config = parse('mtt --dataset cifar10 --ipc 10'.split())
     assert (config.optimizer.learning_rate, config.optimizer.rate_learning_rate) == (100, 1e-5)
@@ -190,7 +200,7 @@ def test_each_leaf_has_its_own_rate():
 def test_gsam_is_an_option():
     base, sharp = (
         following.recipe(parse(f'datm --dataset digits --ipc 1 {words}'.split()), 5).optimizer
-        for words in ('', '--experts.rho 0.01')
+        for words in ('--experts.rho 0', '--experts.rho 0.01')
     )
     with pytest.raises(ValueError, match='grad_fn'):
         sharp.update({'w': np.ones(2)}, sharp.init({'w': np.ones(2)}), {'w': np.ones(2)})
