@@ -232,20 +232,7 @@ def queue(
         how often one looks. Here `Variables.accuracy` is the mean over the network's life and is
         never reset.
     """
-    counts = {
-        'max_size': max_size,
-        'push_every': push_every,
-        'train_count': train_count,
-        'initial_size': initial_size,
-    }
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f'{name} must be at least 1, got {value}')
-    filled = min(initial_size + 1, max_size)
-    if train_count > filled:
-        raise ValueError(
-            f'train_count must be at most {filled}, the networks at the start, got {train_count}'
-        )
+    filled = _filled(max_size, push_every, train_count, initial_size)
     step = fit.make_fit_step(model, recipe)
 
     def init(key: PRNGKey) -> Queue:
@@ -259,10 +246,7 @@ def queue(
 
     def update(state: Queue, key: PRNGKey, inputs: Inputs, synthetic: SyntheticSet) -> Queue:
         k_choice, k_new, k_draw = jax.random.split(key, 3)
-        lots = jnp.where(
-            jnp.arange(max_size) < state.pushed, jax.random.uniform(k_choice, (max_size,)), -1.0
-        )
-        _, chosen = jax.lax.top_k(lots, train_count)
+        chosen = _distinct(k_choice, state.pushed, max_size, train_count)
 
         def train(j: Array, networks: fit.FitState) -> fit.FitState:
             after = _trained(
@@ -286,6 +270,31 @@ def queue(
         return Queue(count, state.pushed + due, _with_slot(networks, slot, new))
 
     return Networks(init, sample, update)
+
+
+def _filled(max_size: int, push_every: int, train_count: int, initial_size: int) -> int:
+    """How many networks a queue has at the start; refuses counts that make none."""
+    counts = {
+        'max_size': max_size,
+        'push_every': push_every,
+        'train_count': train_count,
+        'initial_size': initial_size,
+    }
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f'{name} must be at least 1, got {value}')
+    filled = min(initial_size + 1, max_size)
+    if train_count > filled:
+        raise ValueError(
+            f'train_count must be at most {filled}, the networks at the start, got {train_count}'
+        )
+    return filled
+
+
+def _distinct(key: PRNGKey, pushed: Array, max_size: int, count: int) -> Array:
+    """Slots `[count]` at random, of those in use, none twice."""
+    lots = jnp.where(jnp.arange(max_size) < pushed, jax.random.uniform(key, (max_size,)), -1.0)
+    return jax.lax.top_k(lots, count)[1]
 
 
 def _trained(
