@@ -58,7 +58,7 @@ class Options:
     Default: as the set's own images were."""
     evaluation: base.Evaluation = base.Evaluation()
     """Default: the protocol that the set was scored under, on those of IID's four architectures
-    that fit its images."""
+    (or of `evaluation.pool`) that fit its images."""
     random: bool = False
     """Also score as many random real images, stored ones counted, under the same protocol."""
     seed: Seed = 0
@@ -122,7 +122,8 @@ def _defaults(argv: Sequence[str], made: dict) -> Options:
     """What holds unless the command line says something else."""
     words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     words.add_argument('--evaluation.protocol', dest='protocol')
-    protocol = words.parse_known_args(argv[1:])[0].protocol
+    words.add_argument('--evaluation.pool', dest='pool')
+    chosen = words.parse_known_args(argv[1:])[0]
     known, prepared = made.get('evaluation', {}), made.get('data', {})
     default = base.Evaluation(
         **{
@@ -131,14 +132,16 @@ def _defaults(argv: Sequence[str], made: dict) -> Options:
             if field.name in known
         }
     )
-    default = presets.protocol(protocol, default) if protocol else default
+    default = dataclasses.replace(default, networks=CROSS, pool=None, coresets=())
+    default = presets.protocol(chosen.protocol, default) if chosen.protocol else default
+    default = presets.pool(chosen.pool, default) if chosen.pool else default
     return Options(
         distilled=argv[0],
         dataset=made.get('dataset', 'cifar10'),
         data_dir=prepared.get('data_dir'),
         image_size=prepared.get('image_size'),
         resize=prepared.get('resize', 'square'),
-        evaluation=dataclasses.replace(default, networks=CROSS),
+        evaluation=default,
     )
 
 
@@ -188,6 +191,8 @@ def _read(options: Options, given: Given) -> data.Dataset:
         resize=options.resize,
         lazy=given.made.get('data', {}).get('lazy'),
     )
+    if classes := given.made.get('data', {}).get('classes'):
+        dataset = data.of_classes(dataset, classes)
     spec, (images, labels, _) = dataset.spec, given.synthetic
     if images.shape[2:] != spec.image_shape or labels.shape[-1] != spec.num_classes:
         raise ValueError(
@@ -282,7 +287,7 @@ def _fitting(options: Options, spec: data.Spec) -> tuple[Options, dict[str, str]
         try:
             students.architectures(dataclasses.replace(e, networks=(name,)), spec)
         except ValueError as error:
-            if e.networks != CROSS:
+            if e.networks != CROSS and e.pool is None:
                 raise
             missing[name] = str(error)
     kept = tuple(name for name in e.networks if name not in missing)

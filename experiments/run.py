@@ -6,6 +6,7 @@ The same command again continues what is in the workdir; SIGTERM saves and ends 
 """
 
 import contextlib
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,16 @@ import jax
 
 from experiments import methods
 from experiments.configs import Config
-from experiments.stages import identity, jobs, messages, outputs, preparing, scores
+from experiments.stages import (
+    choosing,
+    identity,
+    jobs,
+    messages,
+    outputs,
+    preparing,
+    scores,
+    several,
+)
 from experiments.stages.progress import Stages, StopSignal
 from experiments.stages.scores import Stop
 from jaxdd import parallel
@@ -57,9 +67,25 @@ def run(config: Config, words: Sequence[str], stop: Stop | None = None) -> int:
     outputs.require_writable(jobs.cache(config), 'cache_dir')
     with locks.alone(workdir) if parallel.first_process() else contextlib.nullcontext():
         locks.sweep(workdir)
-        locks.sweep(jobs.cache(config) / 'random', older_than=SHARED)
+        for kind in jobs.real_rows(config):
+            locks.sweep(jobs.cache(config) / kind, older_than=SHARED)
         with parallel.use(parallel.mesh(config.num_devices)):
-            return _stages(config, words, workdir, stop)
+            return _sets(config, words, workdir, stop)
+
+
+def _sets(config: Config, words: Sequence[str], workdir: pathlib.Path, stop: Stop) -> int:
+    """One set, or several from as many seeds, whose accuracies are then taken together."""
+    if config.num_sets == 1:
+        return _stages(config, words, workdir, stop)
+    folders = [workdir / f'set-{i}' for i in range(config.num_sets)]
+    for i, folder in enumerate(folders):
+        print(f'set {i}, of {config.num_sets}: seed {config.seed + i}')
+        folder.mkdir(exist_ok=True)
+        own = dataclasses.replace(config, seed=config.seed + i, num_sets=1, workdir=str(folder))
+        if (code := _stages(own, words, folder, stop)) != 0:
+            return code
+    print(several.write(workdir, folders))
+    return 0
 
 
 def _stages(config: Config, words: Sequence[str], workdir: pathlib.Path, stop: Stop) -> int:
@@ -73,13 +99,16 @@ def _stages(config: Config, words: Sequence[str], workdir: pathlib.Path, stop: S
         progress.begin('prepare', messages.prepare(job))
         prepared = preparing.prepare(job, stop)
         progress.begin('distil', messages.distil(job))
-        distilled = None if stop() else config.entry.stage.distil(job, prepared, workdir, stop)
+        distilled = None
+        if not stop():
+            job = choosing.started(job, prepared)
+            distilled = config.entry.stage.distil(job, prepared, workdir, stop)
         if stop() or distilled is None:
             print(f'stopped; the same command continues from what lies in {workdir}')
             return STOPPED
         outputs.write_distilled_set(job, distilled, workdir)
         progress.begin('evaluate', messages.evaluate(job))
-        scored = scores.evaluate(job, prepared.teachers, distilled.synthetic, workdir, stop)
+        scored = scores.evaluate(job, prepared, distilled.synthetic, workdir, stop)
         if stop():
             print(
                 f'stopped during evaluation; the same command trains the missing students. '

@@ -29,7 +29,7 @@ FLOORS = (
     ('configs',),
     ('stages',),
     ('methods',),
-    ('examples', 'reproduction', 'speed', 'run', 'evaluate', 'prepare'),
+    ('examples', 'reproduction', 'speed', 'run', 'evaluate', 'continual', 'prepare'),
     ('reproduce',),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

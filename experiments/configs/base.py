@@ -10,6 +10,7 @@ import tyro
 
 from experiments.configs import protocols
 from experiments.configs.plugins import PLUGINS, Regularizers
+from experiments.configs.pools import POOLS
 from experiments.configs.rules import (
     Amount,
     Count,
@@ -24,7 +25,10 @@ from experiments.configs.rules import (
     choices,
     name_of,
 )
+from jaxdd.coresets.selection import RULES as CORESETS
 from jaxdd.models import NAMES
+from jaxdd.models.convnet import ACTIVATIONS, POOLINGS
+from jaxdd.models.norms import NORMS
 
 frozen = dataclasses.dataclass(frozen=True, kw_only=True)
 Architecture = name_of(NAMES)
@@ -51,6 +55,8 @@ class Data:
 
     data_dir: str | None = None
     """Folder of the prepared data sets; default: TensorFlow Datasets' own."""
+    classes: tuple[Number, ...] = ()
+    """Only these classes, numbered anew in this order; default: all."""
     image_size: Count | None = None
     """Pixels; resizes an image folder's images, shorter side then centre crop."""
     lazy: bool | None = None
@@ -94,6 +100,12 @@ class Network:
     """Channels of the first block; default: the architecture's own."""
     depth: Count | None = None
     """Blocks of a ConvNet; default: 3, less for images under 16 pixels."""
+    norm: choice(*NORMS) | None = None
+    """Of a ConvNet; default: what its name says, 'instance' of 'convnet'."""
+    activation: choice(*ACTIVATIONS) | None = None
+    """Of a ConvNet; default: 'relu'."""
+    pooling: choice(*POOLINGS) | None = None
+    """Of a ConvNet; default: 'avg'."""
 
 
 @frozen
@@ -211,7 +223,8 @@ class Proxies:
     """Images; a smaller set is one batch."""
     learning_rate: Positive = 0.01
     momentum: Momentum = 0.9
-    weight_decay: Amount = 1e-3
+    weight_decay: Amount | None = None
+    """Default: IID's 5e-4 where CC alone reads the proxies, else CMI's 1e-3."""
     seed: Seed = 0
     """Of the pool; runs with another `seed` share the pool."""
 
@@ -226,11 +239,19 @@ class Evaluation:
     infer-tiny, infer-imagenet; the last three also with -dynamic."""
     networks: tuple[Architecture, ...] = ('convnet',)
     """Architectures of the students."""
+    pool: choice(*POOLS) | None = None
+    """Sets `networks` to those that DC's evaluation modes M, B, W, D, N, A and P test together."""
     width: Count | None = None
     """Channels of the students' first block; default: the architecture's own."""
     depth: Count | None = None
     """Blocks of students that are ConvNets;
     default: those of the encoder (SRe2L, INFER: of the teachers)."""
+    norm: choice(*NORMS) | None = None
+    """Of students that are ConvNets and whose names leave it open; default: 'instance'."""
+    activation: choice(*ACTIVATIONS) | None = None
+    """Likewise; default: 'relu'."""
+    pooling: choice(*POOLINGS) | None = None
+    """Likewise; default: 'avg'."""
     num_seeds: Count = 5
     """Students per architecture."""
     epochs: Number = 1000
@@ -271,6 +292,9 @@ class Evaluation:
     """Probability of mixing a mini-batch."""
     mixup: Amount = 0.0
     """alpha of mixup; 0: none."""
+    coresets: choices(*CORESETS) = ()
+    """Core-sets that are scored beside the random images: 'herding', 'k-center' or 'k-means', in
+    the features of the first teacher where the run has one, else of the first proxy."""
     every: Number = 0
     """Synthetic-set updates between evaluations on the way; 0: only at the end."""
 
@@ -294,6 +318,9 @@ class Config:
     cache_dir: Text = '~/.cache/jaxdd'
     """Trained proxies and the random baseline's accuracies, shared between runs."""
     seed: Seed = 0
+    num_sets: Count = 1
+    """Distilled sets, from `seed` on one seed each; accuracies are over the students of all of them
+    (the papers: 5 sets)."""
     num_steps: Count = 20_000
     """Synthetic-set updates; an update is one optimiser step,
     or one per class where classes go one by one."""
@@ -323,8 +350,9 @@ class Config:
 class Matched(Config):
     """A run that matches real batches, step by step."""
 
-    init: choice('real', 'noise') = 'real'
-    """The first synthetic images: 'real' ones at random, or 'noise'."""
+    init: choice('real', 'noise', *CORESETS) = 'real'
+    """The first synthetic images: 'real' ones at random, 'noise', or a core-set (as in
+    `evaluation.coresets`)."""
     data: MatchedData = MatchedData()
     encoder: Network = Network()
     augmentation: Augmentation = Augmentation()
@@ -342,9 +370,9 @@ class Matched(Config):
 class Recovered(Config):
     """A run that recovers images from teachers, in independent chunks."""
 
-    init: choice('real', 'noise', 'rded') = 'noise'
-    """The first synthetic images: 'noise', 'real' ones at random,
-    or 'rded': its mosaics of realistic crops."""
+    init: choice('real', 'noise', 'rded', *CORESETS) = 'noise'
+    """The first synthetic images: 'noise', 'real' ones at random, 'rded': its mosaics of realistic
+    crops, or a core-set (as in `evaluation.coresets`)."""
     recover: Recover
 
     recovers = True

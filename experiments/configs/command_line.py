@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 
 import tyro
 
-from experiments.configs import validation
+from experiments.configs import plugins, validation
 from experiments.configs.base import Config
 from experiments.configs.entry import Entry
 from experiments.configs.plugins import PLUGINS, USERS
-from experiments.configs.presets import protocol, smoke
+from experiments.configs.presets import pool, protocol, smoke
 from jaxdd.checks import one_of
 
 
 def parse(argv: Sequence[str], methods: Mapping[str, Entry]) -> Config:
     """Turns a command line into a configuration.
 
-    The method, `--dataset`, `--ipc`, `--plugins`, `--evaluation.protocol` and `--smoke` choose the
-    preset; every other option overrides one of its fields (`--optimizer.learning-rate 0.5`).
-    `--help` shows the fields with the preset's values.
+    The method, `--dataset`, `--ipc`, `--plugins`, `--evaluation.protocol`, `--evaluation.pool` and
+    `--smoke` choose the preset; every other option overrides one of its fields
+    (`--optimizer.learning-rate 0.5`). `--help` shows the fields with the preset's values.
 
     Args:
         methods: the table of what `argv` may name, `experiments.methods.METHODS`.
@@ -47,6 +47,8 @@ def parse(argv: Sequence[str], methods: Mapping[str, Entry]) -> Config:
         default = dataclasses.replace(
             default, evaluation=protocol(chosen.protocol, default.evaluation)
         )
+    if chosen.pool:
+        default = dataclasses.replace(default, evaluation=pool(chosen.pool, default.evaluation))
     if chosen.smoke:
         default = smoke(default)
     config = tyro.cli(
@@ -54,17 +56,19 @@ def parse(argv: Sequence[str], methods: Mapping[str, Entry]) -> Config:
     )
     validation.require(config)
     _check_regularizers(config, default)
-    return _own_depth(_own_weights(config, default))
+    return _like_the_encoder(_own_weights(config, default))
 
 
-def _own_depth(config: Config) -> Config:
-    """Students are as deep as what the images were made with, unless told otherwise."""
-    depth = config.made_with.depth
-    if config.evaluation.depth is not None or depth is None:
-        return config
-    return dataclasses.replace(
-        config, evaluation=dataclasses.replace(config.evaluation, depth=depth)
-    )
+def _like_the_encoder(config: Config) -> Config:
+    """Students are as deep as what the images were made with, and of the same variants, unless
+    told otherwise."""
+    e, own = config.evaluation, config.made_with
+    taken = {
+        option: getattr(own, option, None)
+        for option in ('depth', 'norm', 'activation', 'pooling')
+        if getattr(e, option) is None
+    }
+    return dataclasses.replace(config, evaluation=dataclasses.replace(e, **taken))
 
 
 def _own_weights(config: Config, default: Config) -> Config:
@@ -81,7 +85,7 @@ def _own_weights(config: Config, default: Config) -> Config:
 
 def _check_regularizers(config: Config, default: Config) -> None:
     for field in [field.name for field in dataclasses.fields(config.regularizers)]:
-        name = field.removesuffix('_form')
+        name = plugins.owner(field)
         given, was = getattr(config.regularizers, field), getattr(default.regularizers, field)
         if given != was and name not in config.plugins:
             option = f'--regularizers.{field.replace("_", "-")}'
@@ -97,6 +101,7 @@ def _preset_words(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--ipc', type=int, default=10)
     parser.add_argument('--plugins', nargs='*', default=[])
     parser.add_argument('--evaluation.protocol', dest='protocol')
+    parser.add_argument('--evaluation.pool', dest='pool')
     parser.add_argument('--smoke', action='store_true')
     if sum(word.partition('=')[0] == '--plugins' for word in argv) > 1:
         raise ValueError('--plugins was given more than once; name all of them after one --plugins')

@@ -9,9 +9,10 @@ import tyro
 from experiments.configs.papers import CMI as CMI_PAPER
 from experiments.configs.papers import IID as IID_PAPER
 from experiments.configs.papers import Paper
-from experiments.configs.rules import Amount, choice
+from experiments.configs.rules import Amount, Positive, choice
 from jaxdd import regularizers
 from jaxdd.checks import one_of
+from jaxdd.losses.relations import DESCRIPTORS
 from jaxdd.types import Term
 
 UNPUBLISHED = 'not published: automatic scale'
@@ -51,21 +52,51 @@ CMI_WEIGHTS = {
 class Plugin(NamedTuple):
     """A regularizer as commands know it."""
 
-    term: Callable[..., Term]  # takes `form` where it has several
+    term: Callable[..., Term]  # takes its options by name
     about: str  # for --help
     # (method, data set, ipc) -> lambda, its source
     weights: Mapping[tuple[str, str, int], tuple[float, str]] = {}
-    forms: tuple[str, ...] = ()  # names of its variants, the default first
+    # name -> type, default; an option of plug-in x is the field x_<name>
+    options: Mapping[str, tuple[Any, Any]] = {}
     papers: tuple[Paper, ...] = ()
+    proxy_weight_decay: float | None = None  # of the paper's proxies; None: it reads none
+
+
+def _about(kind: Any, words: str) -> Any:
+    return Annotated[kind, tyro.conf.arg(help=words)]
 
 
 PLUGINS = {
     'cc': Plugin(
-        regularizers.cc, 'Class centralization (IID).', CC, ('squared', 'exp_hinge'), (IID_PAPER,)
+        regularizers.cc,
+        'Class centralization (IID).',
+        CC,
+        {
+            'form': (choice('squared', 'exp_hinge'), 'squared'),
+            'alpha': (_about(Positive, "Of 'exp_hinge': its steepness."), 0.02),
+            'beta': (_about(Amount, "Of 'exp_hinge': its floor."), 1.0),
+        },
+        (IID_PAPER,),
+        5e-4,
     ),
-    'cm': Plugin(regularizers.cm, 'Local covariance matching (IID).', CM, papers=(IID_PAPER,)),
+    'cm': Plugin(
+        regularizers.cm,
+        'Local covariance matching (IID).',
+        CM,
+        {
+            'descriptor': (
+                _about(choice(*DESCRIPTORS), "What covaries; IID: 'channel-row' on Tiny-ImageNet."),
+                'channel',
+            )
+        },
+        (IID_PAPER,),
+    ),
     'cmi': Plugin(
-        regularizers.cmi, 'Conditional mutual information (CMI).', CMI_WEIGHTS, papers=(CMI_PAPER,)
+        regularizers.cmi,
+        'Conditional mutual information (CMI).',
+        CMI_WEIGHTS,
+        papers=(CMI_PAPER,),
+        proxy_weight_decay=1e-3,
     ),
 }
 
@@ -84,12 +115,11 @@ class Regularizer:
 
 
 def _fields() -> list[tuple[str, Any, Any]]:
-    """A weight for every plug-in, and its form where it has several."""
+    """A weight for every plug-in, and its options."""
     made = []
     for name, plugin in PLUGINS.items():
         made.append((name, Annotated[Regularizer, tyro.conf.arg(help=plugin.about)], Regularizer()))
-        if plugin.forms:
-            made.append((f'{name}_form', choice(*plugin.forms), plugin.forms[0]))
+        made += [(f'{name}_{option}', *kind) for option, kind in plugin.options.items()]
     return made
 
 
@@ -109,10 +139,23 @@ def terms(plugins: Sequence[str], settings: Any) -> dict[str, Term]:
         settings: a `Regularizers`.
     """
     return {
-        name: plugin.term(**({'form': getattr(settings, f'{name}_form')} if plugin.forms else {}))
+        name: plugin.term(
+            **{option: getattr(settings, f'{name}_{option}') for option in plugin.options}
+        )
         for name, plugin in PLUGINS.items()
         if name in plugins
     }
+
+
+def owner(field: str) -> str:
+    """The plug-in whose weight or option a field of `Regularizers` is."""
+    return field.partition('_')[0]
+
+
+def proxy_weight_decay(plugins: Sequence[str]) -> float:
+    """What the papers' proxies are trained with: IID's where CC alone reads them, else CMI's."""
+    known = [decay for name in plugins if (decay := PLUGINS[name].proxy_weight_decay) is not None]
+    return max(known, default=PLUGINS['cmi'].proxy_weight_decay)
 
 
 def published(method: str, dataset: str, ipc: int, plugins: Sequence[str]) -> Any:

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from experiments.configs.base import Config, Evaluation, MatchedData, Network, Proxies
+from experiments.configs.pools import POOLS
 from experiments.configs.protocols import PROTOCOLS
 from jaxdd.checks import one_of
 
@@ -48,6 +49,16 @@ def protocol(name: str, evaluation: Evaluation = Evaluation()) -> Evaluation:
     """
     one_of('evaluation.protocol', name, PROTOCOLS)
     return dataclasses.replace(evaluation, protocol=name, **PROTOCOLS[name])
+
+
+def pool(name: str, evaluation: Evaluation = Evaluation()) -> Evaluation:
+    """The evaluation with the students of a pool.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    one_of('evaluation.pool', name, POOLS)
+    return dataclasses.replace(evaluation, pool=name, networks=POOLS[name])
 
 
 def smoke(config: Config) -> Config:

@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.configs import rules
 from experiments.configs.base import Config
+from experiments.configs.pools import POOLS
 from experiments.configs.rules import refuse
 
 
@@ -69,6 +70,13 @@ def require_evaluation(options: Any) -> None:
     """
     rules.require(options)
     require_students(options)
+    coresets = options.evaluation.coresets
+    refuse(
+        'evaluation.coresets',
+        ' '.join(coresets),
+        'left alone: experiments.run scores core-sets, which proxies or teachers choose',
+        bool(coresets),
+    )
 
 
 def _teachers(config: Config) -> None:
@@ -105,6 +113,13 @@ def require_students(options: Any) -> None:
         e.labels != 'hard' and e.temperature is None,
     )
     _distinct('evaluation.networks', e.networks)
+    refuse(
+        'evaluation.networks',
+        ' '.join(e.networks),
+        f'left alone where evaluation.pool is {e.pool}: {" ".join(POOLS.get(e.pool, ()))}',
+        e.pool is not None and e.networks != POOLS[e.pool],
+    )
+    _distinct('evaluation.coresets', e.coresets)
     refuse('evaluation.networks', 'none', 'at least one network', not e.networks)
     refuse(
         'evaluation.label_top_k',

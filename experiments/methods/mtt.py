@@ -215,9 +215,9 @@ class MTT(Following):
 class DATM(Following):
     """Trajectory matching with learned labels, over a range of epochs that grows."""
 
-    init: choice('predicted', 'real', 'noise') = 'predicted'
+    init: choice('predicted', 'real', 'noise', *base.CORESETS) = 'predicted'
     """The first synthetic images: 'predicted', real ones that an expert classifies correctly;
-    'real' ones at random, or 'noise'."""
+    'real' ones at random, 'noise', or a core-set (as in `evaluation.coresets`)."""
     matching: DifficultyMatching
 
     learns_labels = True

@@ -21,6 +21,7 @@ import re
 import sys
 from collections.abc import Sequence
 
+from experiments.configs.base import CORESETS
 from experiments.reproduction import ledger, rows, tasks
 from experiments.reproduction.ledger import Ledger
 from experiments.reproduction.tasks import Task
@@ -38,7 +39,9 @@ SCORES = records.mapping(records.ACCURACY)
 RUN = {
     'type': 'object',
     'required': ['method', 'plugins', 'dataset', 'ipc', 'hardware', 'protocol', 'accuracy'],
-    'properties': {'accuracy': records.fields({'random': SCORES}, distilled=SCORES)},
+    'properties': {
+        'accuracy': records.fields(dict.fromkeys(('random', *CORESETS), SCORES), distilled=SCORES)
+    },
 }
 
 

@@ -29,6 +29,9 @@ def model(network: Network, spec: data.Spec, *, batch_statistics: bool = False) 
         spec.num_classes,
         width=network.width,
         depth=network.depth,
+        norm=network.norm,
+        activation=network.activation,
+        pooling=network.pooling,
         batch_statistics=batch_statistics,
     )
 
@@ -235,12 +238,18 @@ def _per_class(config: Config, dataset: data.Dataset) -> int:
     return max(data.drawn_per_class(dataset.train, dataset.spec, config.data.per_class))
 
 
+def proxy_decay(config: Config) -> float:
+    """The proxies' weight decay: as configured, else that of the paper whose plug-in reads them."""
+    given = config.proxies.weight_decay
+    return plugins.proxy_weight_decay(config.plugins) if given is None else given
+
+
 def proxy_recipe(config: Config, train_size: int) -> Recipe:
     """How the proxies are trained: constant learning rate, no augmentation."""
     p = config.proxies
     steps = max(1, math.ceil(p.epochs * data.steps_per_epoch(train_size, p.batch_size)))
     return Recipe(
-        optimizers.sgd(p.learning_rate, momentum=p.momentum, weight_decay=p.weight_decay),
+        optimizers.sgd(p.learning_rate, momentum=p.momentum, weight_decay=proxy_decay(config)),
         steps,
         p.batch_size,
         losses.soft_cross_entropy,

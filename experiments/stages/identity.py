@@ -13,8 +13,9 @@ import jax
 import numpy as np
 
 import jaxdd
-from experiments.configs import Config
-from experiments.stages import jobs, labelling, students
+from experiments.configs import Config, plugins
+from experiments.configs.base import CORESETS
+from experiments.stages import build, jobs, labelling, students
 from experiments.stages.jobs import Job
 from jaxdd import data, parallel
 from jaxdd.networks.teachers import Teacher
@@ -29,6 +30,7 @@ BESIDE = (
     'steps_per_call',
     'num_devices',
     'smoke',
+    'num_sets',
     'num_steps',
     'teachers',
     'proxies',
@@ -92,13 +94,21 @@ def of_run(job: Job) -> dict:
             del fields['teachers']['depth']
     if config.recovers or config.optimizer.schedule == 'cosine':  # else a run can be made longer
         fields['num_steps'] = config.num_steps
-    if jobs.needs_proxy(config):
-        fields['proxies'] = every['proxies']
+    if 'encoder' in every:
+        fields['encoder'] = _as_before(fields['encoder'])
+    if jobs.needs_proxy(config) or (config.init in CORESETS and not config.recovers):
+        proxies = every['proxies']
+        fields['proxies'] = {
+            **proxies,
+            'network': _as_before(proxies['network']),
+            'weight_decay': build.proxy_decay(config),
+        }
     for record, names in BESIDE_WITHIN.items():
         for name in names if record != 'recover' or config.recovers else ():
             fields.get(record, {}).pop(name, None)
-    if not config.data.zca:  # as before there was a choice
-        del fields['data']['zca']
+    for choice in ('zca', 'classes'):  # as before there was one
+        if not fields['data'][choice]:
+            del fields['data'][choice]
     drawn = jobs.real_per_class(job)
     # where classes differ, it matters how many of each are drawn
     if drawn and drawn['least'] < drawn['most']:
@@ -111,12 +121,24 @@ def of_run(job: Job) -> dict:
     }
 
 
+def _as_before(network: dict) -> dict:
+    """An architecture without the variants that are left alone,
+    as before there was a choice of them."""
+    variants = ('norm', 'activation', 'pooling')
+    return {k: value for k, value in network.items() if k not in variants or value is not None}
+
+
+FIRST = (*plugins.PLUGINS, 'cc_form')  # fields that every configuration always held
+
+
 def _regularizers(config: Config, settings: dict) -> dict:
-    """The weights of the plug-ins that are named, and their forms."""
+    """The weights of the plug-ins that are named, and those of their options that are not as they
+    were before there was a choice."""
+    default = dataclasses.asdict(plugins.Regularizers())
     return {
         name: value
         for name, value in sorted(settings.items())
-        if name.removesuffix('_form') in config.plugins
+        if plugins.owner(name) in config.plugins and (name in FIRST or value != default[name])
     }
 
 
@@ -124,6 +146,8 @@ def of_pool(job: Job) -> dict:
     """What determines the proxies' weights: recipe, seed and data."""
     fields = dataclasses.asdict(job.config.proxies)
     del fields['count']
+    fields['network'] = _as_before(fields['network'])
+    fields['weight_decay'] = build.proxy_decay(job.config)
     return {'recipe': fields, **of_data(job)}
 
 
@@ -133,7 +157,7 @@ def of_experts(job: Job) -> dict:
     for other in ('count', 'epochs', 'folder', 'together', 'checkpoint_every'):
         del fields[other]
     return {
-        'network': dataclasses.asdict(job.config.encoder),
+        'network': _as_before(dataclasses.asdict(job.config.encoder)),
         'recipe': fields,
         **of_data(job),
     }
@@ -189,7 +213,7 @@ def of_students(options, dataset: data.Dataset, teachers: Sequence[Teacher] = ()
     fields = {
         name: value
         for name, value in dataclasses.asdict(e).items()
-        if name not in ('networks', 'every')
+        if name not in ('networks', 'pool', 'every', 'coresets')
     }
     return {
         'evaluation': fields,
@@ -211,10 +235,20 @@ def of_students(options, dataset: data.Dataset, teachers: Sequence[Teacher] = ()
     }
 
 
-def of_random(job: jobs.Job, teachers: Sequence[Teacher] = ()) -> dict:
-    """What the accuracy of random real images depends on:
-    the training half and how many are drawn from it, too."""
-    return {**of_students(job.config, job.dataset, teachers), 'ipc': job.config.ipc, **of_data(job)}
+def of_real(
+    job: jobs.Job, prepared: jobs.Prepared = jobs.Prepared([], []), kind: str = 'random'
+) -> dict:
+    """What the accuracy of real images depends on: the training half, how many are taken from it,
+    and of a core-set the network that chooses, too."""
+    who = {
+        **of_students(job.config, job.dataset, prepared.teachers),
+        'ipc': job.config.ipc,
+        **of_data(job),
+    }
+    if kind == 'random':
+        return who
+    network = None if prepared.teachers else dataclasses.asdict(job.config.proxies.network)
+    return {**who, 'rule': kind, 'chosen by': [network, content(prepared.chooser.variables)]}
 
 
 def of_set(

@@ -11,6 +11,7 @@ import numpy as np
 from experiments.configs import Config
 from experiments.stages import build, rehearsal
 from jaxdd import data, parallel
+from jaxdd.coresets import selection
 from jaxdd.networks.teachers import Teacher
 from jaxdd.storage import locks
 from jaxdd.storage.atomic import expanded
@@ -36,12 +37,20 @@ class Job(NamedTuple):
         return self.methods[0]
 
 
+class Chooser(NamedTuple):
+    """The network in whose features core-sets are chosen."""
+
+    model: Model  # in test mode
+    variables: Variables
+
+
 class Prepared(NamedTuple):
     """Networks trained on the real set."""
 
     proxies: list[Variables]
     teachers: list[Teacher]
     experts: list[PyTree] = []  # their parameters, epoch by epoch
+    chooser: Chooser | None = None  # of core-sets, where any is asked for
 
 
 class Distilled(NamedTuple):
@@ -62,12 +71,12 @@ class Distilled(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Accuracy of students on the distilled set and on random real images, by architecture."""
+    """Accuracy of students on the distilled set and on real images, by architecture."""
 
     distilled: dict[str, Accuracy]
-    random: dict[str, Accuracy]  # {} where there are none
-    label_bytes: dict[str, int]  # of either set
-    missing: dict[str, str] = {}  # 'random' -> why it is not there
+    real: dict[str, dict[str, Accuracy]]  # 'random', or a core-set -> {} where there are none
+    label_bytes: dict[str, int]  # of every set
+    missing: dict[str, str] = {}  # 'random', or a core-set -> why it is not there
 
 
 def load(config: Config) -> Job:
@@ -78,6 +87,8 @@ def load(config: Config) -> Job:
     dataset = data.load(
         config.dataset, data_dir=d.data_dir, image_size=d.image_size, lazy=d.lazy, resize=d.resize
     )
+    if d.classes:
+        dataset = data.of_classes(dataset, d.classes)
     dataset = dataset._replace(spec=_normalised(config, dataset.spec))
     if d.zca:
         dataset = _whitened(config, dataset)
@@ -85,7 +96,8 @@ def load(config: Config) -> Job:
     drawn = data.drawn_per_class(dataset.train, spec, d.per_class)
     rehearsal.require_memory(config, spec.image_shape, spec.num_classes, sum(drawn))
     made = config.entry.build(config, dataset)
-    models = {'proxy': build.model(config.proxies.network, spec)} if needs_proxy(config) else {}
+    proxy = build.model(config.proxies.network, spec) if trains_proxies(config) else None
+    models = {'proxy': proxy} if needs_proxy(config) else {}
     rehearsal.rehearse(config, dataset)
     if config.recovers:
         build.require_affordable(config, dataset)
@@ -148,6 +160,21 @@ def needs_proxy(config: Config) -> bool:
     return any(read.role == 'proxy' for term in build.terms(config).values() for read in term.reads)
 
 
+def trains_proxies(config: Config) -> bool:
+    """Whether a plug-in reads proxies, or a core-set is chosen in the features of one."""
+    return needs_proxy(config) or (chooses(config) and not config.teachers.networks)
+
+
+def real_rows(config: Config) -> tuple[str, ...]:
+    """The sets of real images that are scored beside the distilled one."""
+    return ('random', *config.evaluation.coresets)
+
+
+def chooses(config: Config) -> bool:
+    """Whether a core-set is scored or started from."""
+    return bool(config.evaluation.coresets) or config.init in selection.RULES
+
+
 def reads_real(config: Config) -> bool:
     """Whether a step looks at real images:
     matching does, recovery and students of experts only for a plug-in that does."""
@@ -172,7 +199,7 @@ def cache(config: Config) -> pathlib.Path:
 
 
 def no_baseline(job: Job) -> str | None:
-    """Why there are no random real images to compare with; None where there are."""
+    """Why there are no sets of as many real images to compare with; None where there are."""
     sizes = data.class_sizes(job.dataset.train, job.spec.num_classes)
     if job.config.ipc <= sizes.min():
         return None

@@ -10,9 +10,11 @@ def prepare(job: Job) -> str:
     """What the second stage will do."""
     p, t = job.config.proxies, job.config.teachers
     parts, images = [], len(job.dataset.train.labels)
-    if job.models:
+    if jobs.trains_proxies(job.config):
+        count = p.count if job.models else 1
         parts.append(
-            f'{p.count} proxies ({p.network.name}), {p.epochs:g} epochs of {images} images each'
+            f'{count} prox{"y" if count == 1 else "ies"} ({p.network.name}), '
+            f'{p.epochs:g} epochs of {images} images each'
         )
     if t.networks:
         how = 'loaded' if t.weights else f'squeezed for {t.epochs:g} epochs of {images} images'
@@ -22,7 +24,7 @@ def prepare(job: Job) -> str:
         )
     parts += job.config.entry.stage.about(job.config)
     if not parts:
-        return 'no plug-in reads a proxy: nothing to prepare'
+        return 'nothing reads a proxy: nothing to prepare'
     return f'{"; ".join(parts)}; cached in {job.config.cache_dir}'
 
 
@@ -41,9 +43,10 @@ def distil(job: Job) -> str:
 def evaluate(job: Job) -> str:
     """What the fourth stage will do."""
     e = job.config.evaluation
+    real = [report.of_real(kind) for kind in jobs.real_rows(job.config)]
     labels = '' if e.labels == 'hard' else f' with {e.labels} labels'
     return (
         f'training {e.num_seeds} students x {", ".join(e.networks)} for {students.num_epochs(e)} '
         f'epochs on the distilled set{labels}, and '
-        f'{"none" if jobs.no_baseline(job) else "as many"} on random real images'
+        f'{"none" if jobs.no_baseline(job) else "as many"} on {", ".join(real)}'
     )

@@ -33,11 +33,15 @@ NOT_OF_THE_NUMBER = (
     'keep',
     'steps_per_call',
     'num_devices',
+    'num_sets',
     'regularizers',
 )
 NOT_OF_THE_NUMBER_WITHIN = {
     'data': ('data_dir', 'lazy', 'feed'),
-    'evaluation': ('every', 'networks', 'protocol', 'depth'),
+    'evaluation': (
+        *('every', 'networks', 'pool', 'protocol', 'coresets'),
+        *('depth', 'norm', 'activation', 'pooling'),
+    ),
     'teachers': ('checkpoint_every', 'weights', 'seed'),
     'recover': ('together', 'part'),
     'proxies': ('seed',),
@@ -124,7 +128,7 @@ def results(
             for name, value in distilled.weights.items()
         },
         'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
-        'accuracy': {'distilled': scores.distilled, 'random': scores.random},
+        'accuracy': {'distilled': scores.distilled, 'random': {}, **scores.real},
         'missing': scores.missing,
         'students': students.labels(e, job.spec.image_shape),
         'warnings': _warnings(job, distilled),
@@ -139,7 +143,7 @@ def results(
         'student_updates': _updates(job, distilled),
         'images': distilled.counts,
         'teachers': {t.name: t.accuracy for t in teachers},
-        'published': cells.published(config.entry.cells, config),
+        'published': None if config.data.classes else cells.published(config.entry.cells, config),
         'budget': budget(config),
         'pictures': PICTURES,
         'bibtex': [paper.bibtex for paper in papers.used(config, plugins.PLUGINS)],
@@ -163,7 +167,11 @@ def write_outputs(
     )
     ends = {**distilled.accuracies, job.config.num_steps: scores.distilled}
     report.curves_png(
-        workdir / 'curves.png', distilled.history, ends, random=scores.random, marks=distilled.marks
+        workdir / 'curves.png',
+        distilled.history,
+        ends,
+        random=scores.real.get('random'),
+        marks=distilled.marks,
     )
     records.save(workdir / 'results.json', results)
     write_whole(workdir / 'report.md', report.report(results).encode())
@@ -242,18 +250,13 @@ def _updates(job: Job, distilled: Distilled) -> dict[str, int]:
 
 
 def _more_bytes(job: Job, distilled: Distilled, scores: Scores) -> dict:
-    """What the random set takes; and what every soft label of a training would take,
+    """What sets of real images take; and what every soft label of a training would take,
     were it kept."""
     e, spec = job.config.evaluation, job.spec
     images = distilled.synthetic.images
-    more = (
-        {
-            'random images': job.config.ipc * spec.num_classes * math.prod(spec.image_shape),
-            'random labels': scores.label_bytes['random'],
-        }
-        if scores.random
-        else {}
-    )
+    real = job.config.ipc * spec.num_classes * math.prod(spec.image_shape)
+    more = {f'{kind} images': real for kind in scores.real}
+    more |= {f'{kind} labels': scores.label_bytes[kind] for kind in scores.real}
     if e.labels in ('dynamic', 'replayed'):
         more['labels, were all kept'] = labelling.storable_bytes(
             e, images.shape[0] * images.shape[1], spec.num_classes

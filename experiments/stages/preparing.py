@@ -2,7 +2,7 @@
 
 import jax
 
-from experiments.stages import build, identity, jobs, teaching
+from experiments.stages import build, choosing, identity, jobs, teaching
 from experiments.stages.jobs import Prepared
 from experiments.stages.progress import bar
 from experiments.stages.scores import Stop
@@ -21,25 +21,30 @@ def prepare(job: jobs.Job, stop: Stop) -> Prepared:
     given = teaching.prepare(job, stop) if job.config.teachers.weights else None
     proxies = _proxies(job, stop) if job.models else []
     teachers = teaching.prepare(job, stop) if given is None else given
-    return Prepared(proxies, teachers, job.config.entry.stage.experts(job, stop))
+    chooser = None
+    if jobs.chooses(job.config):
+        looking = proxies or ([] if teachers else _proxies(job, stop, count=1))
+        chooser = choosing.chooser(job, teachers, looking)
+    return Prepared(proxies, teachers, job.config.entry.stage.experts(job, stop), chooser)
 
 
-def _proxies(job: jobs.Job, stop: Stop) -> list[Variables]:
-    p, recipe = job.config.proxies, build.proxy_recipe(job.config, len(job.dataset.train.labels))
+def _proxies(job: jobs.Job, stop: Stop, count: int | None = None) -> list[Variables]:
+    p, count = job.config.proxies, count or job.config.proxies.count
+    recipe = build.proxy_recipe(job.config, len(job.dataset.train.labels))
     cache, who = jobs.cache(job.config) / 'proxies', identity.of_pool(job)
     folder = cache / checkpoint.fingerprint(who)
     with jobs.turn(folder, stop) as mine:
         if not mine:
             return []
         locks.sweep(folder)
-        shown, move = bar('proxies', p.count * recipe.num_steps)
+        shown, move = bar('proxies', count * recipe.num_steps)
         with shown:
             return pools.proxies(
                 jax.random.key(p.seed),
                 build.model(p.network, job.spec, batch_statistics=True),
                 data.epochs(job.dataset.train, job.spec, batch_size=p.batch_size),
                 recipe,
-                count=p.count,
+                count=count,
                 store=Store(cache, who),
                 control=loop.Control(job.steps_per_call, [move], stop, log=shown.write),
             )

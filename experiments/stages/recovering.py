@@ -221,6 +221,7 @@ def _source(job: jobs.Job, teacher: Teacher, natural):
         )
     if natural is None and config.init == 'real':
         natural = _natural(job)
+    natural = natural if natural is not None else job.initial
 
     def start(classes: slice, numbers: slice, number: int) -> SyntheticSet:
         labels = jnp.repeat(

@@ -1,11 +1,11 @@
-"""The third stage of a run: students are trained on the distilled set and on random real images,
+"""The third stage of a run: students are trained on the distilled set and on real images,
 and tested."""
 
 import contextlib
 import pathlib
 from collections.abc import Callable, Sequence
 
-from experiments.stages import build, identity, jobs, labelling, students
+from experiments.stages import build, choosing, identity, jobs, labelling, students
 from experiments.stages.jobs import Scores
 from experiments.stages.progress import bar
 from jaxdd import data
@@ -13,6 +13,7 @@ from jaxdd.engine import evaluate as evaluation
 from jaxdd.engine import loop
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.networks.teachers import Teacher
+from jaxdd.reporting import report
 from jaxdd.storage import checkpoint, records
 from jaxdd.types import Accuracy, SyntheticSet
 
@@ -21,21 +22,22 @@ Stop = Callable[[], bool]
 # architecture -> accuracies of the finished students
 PER_SEED = records.mapping(records.listing(records.FRACTION))
 SCORES = records.mapping(records.ACCURACY)  # architecture -> accuracy
-RANDOM = records.fields(accuracy=SCORES, label_bytes=records.COUNT)
+REAL = records.fields(accuracy=SCORES, label_bytes=records.COUNT)
 
 
 def evaluate(
     job: jobs.Job,
-    teachers: list[Teacher],
+    prepared: jobs.Prepared,
     synthetic: SyntheticSet,
     workdir: pathlib.Path,
     stop: Stop,
 ) -> Scores:
-    """Students on the distilled set, and on a random real subset of the same size under the same
-    protocol and labels.
+    """Students on the distilled set, and on as many real images, random or a core-set, under the
+    same protocol and labels.
 
-    Whatever goes wrong with the random images, the distilled set's accuracies are returned.
+    Whatever goes wrong with the real images, the distilled set's accuracies are returned.
     """
+    teachers = prepared.teachers
     labelled = label(job, teachers, synthetic, workdir / 'labels.npz')
     scored = score(
         job.config,
@@ -45,43 +47,42 @@ def evaluate(
         title='students (distilled)',
         path=_kept(job, workdir, labelled, teachers),
     )
-    try:
-        if why := jobs.no_baseline(job):
-            raise ValueError(why)
-        random, label_bytes = _random(job, teachers, workdir, stop)
-    except (ValueError, NonFiniteError) as error:
-        print(f'random real images: no accuracy, because {error}')
-        return Scores(scored, {}, {'distilled': labelled.label_bytes}, {'random': str(error)})
-    return Scores(scored, random, {'distilled': labelled.label_bytes, 'random': label_bytes})
+    found = Scores(scored, {}, {'distilled': labelled.label_bytes}, {})
+    for kind in jobs.real_rows(job.config):
+        try:
+            if why := jobs.no_baseline(job):
+                raise ValueError(why)
+            if not stop():
+                found.real[kind], found.label_bytes[kind] = _real(
+                    job, prepared, kind, workdir, stop
+                )
+        except (ValueError, NonFiniteError) as error:
+            print(f'{report.of_real(kind)}: no accuracy, because {error}')
+            found.missing[kind] = str(error)
+    return found
 
 
-def _random(
-    job: jobs.Job, teachers: list[Teacher], workdir: pathlib.Path, stop: Stop
+def _real(
+    job: jobs.Job, prepared: jobs.Prepared, kind: str, workdir: pathlib.Path, stop: Stop
 ) -> tuple[dict[str, Accuracy], int]:
-    """Accuracies of random real images and the bytes of their labels:
+    """Accuracies of real images, and the bytes of their labels:
     from the cache, measured where missing."""
-    cached = (
-        jobs.cache(job.config)
-        / 'random'
-        / f'{checkpoint.fingerprint(identity.of_random(job, teachers))}.json'
-    )
-    found = records.recall(cached, RANDOM)
+    teachers, who = prepared.teachers, identity.of_real(job, prepared, kind)
+    cached = jobs.cache(job.config) / kind / f'{checkpoint.fingerprint(who)}.json'
+    found = records.recall(cached, REAL)
     if found is not None and set(found['accuracy']) == set(job.config.evaluation.networks):
         print(
-            'random real images: the accuracies of an earlier run under the same protocol '
+            f'{report.of_real(kind)}: the accuracies of an earlier run under the same protocol '
             f'({cached})'
         )
         return restored(found['accuracy']), found['label_bytes']
-    real = data.real_subset(
-        jobs.key(job.config, jobs.RANDOM), job.dataset.train, job.spec, ipc=job.config.ipc
-    )
-    subset = label(job, teachers, real)
+    subset = label(job, teachers, choosing.real(job, prepared, kind))
     scored = score(
         job.config,
         job.dataset,
         subset,
         stop,
-        title='students (random)',
+        title=f'students ({kind})',
         path=_kept(job, workdir, subset, teachers),
     )
     if not stop():

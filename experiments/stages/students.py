@@ -136,7 +136,10 @@ def architectures(
         ValueError: a network that does not fit the images.
     """
     networks = {
-        name: Network(name=name, width=evaluation.width, depth=depth(evaluation, name))
+        name: Network(
+            name=name,
+            **{option: getattr(evaluation, option) for option in models.open_options(name)},
+        )
         for name in evaluation.networks
     }
     return (

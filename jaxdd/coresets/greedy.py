@@ -1,14 +1,17 @@
-"""Core-sets chosen one sample after the other: herding and k-center.
+"""Core-sets chosen one sample after the other: herding, k-center, and one per k-means cluster.
 
 Every function takes one class, `features [M, D]` with `valid [M]` true for samples and false for
-padding; `jax.vmap` over classes of padded length. Nothing is random: equal samples are taken in
-their order.
+padding; `jax.vmap` over classes of padded length. Only the first centres of k-means are random:
+equal samples are taken in their order.
 """
 
 import jax
 import jax.numpy as jnp
 
-from jaxdd.types import Array
+from jaxdd.coresets.kmeans import kmeans, squared_distances
+from jaxdd.types import Array, PRNGKey
+
+ITERATIONS = 100  # of Lloyd
 
 
 def herding(features: Array, valid: Array, *, num: int) -> Array:
@@ -64,6 +67,35 @@ def k_center(features: Array, valid: Array, *, num: int) -> Array:
     def next_one(k: Array, total: Array, left: Array, gaps: Array) -> Array:
         del total, left
         return jnp.where(k == 0, first, -gaps)
+
+    return _selected(next_one, features, valid, num)
+
+
+def k_means(key: PRNGKey, features: Array, valid: Array, *, num: int) -> Array:
+    """The sample nearest to the centre of each of `num` k-means clusters, no sample twice.
+
+    Centre by centre, the nearest sample that no earlier centre took; `kmeans.kmeans` finds the
+    centres in 100 Lloyd iterations.
+
+    Args:
+        key: the first centres.
+        features, valid, num: as for `herding`.
+
+    Returns:
+        `[num]` int32 positions, one per centre.
+
+    Raises:
+        ValueError: `num` below 1 or above M.
+    """
+    features = _precise(features)
+    centres = kmeans(key, features, valid, num_clusters=num, iterations=ITERATIONS)
+    # around 0, where the expanded square is exact
+    middle = centres.mean(axis=0, keepdims=True)
+    distances = squared_distances(features - middle, centres - middle)
+
+    def next_one(k: Array, total: Array, left: Array, gaps: Array) -> Array:
+        del total, left, gaps
+        return distances[:, k]
 
     return _selected(next_one, features, valid, num)
 

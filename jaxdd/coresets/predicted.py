@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdd import checks
-from jaxdd.data import Spec, class_members, normalise
+from jaxdd.data import Spec, chosen_subset, class_members, normalise
 from jaxdd.models import from_params
 from jaxdd.types import Array, Model, PRNGKey, PyTree, Source, SyntheticSet
 
@@ -48,12 +48,10 @@ def predicted(
             for c, row in enumerate(members)
         ]
     )
-    images = normalise(spec, jnp.asarray(np.asarray(source.images[chosen.ravel()])))
+    images = chosen_subset(source, spec, chosen).images
     classes = np.repeat(np.arange(spec.num_classes), ipc)
-    logits = soft_labels(model, experts, images, classes)
-    return SyntheticSet(
-        images.reshape(*chosen.shape, *images.shape[1:]), logits.reshape(*chosen.shape, -1)
-    )
+    logits = soft_labels(model, experts, images.reshape(-1, *spec.image_shape), classes)
+    return SyntheticSet(images, logits.reshape(*chosen.shape, -1))
 
 
 def soft_labels(

@@ -1,5 +1,6 @@
 """Labelled image sets: what is known about them, reading them, and feeding them to a training."""
 
+from jaxdd.data.batches import chosen_subset as chosen_subset
 from jaxdd.data.batches import class_members as class_members
 from jaxdd.data.batches import class_sizes as class_sizes
 from jaxdd.data.batches import drawn_per_class as drawn_per_class
@@ -9,6 +10,8 @@ from jaxdd.data.batches import real_subset as real_subset
 from jaxdd.data.batches import steps_per_epoch as steps_per_epoch
 from jaxdd.data.batches import stratified as stratified
 from jaxdd.data.batches import streamed as streamed
+from jaxdd.data.classes import of_classes as of_classes
+from jaxdd.data.classes import only as only
 from jaxdd.data.fake import fake as fake
 from jaxdd.data.fake import write_jpeg_folder as write_jpeg_folder
 from jaxdd.data.feed_extras import with_candidates as with_candidates

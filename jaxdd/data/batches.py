@@ -139,10 +139,24 @@ def real_subset(key: PRNGKey, source: Source, spec: Spec, *, ipc: int) -> Synthe
             for k, row in zip(keys, members)
         ]
     )
+    return chosen_subset(source, spec, chosen)
+
+
+def chosen_subset(source: Source, spec: Spec, chosen: np.ndarray) -> SyntheticSet:
+    """Real images that somebody chose, as a synthetic set.
+
+    Args:
+        source, spec: the set.
+        chosen: `[Y, n]` indices into it, a row per class.
+
+    Returns:
+        Normalised images `[Y, n, H, W, C]` and one-hot labels, in class order.
+    """
+    images = jnp.asarray(np.asarray(source.images[chosen.ravel()]))
     labels = jax.nn.one_hot(
-        jnp.repeat(jnp.arange(spec.num_classes)[:, None], ipc, axis=1), spec.num_classes
+        jnp.repeat(jnp.arange(spec.num_classes)[:, None], chosen.shape[1], axis=1), spec.num_classes
     )
-    return SyntheticSet(normalise(spec, jnp.asarray(source.images[chosen])), labels)
+    return SyntheticSet(normalise(spec, images.reshape(*chosen.shape, *images.shape[1:])), labels)
 
 
 def streamed(source: Source, spec: Spec, *, per_class: int, prefetch: int = 2) -> Stream:

@@ -5,6 +5,7 @@ Distillation", CVPR 2024, https://arxiv.org/abs/2404.00563.
 """
 
 import functools
+import math
 
 import chex
 import jax
@@ -14,6 +15,7 @@ from jaxdd import checks
 from jaxdd.losses.features import class_mean, shares
 from jaxdd.types import Array
 
+DESCRIPTORS = ('channel', 'channel-row')
 MAX_EXPONENT = 80.0  # exp(88.7) is the end of float32; the rest is room for sums and slopes
 
 
@@ -22,6 +24,7 @@ def local_covariance_distance(
     synthetic: Array,
     *,
     real_weights: Array | None = None,
+    descriptor: str = 'channel',
     axis_name: str | None = None,
 ) -> Array:
     """Squared distance between real and synthetic covariances of local features (CM).
@@ -35,16 +38,24 @@ def local_covariance_distance(
         synthetic: `[K, n, P, D]` last feature maps of the synthetic images.
         real_weights: `[K, B]`, w; 0 for rows that only fill up a class with fewer images: of the
             maps 1, 3, 1 (P = D = 1) with weights 1, 1, 0 the mean is 2 and Sigma 1. None: all 1.
+        descriptor: what covaries. 'channel': the D channels, x_ip of each of the P positions.
+            'channel-row': the D H channels at every row of a square map, x_iw of each of its W
+            columns; so much larger covariances of fewer samples.
         axis_name: name of the `jax.pmap` or `jax.shard_map` axis over which the real batch is split
             in equal parts (`real`, and its weights, are this device's part, `synthetic` the same
             everywhere). None: not split.
 
     Returns:
-        `[K]`, in fourth powers of feature units: summed over the D x D entries, one value per
-        class. IID sums over K. With n = 1 the synthetic covariance is zero: the value is a constant
-        with zero gradient.
+        `[K]`, in fourth powers of feature units: summed over the D x D (D H x D H) entries, one
+        value per class. IID sums over K. With n = 1 the synthetic covariance is zero: the value is
+        a constant with zero gradient.
+
+    Raises:
+        ValueError: an unknown descriptor, or 'channel-row' of maps that are not square.
 
     Note:
+        'channel-row' is what the authors' code does on Tiny-ImageNet (maps reshaped to
+        (N, C H, W)).
         The paper speaks of covariances of local descriptors; where they are centred and how they
         are scaled follows the authors' code (main_DM_IID.py): each position has its own mean over
         the batch, positions are summed and not averaged, the sum over images is divided by N and
@@ -54,6 +65,9 @@ def local_covariance_distance(
     """
     chex.assert_rank([real, synthetic], 4)
     chex.assert_equal_shape([real, synthetic], dims=(0, 2, 3))
+    checks.one_of('local descriptor', descriptor, DESCRIPTORS)
+    if descriptor == 'channel-row':
+        real, synthetic = _by_row(real), _by_row(synthetic)
     gap = _local_covariance(real, real_weights, axis_name) - _local_covariance(
         synthetic, None, None
     )
@@ -103,6 +117,19 @@ def class_centralization(
     exponent = jnp.minimum(alpha * squared_distance, MAX_EXPONENT)
     # expm1 keeps the digits that exp(small) - 1 would lose.
     return jnp.sum(jnp.maximum(jnp.expm1(exponent) - (beta - 1.0), 0.0), axis=1)
+
+
+def _by_row(maps: Array) -> Array:
+    """`[K, N, H W, D]` -> `[K, N, W, H D]`: a channel at every row is a variable of its own."""
+    num_classes, num_images, num_positions, width = maps.shape
+    side = math.isqrt(num_positions)
+    if side**2 != num_positions:
+        raise ValueError(
+            f"the local descriptor 'channel-row' needs square maps, got {num_positions} positions; "
+            "use 'channel'"
+        )
+    rows = maps.reshape(num_classes, num_images, side, side, width).swapaxes(2, 3)
+    return rows.reshape(num_classes, num_images, side, side * width)
 
 
 def _local_covariance(maps: Array, weights: Array | None, axis_name: str | None) -> Array:

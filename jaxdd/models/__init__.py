@@ -1,10 +1,8 @@
 """Network architectures as pure functions."""
 
 from jaxdd.models.alexnet import AlexNet as AlexNet
-from jaxdd.models.build import NAMES as NAMES
 from jaxdd.models.build import by_name as by_name
 from jaxdd.models.build import default_depth as default_depth
-from jaxdd.models.build import has_depth as has_depth
 from jaxdd.models.convnet import ConvNet as ConvNet
 from jaxdd.models.derivatives import xla_derivatives as xla_derivatives
 from jaxdd.models.efficientnet import EfficientNet as EfficientNet
@@ -12,6 +10,9 @@ from jaxdd.models.lenet import LeNet as LeNet
 from jaxdd.models.microbatch import microbatched as microbatched
 from jaxdd.models.mlp import MLP as MLP
 from jaxdd.models.mobilenet import MobileNetV2 as MobileNetV2
+from jaxdd.models.names import NAMES as NAMES
+from jaxdd.models.names import has_depth as has_depth
+from jaxdd.models.names import open_options as open_options
 from jaxdd.models.norms import update_batch_stats as update_batch_stats
 from jaxdd.models.resnet import ResNet as ResNet
 from jaxdd.models.shufflenet import ShuffleNet as ShuffleNet

@@ -1,80 +1,9 @@
 """Networks by name."""
 
-import functools
-
 from jaxdd import checks
-from jaxdd.models.alexnet import AlexNet
-from jaxdd.models.convnet import ConvNet
-from jaxdd.models.efficientnet import EfficientNet
-from jaxdd.models.lenet import LeNet
-from jaxdd.models.mlp import MLP
-from jaxdd.models.mobilenet import MobileNetV2
-from jaxdd.models.resnet import ResNet
-from jaxdd.models.shufflenet import ShuffleNet
-from jaxdd.models.shufflenetv2 import ShuffleNetV2
-from jaxdd.models.vgg import VGG
+from jaxdd.models.names import NAMES, fixed, is_convnet
 from jaxdd.models.wrap import model
 from jaxdd.types import Model
-
-# name -> (module class, its norm; None where it has no norm to choose)
-NAMES = {
-    'convnet': (ConvNet, 'instance'),
-    'convnet_bn': (ConvNet, 'batch'),
-    'convnet_ln': (ConvNet, 'layer'),
-    'convnet_gn': (ConvNet, 'group'),
-    'convnet_nn': (ConvNet, 'none'),
-    'resnet18': (ResNet, 'instance'),
-    'resnet18_bn': (ResNet, 'batch'),
-    'resnet18_bn_ap': (functools.partial(ResNet, downsampling='average_pool'), 'batch'),
-    'vgg11': (VGG, 'instance'),
-    'vgg11_bn': (VGG, 'batch'),
-    'alexnet': (AlexNet, 'none'),
-    'alexnet_bn': (AlexNet, 'batch'),
-    'alexnet_in': (AlexNet, 'instance'),
-    'resnet18_stem3': (functools.partial(ResNet, pooling='global'), 'batch'),
-    'resnet34_stem3': (
-        functools.partial(ResNet, pooling='global', stage_sizes=(3, 4, 6, 3)),
-        'batch',
-    ),
-    'resnet50_stem3': (
-        functools.partial(ResNet, pooling='global', stage_sizes=(3, 4, 6, 3), block='bottleneck'),
-        'batch',
-    ),
-    'resnet101_stem3': (
-        functools.partial(ResNet, pooling='global', stage_sizes=(3, 4, 23, 3), block='bottleneck'),
-        'batch',
-    ),
-    'resnet18_stem7': (functools.partial(ResNet, pooling='global', stem='imagenet'), 'batch'),
-    'resnet34_stem7': (
-        functools.partial(ResNet, pooling='global', stem='imagenet', stage_sizes=(3, 4, 6, 3)),
-        'batch',
-    ),
-    'resnet50_stem7': (
-        functools.partial(
-            ResNet, pooling='global', stem='imagenet', stage_sizes=(3, 4, 6, 3), block='bottleneck'
-        ),
-        'batch',
-    ),
-    'resnet101_stem7': (
-        functools.partial(
-            ResNet, pooling='global', stem='imagenet', stage_sizes=(3, 4, 23, 3), block='bottleneck'
-        ),
-        'batch',
-    ),
-    'mobilenetv2': (MobileNetV2, None),
-    'mobilenetv2_imagenet': (functools.partial(MobileNetV2, form='imagenet'), None),
-    'efficientnet_b0': (EfficientNet, None),
-    'efficientnet_b0_imagenet': (functools.partial(EfficientNet, form='imagenet'), None),
-    'shufflenet_g2': (ShuffleNet, None),
-    'shufflenetv2': (ShuffleNetV2, None),
-    'lenet': (LeNet, None),
-    'mlp': (MLP, None),
-}
-
-
-def has_depth(name: str) -> bool:
-    """Whether a network of this name has a number of blocks to choose: the ConvNets."""
-    return NAMES[name][0] is ConvNet
 
 
 def default_depth(image_shape: tuple[int, int, int]) -> int:
@@ -99,14 +28,16 @@ def by_name(
     """Builds a network by its name; None = the papers' default.
 
     Args:
-        name: 'convnet', 'resnet18' or 'vgg11' (instance norm), with '_bn' for batch norm; the
-            ConvNet also with '_ln', '_gn', '_nn' for layer, group and no norm; 'resnet18_bn_ap',
-            whose sides are halved by average pools; 'resnet18_stem3', 34, 50 and 101 (batch norm,
-            3x3 stem, global pool), which SRe2L and INFER teach with, and 'resnet18_stem7' to 101,
-            torchvision's for ImageNet; 'alexnet' (no norm), with '_bn' or '_in' for batch or
-            instance norm; 'mobilenetv2', 'efficientnet_b0', 'shufflenet_g2' and 'shufflenetv2'
-            (batch norm), the first two also with '_imagenet' in torchvision's form; 'lenet' and
-            'mlp' (no norm).
+        name: 'convnet', 'resnet18' to 152 or 'vgg11' to 19 (instance norm), with '_bn' for batch
+            norm; the ConvNet also with '_ln', '_gn', '_nn' for layer, group and no norm, '_w32' to
+            '_w256' and '_d1' to '_d4' for its width and depth, '_as', '_al', '_aswish' for sigmoid,
+            leaky ReLU and swish ('_aswish_bn' with batch norm), '_np' and '_mp' for no and max
+            pooling; 'resnet18_bn_ap', whose sides are halved by average pools; 'resnet18_stem3' to
+            152 (batch norm, 3x3 stem, global pool), which SRe2L and INFER teach with, and
+            'resnet18_stem7' to 152, torchvision's for ImageNet; 'alexnet' (no norm), with '_bn' or
+            '_in' for batch or instance norm; 'mobilenetv2', 'efficientnet_b0', 'shufflenet_g2' and
+            'shufflenetv2' (batch norm), the first two also with '_imagenet' in torchvision's form;
+            'lenet' and 'mlp' (no norm).
         image_shape: height, width, channels.
         num_classes: Y.
         width: channels of the first block (convnet and alexnet 128, resnet18 and vgg11 64, lenet
@@ -122,16 +53,22 @@ def by_name(
 
     Raises:
         ValueError: an unknown name or variant, a width below 1, a network too deep for the image
-            side, or a ConvNet variant asked of another network.
+            side, a ConvNet variant asked of another network, or what the name says otherwise.
     """
     checks.one_of('network', name, NAMES)
     if width is not None and width < 1:
         raise ValueError(f'{name} needs a width of at least 1, got {width}')
     network, named_norm = NAMES[name]
     variants = {'depth': depth, 'norm': norm, 'activation': activation, 'pooling': pooling}
-    if network is ConvNet:
-        if depth is None:
-            variants['depth'] = 3 if pooling == 'none' else default_depth(image_shape)
+    for option, value in {**variants, 'width': width}.items():
+        if value is not None and option in fixed(name):
+            raise ValueError(
+                f'{name} has {option} {fixed(name)[option]} by its name, got {value!r}'
+            )
+    if is_convnet(name):
+        if depth is None and 'depth' not in fixed(name):
+            keeps = (pooling or fixed(name).get('pooling')) == 'none'
+            variants['depth'] = 3 if keeps else default_depth(image_shape)
     else:
         for option, value in variants.items():
             if value is not None:

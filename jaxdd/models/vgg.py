@@ -7,8 +7,14 @@ from jaxdd.models.layers import check_side, conv, flattened_head, stem_padding
 from jaxdd.models.norms import norm as make_norm
 from jaxdd.types import Array
 
-# per stage, per convolution: how many times the width its channels are
-VGG11 = ((1,), (2,), (4, 4), (8, 8), (8, 8))
+# layers -> per stage, per convolution: how many times the width its channels are (table 1: A, B,
+# D, E)
+STAGES = {
+    11: ((1,), (2,), (4, 4), (8, 8), (8, 8)),
+    13: ((1, 1), (2, 2), (4, 4), (8, 8), (8, 8)),
+    16: ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8)),
+    19: ((1, 1), (2, 2), (4, 4, 4, 4), (8, 8, 8, 8), (8, 8, 8, 8)),
+}
 
 
 class VGG(nn.Module):
@@ -16,8 +22,8 @@ class VGG(nn.Module):
 
     A linear layer is last.
 
-    Simonyan and Zisserman, ICLR 2015, https://arxiv.org/abs/1409.1556, table 1, column A, in the
-    form that Zhao, Mopuri and Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929 (DC), evaluate on:
+    Simonyan and Zisserman, ICLR 2015, https://arxiv.org/abs/1409.1556, table 1, in the form
+    that Zhao, Mopuri and Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929 (DC), evaluate on:
     a norm behind every convolution, no hidden linear layers, no dropout. 9,231,114 parameters as
     VGG-11 at 32x32x3, Y = 10.
 
@@ -37,7 +43,7 @@ class VGG(nn.Module):
     """
 
     num_classes: int
-    stages: tuple[tuple[int, ...], ...] = VGG11
+    stages: tuple[tuple[int, ...], ...] = STAGES[11]
     width: int = 64
     norm: str = 'instance'
     batch_statistics: bool = False

@@ -7,7 +7,10 @@ from jaxdd.types import Observation, PRNGKey, Read, Term
 
 
 def cm(
-    real: Read = Read('encoder', 'real'), synthetic: Read = Read('encoder', 'synthetic')
+    real: Read = Read('encoder', 'real'),
+    synthetic: Read = Read('encoder', 'synthetic'),
+    *,
+    descriptor: str = 'channel',
 ) -> Term:
     """Matches the channel covariance of local features, synthetic to real.
 
@@ -18,6 +21,7 @@ def cm(
     Args:
         real: the pass that gives the target maps; no gradient flows through it.
         synthetic: the pass that is matched to it.
+        descriptor: as in `losses.local_covariance_distance`.
     """
 
     def loss(observation: Observation, key: PRNGKey):
@@ -25,7 +29,10 @@ def cm(
         target = jax.lax.stop_gradient(observation.outputs[real].maps)
         weights = observation.inputs.real_weights
         return local_covariance_distance(
-            target, observation.outputs[synthetic].maps, real_weights=weights
+            target,
+            observation.outputs[synthetic].maps,
+            real_weights=weights,
+            descriptor=descriptor,
         ).sum(), {}
 
     return Term(frozenset({real, synthetic}), loss)

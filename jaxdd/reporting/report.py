@@ -10,10 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from jaxdd.coresets.selection import RULES
 from jaxdd.reporting import tables
 from jaxdd.storage.atomic import write_whole
 
 BUDGET = 6  # differences from the published budget that are listed
+NAMES = {'random': 'random real images', **{rule: f'{rule} core-set' for rule in RULES}}
 COUNTED = ('image bytes', 'label bytes')
 _BLUE, _GREY = '#1f5fa8', '#8a8a8a'
 Results = Mapping[str, Any]
@@ -33,13 +35,13 @@ def report(results: Results) -> str:
 
     Args:
         results: any of
-            'method', 'plugins' [names], 'dataset', 'ipc', 'seed', 'steps', 'commit', 'command',
-                'hardware',
+            'method', 'plugins' [names], 'dataset', 'ipc', 'seed', 'sets' (how many), 'steps',
+                'commit', 'command', 'hardware',
             'accuracy' {'random' | 'distilled' | other: {student: {'mean', 'std', 'per_seed'}}} in
                 fractions,
             'protocol' {'name', 'epochs', 'num_seeds', ...},
             'bytes' {'images', 'labels'} of the distilled set, and {'random images', 'random
-                labels'},
+                labels'}, likewise of other sets,
             'published' {'value', 'std', 'source'} in fractions, for the first student, or None,
             'budget' {field: {'published', 'here'}}, where the run's differs from the published
                 one's,
@@ -67,6 +69,11 @@ def report(results: Results) -> str:
         _settings('Configuration', results.get('config')),
     ]
     return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+def of_real(kind: str) -> str:
+    """What tables call a set of real images, 'random' or a core-set by its rule; others as is."""
+    return NAMES.get(kind, kind)
 
 
 def real_per_class(drawn: Mapping[str, int]) -> str:
@@ -221,11 +228,9 @@ def _title(results: Results) -> str:
 def _notes(results: Results) -> list[str]:
     """What the table cannot say: warnings, rows that are missing,
     and a budget other than the published one."""
-    names = {'random': 'random real images'}
     notes = [f'WARNING: {text}.' for text in results.get('warnings') or []]
     notes += [
-        f'No row for {names.get(key, key)}: {why}.'
-        for key, why in (results.get('missing') or {}).items()
+        f'No row for {of_real(key)}: {why}.' for key, why in (results.get('missing') or {}).items()
     ]
     if results.get('published') and (budget := results.get('budget')):
         some = [
@@ -242,13 +247,12 @@ def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
     random first, the method last, then what was published."""
     accuracy, protocol = results.get('accuracy') or {}, results.get('protocol') or {}
     order = sorted(accuracy, key=lambda key: (key != 'random', key == 'distilled', key))
-    names = {'random': 'random real images', 'distilled': _name(results)}
     fixed = [str(protocol.get('name', '-')), str(protocol.get('epochs', '-'))]
     sizes = results.get('bytes') or {}
     called = results.get('students') or {}
     rows = [
         [
-            names.get(key, key),
+            _name(results) if key == 'distilled' else of_real(key),
             called.get(student, student),
             _percent(score),
             str(_seeds(score, protocol)),
@@ -292,9 +296,8 @@ def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
 
 def _sizes(key: str, sizes: Mapping[str, int]) -> list[str]:
     """The bytes of one training set's images and labels, if any are known."""
-    keys = {'distilled': ('images', 'labels'), 'random': ('random images', 'random labels')}.get(
-        key, ('', '')
-    )
+    of = '' if key == 'distilled' else f'{key} '
+    keys = f'{of}images', f'{of}labels'
     return [f'{sizes[name]:,}' if name in sizes else '-' for name in keys] if sizes else []
 
 
@@ -327,6 +330,7 @@ def _facts(results: Results) -> str:
     told = {
         'steps': 'Synthetic-set updates: {:,}.',
         'seed': 'Seed: {}.',
+        'sets': 'Distilled sets, whose students are counted together: {}.',
         'learned_rate': 'Learned learning rate, with which the students trained: {:.4g}.',
         'whitened': 'The images are ZCA-whitened; the distilled set brings the way back.',
     }

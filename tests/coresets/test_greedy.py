@@ -1,4 +1,4 @@
-"""Herding and k-center: against transcriptions, by hand, and where samples are alike."""
+"""Herding, k-center, k-means: against transcriptions, by hand, and where samples are alike."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdd.coresets import greedy
+from jaxdd.coresets.kmeans import kmeans
 
 
 def herding_by_hand(x, num):
@@ -75,3 +76,26 @@ def test_classes_go_at_once(ours, theirs):
 def test_a_number_that_cannot_be_is_refused(ours, theirs, num):
     with pytest.raises(ValueError, match=f'between 1 and the 6 samples, got {num}'):
         ours(jnp.ones((6, 2)), jnp.ones(6, bool), num=num)
+
+
+def test_k_means_takes_the_nearest_sample_that_is_left_at_every_centre():
+    with jax.enable_x64(True):
+        x, key = (
+            np.random.default_rng(4).normal(size=(60, 3)),
+            jax.random.key(5),
+        )  # a cluster of two has a tie
+        found = greedy.k_means(key, jnp.asarray(x), jnp.ones(60, bool), num=5)
+        centres = kmeans(key, jnp.asarray(x), jnp.ones(60, bool), num_clusters=5, iterations=100)
+        expected = []
+        for centre in np.asarray(centres):
+            gaps = np.linalg.norm(x - centre, axis=1)
+            gaps[expected] = np.inf
+            expected.append(int(gaps.argmin()))
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_k_means_takes_no_sample_twice_and_no_padding(seed):
+    x = np.random.default_rng(seed).normal(size=(12, 2)).astype(np.float32)
+    found = greedy.k_means(jax.random.key(seed), jnp.asarray(x), jnp.arange(12) < 8, num=8)
+    assert sorted(np.asarray(found)) == list(range(8))

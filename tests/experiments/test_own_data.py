@@ -8,6 +8,7 @@ import pytest
 
 from experiments.methods import parse
 from experiments.stages import identity, jobs, messages, teaching
+from experiments.stages.jobs import Prepared
 from jaxdd.storage import records
 
 TEACHER = '--teachers.networks convnet_bn'
@@ -109,15 +110,15 @@ def job(dataset):
 )
 def test_accuracies_of_other_test_images_or_labels_have_another_name(job, change):
     other = job._replace(dataset=job.dataset._replace(test=change(job.dataset.test)))
-    assert identity.of_random(other) != identity.of_random(job)
+    assert identity.of_real(other) != identity.of_real(job)
     # the networks trained on it are the same
     assert identity.of_data(other) == identity.of_data(job)
 
 
 @pytest.mark.parametrize('change', ['flip', 'program', 'teachers', 'seed', 'depth'])
 def test_accuracies_are_known_by_everything_that_they_depend_on(job, change, monkeypatch):
-    before = identity.of_random(job)
-    teachers, config = [], job.config
+    before = identity.of_real(job)
+    config = job.config
     if change == 'flip':
         job = job._replace(dataset=job.dataset._replace(spec=job.spec._replace(flip=True)))
     elif change == 'program':
@@ -137,5 +138,7 @@ def test_accuracies_are_known_by_everything_that_they_depend_on(job, change, mon
         made = [
             teaching._card(job, 'convnet_bn', {'kernel': np.full(2, value)}) for value in (1.0, 2.0)
         ]
-        assert identity.of_random(job, made[:1]) != identity.of_random(job, made[1:])
-    assert identity.of_random(job, teachers) != before
+        assert identity.of_real(job, Prepared([], made[:1])) != identity.of_real(
+            job, Prepared([], made[1:])
+        )
+    assert identity.of_real(job) != before

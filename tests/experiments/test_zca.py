@@ -98,7 +98,7 @@ def test_networks_are_those_of_the_training_half(done):
     white = data.whitened(other, job.dataset.whitening)
     changed = job._replace(dataset=white, spec=white.spec)
     assert identity.of_data(changed) == identity.of_data(job)
-    assert identity.of_random(changed) != identity.of_random(job)
+    assert identity.of_real(changed) != identity.of_real(job)
 
 
 @pytest.mark.parametrize(

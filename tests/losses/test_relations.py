@@ -269,3 +269,51 @@ def test_centralization_refuses_an_unknown_form(features):
 def test_centralization_refuses_other_shapes():
     with pytest.raises(AssertionError):
         class_centralization(jnp.zeros((4, 5)))
+
+
+# The descriptor of IID on Tiny-ImageNet
+
+
+def by_row(maps):
+    """[N, H W, D] -> [N, W, H D], written out."""
+    side = int(len(maps[0]) ** 0.5)
+    grid = maps.reshape(len(maps), side, side, -1)
+    return np.stack([[np.concatenate(list(image[:, w])) for w in range(side)] for image in grid])
+
+
+def test_a_channel_at_every_row_is_a_variable_of_its_own(precision, maps):
+    expected = [
+        np.sum((numpy_covariance(by_row(r)) - numpy_covariance(by_row(s))) ** 2)
+        for r, s in zip(*maps)
+    ]
+    found = local_covariance_distance(*map(precision.array, maps), descriptor='channel-row')
+    precision.assert_close(found, expected)
+
+
+def test_rows_by_hand():
+    # one channel of 2x2 maps: variables are the rows, samples the columns
+    real = jnp.array([[[1.0], [2.0], [0.0], [0.0]], [[-1.0], [-2.0], [0.0], [0.0]]])
+    synthetic = jnp.zeros((2, 4, 1))
+    # Sigma(real) = [[1 + 4, 0], [0, 0]]
+    found = local_covariance_distance(real[None], synthetic[None], descriptor='channel-row')
+    np.testing.assert_allclose(found, [25.0])
+    crossed = real.at[:, 2:].set(real[:, :2])  # [[5, 5], [5, 5]], where 'channel' has 10
+    found = local_covariance_distance(crossed[None], synthetic[None], descriptor='channel-row')
+    np.testing.assert_allclose(found, [100.0])
+    np.testing.assert_allclose(local_covariance_distance(crossed[None], synthetic[None]), [100.0])
+
+
+def test_one_image_has_no_gradient_by_row_either(maps):
+    real, synthetic = jnp.float32(maps[0]), jnp.float32(maps[1])[:, :1]
+    slope = jax.grad(lambda s: local_covariance_distance(real, s, descriptor='channel-row').sum())(
+        synthetic
+    )
+    np.testing.assert_allclose(slope, 0, atol=1e-6)
+
+
+def test_descriptors_that_cannot_be_are_refused():
+    maps = jnp.ones((1, 2, 6, 3))
+    with pytest.raises(ValueError, match="'channel-row' needs square maps, got 6 positions"):
+        local_covariance_distance(maps, maps, descriptor='channel-row')
+    with pytest.raises(ValueError, match="unknown local descriptor 'row'; valid: channel, "):
+        local_covariance_distance(maps, maps, descriptor='row')

@@ -13,6 +13,7 @@ from jaxdd.models import (
     by_name,
     default_depth,
     model,
+    open_options,
     update_batch_stats,
 )
 
@@ -28,20 +29,24 @@ def init(net, seed=0):
 
 
 def small(name, **options):
-    return by_name(name, SHAPE, 5, width=8, **options)
+    return by_name(name, SHAPE, 5, width=8 if 'width' in open_options(name) else None, **options)
 
 
 def batch_normed(name):
     return NAMES[name][1] == 'batch' or NAMES[name][1] is None and name not in ('lenet', 'mlp')
 
 
-TOO_DEEP_FOR_DIGITS = ['lenet', 'vgg11', 'vgg11_bn']
+TOO_DEEP_FOR_DIGITS = ['lenet', *(name for name in NAMES if name.startswith('vgg'))]
+DEEPER_THAN_DIGITS = ['convnet_d4']
 
 
 def by_cost(names=NAMES):
     """The deep networks, those that a file of tests of their own runs, and ImageNet's forms,
     in the long tests."""
-    deep = ('resnet34', 'resnet50', 'resnet101', 'efficientnet', 'mobilenet', 'shufflenet')
+    deep = (
+        *('resnet34', 'resnet50', 'resnet101', 'resnet152', 'vgg13', 'vgg16', 'vgg19'),
+        *('efficientnet', 'mobilenet', 'shufflenet'),
+    )
     return [
         pytest.param(
             name,
@@ -51,7 +56,7 @@ def by_cost(names=NAMES):
     ]
 
 
-@pytest.mark.parametrize('name', by_cost(set(NAMES) - set(TOO_DEEP_FOR_DIGITS)))
+@pytest.mark.parametrize('name', by_cost(set(NAMES) - {*TOO_DEEP_FOR_DIGITS, *DEEPER_THAN_DIGITS}))
 def test_names_take_digits(name):
     net = small(name)
     variables = jax.eval_shape(net.init, jax.random.key(0))
@@ -73,7 +78,8 @@ def test_names_too_deep_for_digits_say_what_fits(name):
 
 @pytest.mark.parametrize('name', by_cost())
 def test_every_name_runs_at_32x32(name, weights):
-    net = by_name(name, (32, 32, 3), 5, width=4, batch_statistics=True)
+    width = 4 if 'width' in open_options(name) else None
+    net = by_name(name, (32, 32, 3), 5, width=width, batch_statistics=True)
     variables = weights(net)
     out = jax.jit(net.apply)(variables, images(shape=(32, 32, 3)))
     assert out.logits.shape == (4, 5) and np.isfinite(out.logits).all()
@@ -89,6 +95,10 @@ def test_every_name_runs_at_32x32(name, weights):
         ('lenet', 62_006),
         ('alexnet', 1_872_202),
         ('vgg11', 9_231_114),
+        ('resnet34', 21_282_122),
+        ('resnet50', 23_520_842),
+        ('convnet_w256', 1_229_834),
+        ('convnet_d1', 331_530),
         ('resnet18_bn_ap', 11_250_762),
     ],
 )
@@ -274,3 +284,35 @@ def test_images_of_another_shape_are_refused():
     net = small('convnet')
     with pytest.raises(ValueError, match=r'takes images \[N, 8, 8, 1\].*got shape \(2, 8, 8, 3\)'):
         net.apply(init(net), jnp.zeros((2, 8, 8, 3)))
+
+
+def test_a_name_says_width_depth_activation_and_pooling():
+    wide = jax.eval_shape(by_name('convnet_w64', (32, 32, 3), 5).init, jax.random.key(0)).params
+    assert wide['conv0']['kernel'].shape == (3, 3, 3, 64)
+    flat = jax.eval_shape(by_name('convnet_d1', (32, 32, 3), 5).init, jax.random.key(0)).params
+    assert 'conv1' not in flat and flat['classifier']['kernel'].shape[0] == 128 * 16 * 16
+    x, plain = images(), small('convnet')
+    variables = init(plain)
+    for name, option in {
+        'convnet_as': {'activation': 'sigmoid'},
+        'convnet_al': {'activation': 'leaky_relu'},
+        'convnet_aswish': {'activation': 'swish'},
+        'convnet_mp': {'pooling': 'max'},
+    }.items():
+        np.testing.assert_array_equal(
+            small(name).apply(variables, x).logits,
+            small('convnet', **option).apply(variables, x).logits,
+        )
+
+
+@pytest.mark.parametrize(
+    'name, option, value, own',
+    [
+        ('convnet_d2', 'depth', 3, '2'),
+        ('convnet_w32', 'width', 8, '32'),
+        ('convnet_np', 'pooling', 'avg', 'none'),
+    ],
+)
+def test_what_the_name_says_is_not_changed(name, option, value, own):
+    with pytest.raises(ValueError, match=f'{name} has {option} {own} by its name, got {value!r}'):
+        by_name(name, SHAPE, 5, **{option: value})

@@ -7,6 +7,7 @@ import pytest
 from jaxdd import parallel
 from jaxdd.models import NAMES, by_name
 from jaxdd.models.layers import SMALLEST_SIDES, average_pool, check_side, conv, stem_padding
+from jaxdd.models.names import fixed
 
 
 def test_average_pool_drops_the_remainder():
@@ -63,15 +64,19 @@ def test_the_margin_counts():
 
 
 def by_cost():
-    """Every name; the deep and the mobile networks, and ImageNet's forms of others,
-    in the long tests."""
-    deep = ('resnet34', 'resnet50', 'resnet101', 'efficientnet', 'mobilenet', 'shufflenet')
+    """Every name but variants of the ConvNet; deep and mobile networks, and ImageNet's forms, in
+    the long tests."""
+    deep = (
+        *('resnet34', 'resnet50', 'resnet101', 'resnet152', 'vgg13', 'vgg16', 'vgg19'),
+        *('efficientnet', 'mobilenet', 'shufflenet'),
+    )
     return [
         pytest.param(
             name,
             marks=pytest.mark.long if name.startswith(deep) or name.endswith('imagenet') else (),
         )
         for name in sorted(NAMES)
+        if not (name.startswith('convnet') and fixed(name))
     ]
 
 

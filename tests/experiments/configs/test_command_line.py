@@ -25,7 +25,9 @@ def test_a_preset_parses_as_it_stands(method, dataset, plugins):
         '20',
         *(('--plugins', *plugins) if plugins else ()),
     ]
-    assert parse(words) == command_line._own_depth(METHODS[method].published(dataset, 20, plugins))
+    assert parse(words) == command_line._like_the_encoder(
+        METHODS[method].published(dataset, 20, plugins)
+    )
 
 
 def test_the_defaults_are_the_papers():
@@ -248,10 +250,10 @@ def test_a_weight_of_ones_own_is_not_called_published():
     ('idc --matching.distance squared', "unknown matching.distance 'squared'; valid: l1, l2"),
     ('idm --matching.classes both', "unknown matching.classes 'both'; valid: joint, sequential"),
     ('idm --data.sampling kmeans', "unknown data.sampling 'kmeans'; valid: random, representative"),
-    ('dc --init zeros', "unknown init 'zeros'; valid: noise, real"),
+    ('dc --init zeros', "unknown init 'zeros'; valid: herding, k-center, k-means, noise, real"),
     ('dc --evaluation.schedule cosin',
      "unknown evaluation.schedule 'cosin'; valid: cosine, dsa, idc"),
-    ('dm --init rded', "unknown init 'rded'; valid: noise, real"),
+    ('dm --init rded', "unknown init 'rded'; valid: herding, k-center, k-means, noise, real"),
     ('dm --evaluation.labels static --evaluation.temperature 4', 'static labels need teachers'),
     ('sre2l --evaluation.temperature None',
      'evaluation.temperature must be given: soft labels need it'),
@@ -296,7 +298,7 @@ def test_help_shows_what_the_method_has_with_the_valid_choices(capsys):
     for other in ('--training', '--recover', '--matching', '{real,noise,rded}'):
         assert other not in shown
     for words in (
-        '--init {real,noise}',
+        '--init {real,noise,herding,k-center,k-means}',
         '--optimizer.schedule {constant,cosine}',
         '{hard,static,dynamic,replayed}',
         '--plugins [{cc,cm,cmi} ...]',

@@ -13,7 +13,7 @@ from experiments.configs.plugins import PLUGINS
 from experiments.methods import dc, idc, idm, infer, parse, sre2l
 from experiments.stages import build, identity, jobs, messages, students
 from jaxdd import augment, data, losses
-from jaxdd.types import Observation, Outputs, Read
+from jaxdd.types import Inputs, Observation, Outputs, Read
 
 EXPERIMENTS = pathlib.Path(build.__file__).parents[1]
 RECORDS = {
@@ -41,9 +41,10 @@ def test_every_field_is_read_by_a_script():
         for field in dataclasses.fields(record)
     }
     assert len(fields) > 40
-    assert {field for field in fields if field.split('.')[1] not in read} == {
-        'Regularizers.cc_form'
-    }  # by the plug-in's name
+    by_the_plugins_name = {
+        f'Regularizers.{name}_{option}' for name in PLUGINS for option in PLUGINS[name].options
+    }
+    assert {field for field in fields if field.split('.')[1] not in read} == by_the_plugins_name
 
 
 def test_the_strategy_follows_the_data_set_unless_given():
@@ -56,7 +57,7 @@ def test_terms_are_those_named_in_a_fixed_order():
     assert list(build.terms(config('--plugins cmi cc'))) == ['cc', 'cmi']
 
 
-@pytest.mark.parametrize('form', PLUGINS['cc'].forms)
+@pytest.mark.parametrize('form', ['squared', 'exp_hinge'])
 def test_the_form_of_class_centralization_reaches_its_loss(form):
     term = build.terms(config(f'--plugins cc --regularizers.cc-form {form}'))['cc']
     features = jax.random.normal(jax.random.key(0), (2, 3, 4))
@@ -65,6 +66,30 @@ def test_the_form_of_class_centralization_reaches_its_loss(form):
     )
     expected = losses.class_centralization(features, form=form).sum()
     assert term.loss(seen, jax.random.key(0))[0] == expected
+    words = '--plugins cc --regularizers.cc-form exp_hinge --regularizers.cc-alpha 0.5'
+    term = build.terms(config(f'{words} --regularizers.cc-beta 2'))['cc']
+    expected = losses.class_centralization(features, form='exp_hinge', alpha=0.5, beta=2.0).sum()
+    assert term.loss(seen, jax.random.key(0))[0] == expected
+
+
+def test_the_local_descriptor_reaches_its_loss():
+    term = build.terms(config('--plugins cm --regularizers.cm-descriptor channel-row'))['cm']
+    passes = [Read('encoder', name) for name in ('real', 'synthetic')]
+    maps = [jax.random.normal(jax.random.key(i), (2, 3, 4, 5)) for i in (0, 1)]
+    seen = Observation(
+        {p: Outputs(None, None, m, {}) for p, m in zip(passes, maps)}, {}, None, {}, Inputs(), 0
+    )
+    expected = losses.local_covariance_distance(*maps, descriptor='channel-row').sum()
+    assert term.loss(seen, jax.random.key(0))[0] == expected
+
+
+@pytest.mark.parametrize(
+    'words, decay',
+    [('--plugins cc cm', 5e-4), ('--plugins cmi', 1e-3), ('--plugins cc cmi', 1e-3), ('', 1e-3)],
+)
+def test_proxies_decay_as_in_the_paper_whose_plugin_reads_them(words, decay):
+    assert build.proxy_decay(config(words)) == decay
+    assert build.proxy_decay(config(f'{words} --proxies.weight-decay 0.25')) == 0.25
 
 
 def test_the_optimizer_is_gradient_descent_with_momentum():
@@ -146,14 +171,14 @@ def test_the_message_names_the_epochs_that_are_run():
 
 def test_the_random_baseline_is_known_by_its_students_learning_rates(monkeypatch):
     job = smoke_job('--evaluation.networks convnet alexnet')
-    before = identity.of_random(job)
+    before = identity.of_real(job)
     assert before['learning_rates'] == {'convnet': 0.01, 'alexnet': 0.03}
-    given = identity.of_random(
+    given = identity.of_real(
         smoke_job('--evaluation.networks convnet alexnet --evaluation.learning-rate 0.5')
     )
     assert given['learning_rates'] == {'convnet': 0.5, 'alexnet': 0.5}
     monkeypatch.setitem(students.LEARNING_RATES, 'alexnet', 0.04)
-    after = identity.of_random(job)
+    after = identity.of_real(job)
     assert after['learning_rates'] == {'convnet': 0.01, 'alexnet': 0.04}
     assert {**after, 'learning_rates': None} == {**before, 'learning_rates': None}
 

@@ -1,0 +1,66 @@
+"""Results of several distilled sets as one: every published ± is over sets and students."""
+
+import pathlib
+from collections.abc import Sequence
+
+from experiments.stages.scores import SCORES
+from jaxdd.engine import evaluate
+from jaxdd.reporting import report
+from jaxdd.storage import records
+from jaxdd.storage.atomic import write_whole
+
+RESULTS = {
+    'type': 'object',
+    'required': ['accuracy', 'seconds', 'seed', 'warnings', 'pictures'],
+    'properties': {'accuracy': records.mapping(SCORES)},
+}
+OWN = ('seed', 'on_the_way')  # of a single set
+
+
+def pooled(found: Sequence[dict]) -> dict:
+    """The first set's results with the accuracies of all sets.
+
+    Args:
+        found: `results.json` of every set, as read.
+
+    Returns:
+        Accuracies of every student of every set, in the order of the sets, with their mean and
+        population std; the seconds of all together; warnings of each; otherwise the first's.
+    """
+    first = found[0]
+    accuracy = {
+        kind: {
+            student: evaluate.summary(
+                [one for each in found for one in each['accuracy'][kind][student]['per_seed']]
+            )
+            for student in students
+        }
+        for kind, students in first['accuracy'].items()
+        if all(each['accuracy'].get(kind, {}).keys() == students.keys() for each in found)
+    }
+    return {
+        **{name: value for name, value in first.items() if name not in OWN},
+        'accuracy': accuracy,
+        'sets': len(found),
+        'seeds': [each['seed'] for each in found],
+        'warnings': [
+            f'set {i}: {text}' for i, each in enumerate(found) for text in each['warnings']
+        ],
+        'seconds': {
+            stage: sum(each['seconds'].get(stage, 0) for each in found)
+            for stage in first['seconds']
+        },
+        'pictures': {text: f'set-0/{name}' for text, name in first['pictures'].items()},
+    }
+
+
+def write(workdir: pathlib.Path, folders: Sequence[pathlib.Path]) -> str:
+    """Writes results.json and report.md over those of the sets' folders;
+    returns what the terminal shows."""
+    results = pooled([records.load(folder / 'results.json', RESULTS) for folder in folders])
+    records.save(workdir / 'results.json', results)
+    write_whole(workdir / 'report.md', report.report(results).encode())
+    return (
+        f'\n{len(folders)} distilled sets together:\n\n{report.table(results)}\n\n'
+        f'report: {workdir / "report.md"}'
+    )

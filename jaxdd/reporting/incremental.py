@@ -1,0 +1,104 @@
+"""Class-incremental learning for people: accuracy over the number of classes seen."""
+
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from jaxdd.reporting import report as of_runs
+from jaxdd.reporting import tables
+from jaxdd.storage.atomic import write_whole
+
+Results = Mapping[str, Any]
+_COLORS = {'random': '#8a8a8a', 'distilled': '#1f5fa8'}
+
+
+def table(results: Results) -> str:
+    """A line per memory as plain text: accuracy after every task, in percent."""
+    return tables.aligned(*_rows(results), rule=True)
+
+
+def report(results: Results, picture: str) -> str:
+    """The curves as a markdown page.
+
+    Args:
+        results: 'method', 'plugins', 'dataset', 'ipc', 'command', 'hardware', 'commit', 'versions'
+            {package: version}, 'protocol' {'name', ...}, 'steps per task', 'seen' [classes after
+            each task], 'orders' [the classes, one list per order], and 'accuracy' {memory:
+            [order][task][student]}, fractions.
+        picture: path of the figure, relative to the page.
+    """
+    header, rows = _rows(results)
+    protocol = results['protocol']
+    facts = [
+        f'{len(results["orders"])} orders of the classes, {protocol["num_seeds"]} students each; '
+        'mean ± population std over both, last step, test images of all classes seen.',
+        f'Protocol {protocol["name"]}: each student starts anew and trains on the memory alone.',
+        f'Synthetic-set updates per task: {results["steps per task"]:,}.',
+        f'Made with {results["hardware"]}, commit {results["commit"]}.',
+    ]
+    return '\n\n'.join(
+        (
+            f'# {_name(results)} in {len(results["seen"])} tasks on {results["dataset"]}, '
+            f'{results["ipc"]} images per class in memory',
+            tables.markdown(header, rows, numbers=range(1, len(header))),
+            f'![Accuracy over the number of classes seen]({picture})',
+            '\n'.join(facts),
+            f'## How to run it again\n\n    {results["command"]}\n',
+        )
+    )
+
+
+def curves_png(path: str | os.PathLike, results: Results) -> None:
+    """Draws accuracy over the number of classes seen, a line with its std per memory.
+
+    Args:
+        path: the png file; written through a temporary file.
+        results: as for `report`.
+    """
+    figure = Figure(figsize=(6, 4), layout='constrained')
+    FigureCanvasAgg(figure)
+    axis, seen = figure.subplots(), results['seen']
+    for i, (kind, called, means, stds) in enumerate(_summaries(results)):
+        color = _COLORS.get(kind, f'C{i + 1}')
+        axis.plot(seen, means, color=color, marker='o', markersize=4, linewidth=1.4, label=called)
+        axis.fill_between(seen, means - stds, means + stds, color=color, alpha=0.15, linewidth=0)
+    axis.set_xticks(seen)
+    axis.set_xlabel('classes seen')
+    axis.set_title(
+        'test accuracy, % (mean ± std over orders and students)', loc='left', fontsize=10
+    )
+    axis.grid(alpha=0.25, linewidth=0.6)
+    axis.spines[['top', 'right']].set_visible(False)
+    axis.legend(fontsize=9, framealpha=0.9, edgecolor='none')
+    content = io.BytesIO()
+    figure.savefig(content, dpi=130, format='png')
+    write_whole(path, content.getvalue())
+
+
+def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
+    header = ['memory', *(f'{seen} classes, %' for seen in results['seen'])]
+    rows = [
+        [called, *(f'{mean:.2f} ± {std:.2f}' for mean, std in zip(means, stds))]
+        for _, called, means, stds in _summaries(results)
+    ]
+    return header, rows
+
+
+def _summaries(results: Results) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """(memory, what it is called, means, stds) in percent after every task: random first, the
+    method last."""
+    accuracy: Mapping[str, Sequence] = results['accuracy']
+    for kind in sorted(accuracy, key=lambda key: (key != 'random', key == 'distilled', key)):
+        # [order, task, student]
+        found = 100 * np.array(accuracy[kind], float)
+        called = _name(results) if kind == 'distilled' else of_runs.of_real(kind)
+        yield kind, called, found.mean((0, 2)), found.std((0, 2))
+
+
+def _name(results: Results) -> str:
+    return ' + '.join([results['method'], *results['plugins']]).upper()
