@@ -149,6 +149,8 @@ class Parametrization(NamedTuple):
     init: Callable[[PRNGKey, SyntheticSet], tuple[PyTree, PyTree]]
     decode: Callable[[PyTree, PyTree], SyntheticSet]
     project: Callable[[PyTree, PyTree], PyTree]  # (params, fixed): back into the pixel box
+    # what students see, where it is not what is matched
+    shown: Callable[[PyTree, PyTree], SyntheticSet] | None = None
 
 
 class Networks(NamedTuple):

@@ -33,6 +33,8 @@ PAGES = pathlib.Path('/proc/self/statm')
 GROWTH = 1.2e9  # bytes
 forget = jax.clear_caches  # whatever a test puts in its place
 REFERENCES = pathlib.Path(__file__).parent / 'references'
+# Tests that take seconds, and whose point quicker ones make as well: `make test-long` runs them.
+LONG = pathlib.Path(__file__).parent / 'long.txt'
 # Files that take long, the longest first:
 # started last, one would keep a single process of `make test` busy at the end.
 LONGEST = (
@@ -50,8 +52,15 @@ LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items):
-    """Puts the tests of `LONGEST` first; the others keep their order."""
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(config, items):
+    """Marks the tests of long.txt; puts those of `LONGEST` first, the others keep their order."""
+    found = {item.nodeid: item for item in items}
+    for name in LONG.read_text().splitlines():
+        if name in found:
+            found[name].add_marker(pytest.mark.long)
+        elif config.args == config.getini('testpaths'):  # nobody asked for a part
+            raise pytest.UsageError(f'{LONG}: there is no test {name}')
 
     def place(item):
         path = item.path.as_posix()

@@ -217,6 +217,9 @@ class Proxies:
     network: Network = Network(name='resnet18')
     count: Count = 20
     """Networks; the papers use 1000, their comments allow 200."""
+    every: Count = 1
+    """Synthetic-set updates that a drawn proxy serves. CMI's code keeps it in DC and DSA for an
+    outer iteration (10 updates at 10 images per class, 50 at 50)."""
     epochs: Positive = 40
     """Passes over the training set per network."""
     batch_size: Count = 256

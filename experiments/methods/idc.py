@@ -12,9 +12,10 @@ import functools
 
 from experiments.configs import base, cells, papers, plugins, presets
 from experiments.configs.entry import Entry
-from experiments.configs.rules import Count, Probability, Text, choice
+from experiments.configs.rules import Count, Probability, Text, choice, refuse
 from experiments.stages import build, matching
 from jaxdd import augment, data, losses, methods
+from jaxdd.parametrizations.partitioned import FORMS
 from jaxdd.types import Method
 
 NETWORKS, EVERY = 2000, 100  # networks, and steps that each serves
@@ -49,6 +50,9 @@ class Matching:
     """Of the gradients of convolutions."""
     factor: Count
     """Tiles per side of a stored image: factor^2 training images from the memory of one."""
+    form: choice(*FORMS)
+    """How stored images decode: 'single', at the factor; 'multi', at every factor up to it;
+    'bound', into at most max_synthetic images per class (students see 'single')."""
     max_synthetic: Count | None
     """Most decoded images per class and step; None: all."""
     classes: choice('sequential', 'joint')
@@ -102,7 +106,11 @@ def published(dataset: str = 'cifar10', ipc: int = 10, names: tuple[str, ...] = 
         data=base.MatchedData(per_class=64),
         encoder=base.Network(name='convnet', depth=4 if dataset == 'tiny_imagenet' else None),
         matching=Matching(
-            distance='l1' if grey else 'l2', factor=2, max_synthetic=128, classes='sequential'
+            distance='l1' if grey else 'l2',
+            factor=2,
+            form='single',
+            max_synthetic=128,
+            classes='sequential',
         ),
         training=Training(
             every=EVERY,
@@ -164,6 +172,7 @@ def method(config: IDC, dataset: data.Dataset) -> Method:
         mix=functools.partial(augment.cutmix, probability=t.cutmix) if t.cutmix else None,
         distance=DISTANCES[m.distance],
         max_synthetic=m.max_synthetic,
+        form=m.form,
         training=build.model(config.encoder, spec, batch_statistics=True),
         classes=m.classes,
     )
@@ -179,6 +188,17 @@ def feed(config: IDC, dataset: data.Dataset):
     )
 
 
+def require(config: IDC) -> None:
+    """Refuses a bound that does not hold the stored images."""
+    m = config.matching
+    refuse(
+        'matching.max_synthetic',
+        m.max_synthetic,
+        f"at least ipc ({config.ipc}) where matching.form is 'bound'",
+        m.form == 'bound' and (m.max_synthetic is None or m.max_synthetic < config.ipc),
+    )
+
+
 ENTRY = IDC.entry = Entry(
     IDC,
     published,
@@ -190,6 +210,7 @@ ENTRY = IDC.entry = Entry(
         '--num-steps 40 --data.per-class 32 --training.num-batches 4 --training.every 20 '
         f'--optimizer.learning-rate 0.1 {presets.REDUCED_MATCHING}'
     ),
+    require=require,
     real_per_class=lambda config: config.ipc * config.matching.factor**2,
     papers=(papers.IDC,),
 )

@@ -89,6 +89,9 @@ class Training(base.Training):
     """Networks in the queue."""
     train_count: Count
     """Networks of the queue that are trained after each update."""
+    reset_every: Count | None = None
+    """Synthetic-set updates after which all networks forget their accuracies; default: never. The
+    authors' code forgets at every evaluation: 100, 500 or 1,000."""
 
 
 @base.frozen
@@ -150,6 +153,7 @@ def method(config: IDM, dataset: data.Dataset) -> Method:
         max_size=t.queue_size,
         push_every=t.every,
         train_count=t.train_count,
+        reset_every=t.reset_every,
         training=build.model(config.encoder, spec, batch_statistics=True),
         classes=m.classes,
     )

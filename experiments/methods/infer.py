@@ -62,8 +62,9 @@ CELLS = cells.recovered('infer', 'static', {
 class INFER(base.Recovered):
     """One compensator for all classes on natural images, for each of several teachers."""
 
-    init: choice('real') = 'real'
-    """The natural images that are kept: 'real' ones at random."""
+    init: choice('real', 'rded', *base.CORESETS) = 'real'
+    """The natural images that are kept: 'real' ones at random, 'rded': RDED's mosaics of the first
+    teacher's choice, or a core-set (as in `evaluation.coresets`)."""
 
 
 def published(dataset: str = 'cifar10', ipc: int = 10, names: tuple[str, ...] = ()) -> INFER:

@@ -3,9 +3,10 @@
     python -m experiments.reproduction.page [--add RESULTS NAME]
 
 The page is its own template: a table stands between a marker and `<!-- end -->`, and every other
-word is a person's and stays. There are two markers. `cells BUDGET` shows each cell that has a
+word is a person's and stays. There are three markers. `cells BUDGET` shows each cell that has a
 record at that budget, so a new record appears by itself. `runs` shows runs that somebody made by
-hand: each of its lines has a record's name and what the page calls it.
+hand: each of its lines has a record's name and what the page calls it. `curves` does so for runs of
+`experiments.continual`, a row per memory.
 
 `--add` takes a run's results.json in as results/NAME.json, without the folders of the machine that
 it ran on.
@@ -31,17 +32,24 @@ from jaxdd.storage.atomic import write_whole
 
 PAGE = pathlib.Path(__file__).parents[1] / 'README.md'
 END = '<!-- end -->'
-BEGIN = re.compile(r'<!-- (?:cells|runs)\s')
-TABLE = re.compile(rf'(<!-- (cells|runs)\s+(.*?)\s*-->\n).*?{END}', re.DOTALL)
+BEGIN = re.compile(r'<!-- (?:cells|runs|curves)\s')
+TABLE = re.compile(rf'(<!-- (cells|runs|curves)\s+(.*?)\s*-->\n).*?{END}', re.DOTALL)
 UNSEALED = 'checksums.json'  # of records that carry none; in the folder of the records
 CHECKSUMS = records.fields(checksums=records.mapping(records.TEXT))
 SCORES = records.mapping(records.ACCURACY)
+_OF_TASKS = records.listing(records.listing(records.FRACTION, least=1), least=1)
 RUN = {
     'type': 'object',
     'required': ['method', 'plugins', 'dataset', 'ipc', 'hardware', 'protocol', 'accuracy'],
     'properties': {
         'accuracy': records.fields(dict.fromkeys(('random', *CORESETS), SCORES), distilled=SCORES)
     },
+}
+
+CURVES = {
+    'type': 'object',
+    'required': ['method', 'plugins', 'dataset', 'ipc', 'protocol', 'seen', 'orders', 'accuracy'],
+    'properties': {'accuracy': records.mapping(records.listing(_OF_TASKS, least=1))},
 }
 
 
@@ -78,7 +86,8 @@ def add(path: pathlib.Path, name: str) -> None:
         ValueError: no record of a run, a damaged one, or one that still names a folder.
         OSError: it cannot be read or written.
     """
-    record = records.opened(path.read_text(), RUN)
+    text = path.read_text()
+    record = records.opened(text, CURVES if 'seen' in json.loads(text) else RUN)
     text, config = json.dumps(record), record['config']
     for folder, shown in (
         (config['workdir'], f'runs/{name}'),
@@ -108,8 +117,10 @@ def written(text: str, folder: pathlib.Path) -> str:
         OSError: a record that a marker names cannot be read.
     """
     if not len(TABLE.findall(text)) == len(BEGIN.findall(text)) == text.count(END):
-        raise ValueError(f'each marker `cells` or `runs` of the page needs one {END} after it')
-    made = {'cells': _cells, 'runs': _runs}
+        raise ValueError(
+            f'each marker `cells`, `runs` or `curves` of the page needs one {END} after it'
+        )
+    made = {'cells': _cells, 'runs': _runs, 'curves': _curves}
     return TABLE.sub(lambda found: f'{found[1]}\n{made[found[2]](found[3], folder)}\n\n{END}', text)
 
 
@@ -146,6 +157,21 @@ def _runs(lines: str, folder: pathlib.Path) -> str:
         found += rows.of_run(called.strip() or stem, _run(path, unsealed.get(path.name)), path)
     if not found:
         raise ValueError('a marker `runs` of the page names no record')
+    return _table(found)
+
+
+def _curves(lines: str, folder: pathlib.Path) -> str:
+    """The memories of the runs of continual learning that a marker's lines name."""
+    found = []
+    for line in lines.splitlines():
+        stem, _, called = line.strip().partition(' ')
+        path = folder / 'results' / f'{stem}.json'
+        record = records.load(path, CURVES)
+        if record is None:
+            raise ValueError(f'a marker `curves` of the page names {path}, which is not there')
+        found += rows.of_curves(called.strip() or stem, record, path)
+    if not found:
+        raise ValueError('a marker `curves` of the page names no record')
     return _table(found)
 
 

@@ -8,6 +8,8 @@ from experiments.methods import CELLS
 from experiments.reproduction import ledger
 from experiments.reproduction.ledger import Ledger
 from experiments.reproduction.tasks import Task
+from jaxdd.coresets.selection import RULES
+from jaxdd.reporting import incremental
 
 OF_CELLS, OF_RUNS = 1, 2  # digits behind the point, in percent
 MINUTES_AT_MOST = 120  # longer times are told in hours
@@ -65,8 +67,34 @@ def of_run(called: str, record: dict, path: pathlib.Path) -> Iterator[Row]:
             'set': _link(called, path),
             'λ': _weights(record),
             **_accuracies(_cell(record, student), scores, OF_RUNS),
+            **{
+                f'{rule}, %': ledger.percent(accuracy.get(rule, {}).get(student), OF_RUNS)
+                for rule in RULES
+            },
             'students': _students(ours, student, record['protocol']),
             **made,
+        }
+
+
+def of_curves(called: str, record: dict, path: pathlib.Path) -> Iterator[Row]:
+    """The rows of a run of continual learning, one per memory.
+
+    Args:
+        called: what the page calls the distilled memory.
+        record: the `results.json` of `experiments.continual`.
+        path: of the record.
+    """
+    for kind, name, means, stds in incremental.summaries(record):
+        students = len(record['accuracy'][kind][0][0])
+        yield {
+            'memory': _link(called, path) if kind == 'distilled' else name,
+            **{
+                f'{seen} classes, %': f'{mean:.2f} ± {std:.2f}'
+                for seen, mean, std in zip(record['seen'], means, stds)
+            },
+            'orders x students': f'{len(record["orders"])} x {students}',
+            'protocol': record['protocol']['name'],
+            'hardware': record['hardware'],
         }
 
 
@@ -95,7 +123,8 @@ def _cell(record: dict, student: str) -> Cell | None:
         student,
     )
     same = (cell for cell in CELLS if (*cell[:4], cell.labels, cell.student) == asked)
-    return next(same, None) if 'steps' in record else None
+    some = record.get('config', {}).get('data', {}).get('classes')
+    return next(same, None) if 'steps' in record and not some else None
 
 
 def _accuracies(cell: Cell | None, found: dict, digits: int) -> Row:

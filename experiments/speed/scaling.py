@@ -34,7 +34,7 @@ import numpy as np
 from experiments.configs import Config
 from experiments.methods import METHODS
 from experiments.speed.collectives import Found, compiled
-from experiments.stages import build, jobs, recovering, students
+from experiments.stages import build, jobs, students
 from jaxdd import data, parallel
 from jaxdd.engine import distill, evaluate, fit, loop
 from jaxdd.networks import pools, segments
@@ -116,7 +116,7 @@ def _feed(config: Config, dataset: data.Dataset, method: Method) -> loop.DeviceF
 
 def _recovering(config: Config, spec: data.Spec, method: Method) -> Step:
     """The chunks that an accelerator recovers as one program."""
-    images = recovering.images_per_class(config, spec)
+    images = jobs.real_start(config, spec)
     count, optimizer = (
         min(TOGETHER, images // config.recover.images_per_chunk),
         build.optimizer(config),

@@ -32,7 +32,7 @@ def real(job: jobs.Job, prepared: Prepared, kind: str) -> SyntheticSet:
 
 def started(job: jobs.Job, prepared: Prepared) -> jobs.Job:
     """The job with the core-set that it starts from, if it starts from one."""
-    rule, needed = job.config.init, job.config.entry.real_per_class(job.config)
+    rule, needed = job.config.init, jobs.real_start(job.config, job.spec)
     if rule not in selection.RULES:
         return job
     return job._replace(initial=_coreset(job, prepared, rule, jobs.INITIAL, needed))

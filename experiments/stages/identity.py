@@ -80,6 +80,14 @@ BEFORE: dict[str, dict[str, Any]] = {
     'encoder': {'name': 'convnet', 'width': None, 'depth': None},
     'augmentation': {'strategy': 'default', 'mode': 'S'},
 }
+# Options that came later, with the value that leaves everything as it was before.
+LATER = (
+    ('data', 'zca', False),
+    ('data', 'classes', ()),
+    ('matching', 'form', 'single'),
+    ('training', 'reset_every', None),
+    ('proxies', 'every', 1),
+)
 
 
 def of_run(job: Job) -> dict:
@@ -106,9 +114,9 @@ def of_run(job: Job) -> dict:
     for record, names in BESIDE_WITHIN.items():
         for name in names if record != 'recover' or config.recovers else ():
             fields.get(record, {}).pop(name, None)
-    for choice in ('zca', 'classes'):  # as before there was one
-        if not fields['data'][choice]:
-            del fields['data'][choice]
+    for record, option, before in LATER:
+        if fields.get(record, {}).get(option, before) == before:
+            fields.get(record, {}).pop(option, None)
     drawn = jobs.real_per_class(job)
     # where classes differ, it matters how many of each are drawn
     if drawn and drawn['least'] < drawn['most']:
@@ -145,7 +153,7 @@ def _regularizers(config: Config, settings: dict) -> dict:
 def of_pool(job: Job) -> dict:
     """What determines the proxies' weights: recipe, seed and data."""
     fields = dataclasses.asdict(job.config.proxies)
-    del fields['count']
+    del fields['count'], fields['every']
     fields['network'] = _as_before(fields['network'])
     fields['weight_decay'] = build.proxy_decay(job.config)
     return {'recipe': fields, **of_data(job)}

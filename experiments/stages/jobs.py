@@ -160,6 +160,12 @@ def needs_proxy(config: Config) -> bool:
     return any(read.role == 'proxy' for term in build.terms(config).values() for read in term.reads)
 
 
+def real_start(config: Config, spec: data.Spec) -> int:
+    """Real images per class that the first set is made of, or that are kept (INFER)."""
+    natural = config.entry.natural
+    return natural(config, spec) if natural else config.entry.real_per_class(config)
+
+
 def trains_proxies(config: Config) -> bool:
     """Whether a plug-in reads proxies, or a core-set is chosen in the features of one."""
     return needs_proxy(config) or (chooses(config) and not config.teachers.networks)

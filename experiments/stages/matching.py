@@ -40,7 +40,7 @@ def move(
     """
     config, optimizer = job.config, job.config.entry.stage.optimizer(job.config)
     if prepared.proxies:
-        feed = pools.attach(feed, 'proxy', prepared.proxies)
+        feed = pools.attach(feed, 'proxy', prepared.proxies, every=config.proxies.every)
     state = distill.init_state(jobs.key(config, jobs.RUN), job.method, optimizer, job.initial)
     with checkpoint.Checkpoints(
         workdir / 'checkpoints', identity.of_run(job), keep=config.keep
@@ -179,13 +179,16 @@ def _known(extra: dict, judged: str) -> dict[int, dict[str, Accuracy]]:
 
 
 def _decode(job: jobs.Job, state: DistillState) -> SyntheticSet:
-    return job.method.parametrization.decode(state.params, state.fixed)
+    """What students see of the set as it stands."""
+    how = job.method.parametrization
+    return (how.shown or how.decode)(state.params, state.fixed)
 
 
 def _before(job: jobs.Job) -> jax.Array:
     """What the set looked like at the start, decoded."""
     method = job.method.parametrization
-    return method.decode(*method.init(jobs.key(job.config, jobs.INITIAL), job.initial)).images
+    initial = method.init(jobs.key(job.config, jobs.INITIAL), job.initial)
+    return (method.shown or method.decode)(*initial).images
 
 
 STAGE = Stage(distil, require_continuable, build.optimizer)

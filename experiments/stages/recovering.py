@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from experiments.configs.base import Recovered
 from experiments.configs.entry import Stage
 from experiments.stages import build, identity, jobs
 from experiments.stages.jobs import Distilled, Prepared
@@ -46,7 +45,8 @@ def distil(
 ) -> Distilled | None:
     """Recovers every chunk from its teacher, from wherever the workdir stands;
     None when stopped."""
-    teachers, natural = prepared.teachers, _natural(job) if job.config.entry.natural else None
+    teachers = prepared.teachers
+    natural = _real_start(job, teachers[0]) if job.config.entry.natural else None
     folders = [workdir / 'chunks' / f'{m}-{teacher.name}' for m, teacher in enumerate(teachers)]
     done = sum(chunks.finished(folder) for folder in folders) * job.config.num_steps
     # of an earlier process, where this one has too little left to time
@@ -210,25 +210,14 @@ def _chunks(job: jobs.Job, teacher: Teacher, natural) -> list[chunks.Chunk]:
 def _source(job: jobs.Job, teacher: Teacher, natural):
     """What a part starts from: (classes, images, number) -> set."""
     config, spec = job.config, job.spec
-    if natural is None and config.init == 'rded':
-        natural = rded.realistic_subset(
-            jobs.key(config, jobs.INITIAL),
-            job.dataset.train,
-            spec,
-            teacher.model,
-            teacher.variables,
-            ipc=config.ipc,
-        )
-    if natural is None and config.init == 'real':
-        natural = _natural(job)
-    natural = natural if natural is not None else job.initial
+    real = natural if natural is not None else _real_start(job, teacher)
 
     def start(classes: slice, numbers: slice, number: int) -> SyntheticSet:
         labels = jnp.repeat(
             jnp.eye(spec.num_classes)[classes, None], numbers.stop - numbers.start, axis=1
         )
-        if natural is not None:
-            return SyntheticSet(jnp.asarray(natural.images[classes, numbers]), labels)
+        if real is not None:
+            return SyntheticSet(jnp.asarray(real.images[classes, numbers]), labels)
         shape = (*labels.shape[:2], *spec.image_shape)
         own = jax.random.fold_in(jobs.key(config, jobs.INITIAL), number)
         return SyntheticSet(jax.random.normal(own, shape), labels)
@@ -236,17 +225,17 @@ def _source(job: jobs.Job, teacher: Teacher, natural):
     return start
 
 
-def _natural(job: jobs.Job) -> SyntheticSet:
-    """Random real images: those that are kept, or that recovery starts from if told so."""
-    config, spec = job.config, job.spec
-    return data.real_subset(
-        jobs.key(config, jobs.INITIAL), job.dataset.train, spec, ipc=images_per_class(config, spec)
-    )
-
-
-def images_per_class(config: Recovered, spec: data.Spec) -> int:
-    """Images per class that each teacher recovers, or compensates."""
-    return config.entry.natural(config, spec) if config.entry.natural else config.ipc
+def _real_start(job: jobs.Job, teacher: Teacher) -> SyntheticSet | None:
+    """The real images that are kept, or that recovery starts from; None where that is noise."""
+    config, source = job.config, job.dataset.train
+    key, count = jobs.key(config, jobs.INITIAL), jobs.real_start(config, job.spec)
+    if config.init == 'real':
+        return data.real_subset(key, source, job.spec, ipc=count)
+    if config.init == 'rded':
+        return rded.realistic_subset(
+            key, source, job.spec, teacher.model, teacher.variables, ipc=count
+        )
+    return job.initial  # a core-set, or None
 
 
 def _nothing(key, step) -> Inputs:

@@ -29,6 +29,7 @@ def idc(
     mix: Mix | None = None,
     distance: Distance = layerwise_l2,
     max_synthetic: int | None = 128,
+    form: Literal['single', 'multi', 'bound'] = 'single',
     training: Model | None = None,
     classes: Literal['joint', 'sequential'] = 'sequential',
 ) -> Method:
@@ -51,6 +52,8 @@ def idc(
             CutMix.
         distance: `layerwise_l2` (the code's 'mse') or `layerwise_l1`: convolution kernels only.
         max_synthetic: most decoded images per class and step, a random choice; None: all.
+        form: how stored images decode, see `partitioned`: 'single', 'multi', or 'bound' into at
+            most `max_synthetic` images per class.
         training: the same architecture in batch-statistics mode, if it has batch norm.
         classes: 'sequential' as in the authors' code; 'joint' takes one step on the class sum.
 
@@ -59,9 +62,10 @@ def idc(
 
     Raises:
         ValueError: `every` or `factor` below 1; a model without convolutions under a distance that
-            sees nothing else; from `init_state`: images that `factor` does not divide.
+            sees nothing else; form 'bound' without `max_synthetic`.
 
     Note:
+        Sides that `factor` does not divide decode with grey padding, as in the authors' code.
         The authors clip pixels to [0, 1] once per new network; here after every optimiser step.
         Their images are not normalised before the CMI term; here every network sees normalised
         images.
@@ -75,7 +79,7 @@ def idc(
     )
     objective = gradient_matching('idc', model, distance, max_synthetic=max_synthetic)
     return Method(
-        partitioned(factor, order='row', shrink='nearest', box=box),
+        partitioned(factor, order='row', shrink='nearest', box=box, form=form, limit=max_synthetic),
         objective,
         grown,
         {'encoder': model},

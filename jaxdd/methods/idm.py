@@ -58,6 +58,7 @@ def idm(
     max_size: int = 100,
     push_every: int = 30,
     train_count: int = 2,
+    reset_every: int | None = None,
     training: Model | None = None,
     classes: Literal['joint', 'sequential'] = 'sequential',
 ) -> Method:
@@ -72,7 +73,7 @@ def idm(
         augment: a Siamese transform (`augment.shared`), one draw per class.
         ce_weight: of the cross-entropy, per percent of the encoder's accuracy; see `objective`.
         factor: tiles per side of a stored image; 1: no partition.
-        max_size, push_every, train_count: the queue, see `networks.queue`.
+        max_size, push_every, train_count, reset_every: the queue, see `networks.queue`.
         training: the same architecture in batch-statistics mode, if it has batch norm.
         classes: 'sequential' as in the authors' code; 'joint' takes one step on the class sum.
 
@@ -96,6 +97,7 @@ def idm(
         max_size=max_size,
         push_every=push_every,
         train_count=train_count,
+        reset_every=reset_every,
         draw=real_batches(train_count * recipe.num_steps),
     )
     return Method(

@@ -207,6 +207,7 @@ def queue(
     train_count: int,
     draw: Draw,
     initial_size: int = 3,
+    reset_every: int | None = None,
 ) -> Networks:
     """A queue of networks of all ages:
     one measures each step, a few are trained after it, the oldest leave (IDM).
@@ -223,16 +224,19 @@ def queue(
             j * recipe.num_steps ... (j + 1) * recipe.num_steps - 1 of `draw`.
         draw: what they train on.
         initial_size: networks before the first push.
+        reset_every: steps after which all networks forget their accuracies; None: never.
 
     Raises:
         ValueError: a count below 1, or fewer networks at the start than are trained.
 
     Note:
         The authors' code resets the networks' accuracies at each evaluation, which ties the loss to
-        how often one looks. Here `Variables.accuracy` is the mean over the network's life and is
-        never reset.
+        how often one looks (`reset_every` does so at that interval). By default
+        `Variables.accuracy` is the mean over the network's life.
     """
     filled = _filled(max_size, push_every, train_count, initial_size)
+    if reset_every is not None and reset_every < 1:
+        raise ValueError(f'reset_every must be at least 1 step or None, got {reset_every}')
     step = fit.make_fit_step(model, recipe)
 
     def init(key: PRNGKey) -> Queue:
@@ -267,7 +271,10 @@ def queue(
             lambda old: old,
             _slot(networks, slot),
         )
-        return Queue(count, state.pushed + due, _with_slot(networks, slot, new))
+        networks = _with_slot(networks, slot, new)
+        if reset_every is not None:
+            networks = _forgetful(networks, count % reset_every == 0)
+        return Queue(count, state.pushed + due, networks)
 
     return Networks(init, sample, update)
 
@@ -322,6 +329,17 @@ def _acquainted(model: Model, variables: Variables, inputs: Inputs) -> Variables
     images = inputs.real[:, :BATCH_NORM_IMAGES]
     moments = model.apply(variables, images.reshape(-1, *images.shape[2:])).moments
     return variables._replace(batch_stats=update_batch_stats(variables.batch_stats, moments))
+
+
+def _forgetful(networks: fit.FitState, due: Array) -> fit.FitState:
+    """Networks without their accuracies and the number of updates behind them, if it is due."""
+    variables = networks.variables
+    kept = jnp.where(due, 0, 1)
+    forgotten = variables._replace(
+        accuracy=variables.accuracy * kept.astype(variables.accuracy.dtype),
+        age=variables.age * kept.astype(variables.age.dtype),
+    )
+    return networks._replace(variables=forgotten)
 
 
 def _slot(tree: PyTree, index: Array) -> PyTree:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd import feeds
+from jaxdd.bound import bind
 from jaxdd.engine import fit, loop
 from jaxdd.storage import checkpoint
 from jaxdd.storage.fingerprint import Store
@@ -78,31 +79,36 @@ def proxies(
     return [pool[i] for i in sorted(pool)]
 
 
-def attach(feed: Feed[Inputs], role: str, pool: Sequence[Variables]) -> Feed[Inputs]:
+def attach(
+    feed: Feed[Inputs], role: str, pool: Sequence[Variables], *, every: int = 1
+) -> Feed[Inputs]:
     """A feed that also supplies one network of a pool, drawn uniformly at every step.
 
     Args:
         feed: a device feed, e.g. `data.stratified(...)`, or a `Stream`.
         role: what terms call the network, e.g. 'proxy'.
         pool: at least one network; all of them stay in device memory.
+        every: steps that a drawn network serves.
 
     Raises:
-        ValueError: an empty pool.
+        ValueError: an empty pool, or `every` below 1.
     """
+    if every < 1:
+        raise ValueError(f'a drawn network must serve at least 1 step, got every={every}')
     if not pool:
         raise ValueError(f'the pool for the role {role!r} is empty; it needs at least one network')
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *pool)
-    return feeds.transform(feed, _with_networks, {role: stacked})
+    return feeds.transform(feed, bind(_with_networks, every), {role: stacked})
 
 
 def _with_networks(
-    stacked: Mapping[str, Variables], inputs: Inputs, key: PRNGKey, step: Array
+    every: int, stacked: Mapping[str, Variables], inputs: Inputs, key: PRNGKey, step: Array
 ) -> Inputs:
-    drawn = {}
+    drawn, turn = {}, step if every == 1 else step // every
     for role in sorted(stacked):
         size = jax.tree.leaves(stacked[role])[0].shape[0]
         own = jax.random.fold_in(jax.random.fold_in(key, _DRAW), zlib.crc32(role.encode()))
         # The only network needs no draw, and stays one network when runs are mapped.
-        index = jax.random.randint(jax.random.fold_in(own, step), (), 0, size) if size > 1 else 0
+        index = jax.random.randint(jax.random.fold_in(own, turn), (), 0, size) if size > 1 else 0
         drawn[role] = jax.tree.map(lambda leaf, index=index: leaf[index], stacked[role])
     return inputs._replace(pretrained={**inputs.pretrained, **drawn})

@@ -63,7 +63,7 @@ def curves_png(path: str | os.PathLike, results: Results) -> None:
     figure = Figure(figsize=(6, 4), layout='constrained')
     FigureCanvasAgg(figure)
     axis, seen = figure.subplots(), results['seen']
-    for i, (kind, called, means, stds) in enumerate(_summaries(results)):
+    for i, (kind, called, means, stds) in enumerate(summaries(results)):
         color = _COLORS.get(kind, f'C{i + 1}')
         axis.plot(seen, means, color=color, marker='o', markersize=4, linewidth=1.4, label=called)
         axis.fill_between(seen, means - stds, means + stds, color=color, alpha=0.15, linewidth=0)
@@ -84,12 +84,12 @@ def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
     header = ['memory', *(f'{seen} classes, %' for seen in results['seen'])]
     rows = [
         [called, *(f'{mean:.2f} ± {std:.2f}' for mean, std in zip(means, stds))]
-        for _, called, means, stds in _summaries(results)
+        for _, called, means, stds in summaries(results)
     ]
     return header, rows
 
 
-def _summaries(results: Results) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+def summaries(results: Results) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
     """(memory, what it is called, means, stds) in percent after every task: random first, the
     method last."""
     accuracy: Mapping[str, Sequence] = results['accuracy']

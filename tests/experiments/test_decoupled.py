@@ -11,9 +11,10 @@ import pytest
 
 from experiments import evaluate
 from experiments.methods import parse
-from experiments.stages import jobs, labelling, recovering
-from jaxdd import data, methods, parallel
+from experiments.stages import choosing, jobs, labelling, recovering
+from jaxdd import data, methods, models, parallel
 from jaxdd.labels import replay
+from jaxdd.networks import teachers
 from jaxdd.storage import distilled_set
 from jaxdd.types import SyntheticSet
 
@@ -254,3 +255,18 @@ def test_labels_that_are_damaged_or_none_are_refused(tmp_path, damage):
             ValueError, match=f'labels.npz {message}.*; run the set.s own command again'
         ):
             labelling.load_static(path, made)
+
+
+@pytest.mark.parametrize('init', ['rded', 'herding'])
+def test_infer_keeps_what_rded_or_a_core_set_chooses(init):
+    """The teacher looks at real images; what it chooses is kept and compensated."""
+    job = jobs.load(parse(f'{INFER} --init {init}'.split()))
+    model = models.by_name('convnet_bn', job.spec.image_shape, 10, width=4)
+    judge = teachers.Teacher('convnet_bn', model, model.init(jax.random.key(0)), (), (), (), 10)
+    prepared = jobs.Prepared([], [judge], chooser=choosing.chooser(job, [judge], []))
+    found = recovering._real_start(choosing.started(job, prepared), judge).images
+    kept = job.config.entry.natural(job.config, job.spec)
+    assert found.shape == (10, kept, 8, 8, 1)
+    plain = jobs.load(parse(INFER.split()))
+    assert not np.array_equal(found, recovering._real_start(plain, judge).images)
+    assert jobs.real_start(job.config, job.spec) == kept

@@ -432,3 +432,16 @@ def test_the_measuring_network_is_one_of_the_queue(growing):
 def test_a_wrong_queue_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         queue(MLP, RECIPE, draw=real_batches(4), **{**SIZES, **wrong})
+
+
+def test_accuracies_are_forgotten_now_and_then_and_nothing_else(growing):
+    policy, _ = compiled(queue(MLP, RECIPE, draw=real_batches(4), **SIZES, reset_every=3))
+    for t, (plain, found) in enumerate(zip(growing[1], states(policy, 10))):
+        chex.assert_trees_all_equal(
+            plain.networks.variables.params, found.networks.variables.params
+        )
+        if t and t % 3 == 0:
+            assert not ages(found).any() and not found.networks.variables.accuracy.any()
+    assert ages(found).max() < ages(plain).max()
+    with pytest.raises(ValueError, match='reset_every must be at least 1 step or None, got 0'):
+        queue(MLP, RECIPE, draw=real_batches(4), **SIZES, reset_every=0)

@@ -126,6 +126,14 @@ def test_attach_draws_every_member_uniformly_and_whole():
     assert counts.shape == (4,) and counts.min() > 70
 
 
+def test_a_drawn_network_serves_as_many_steps_as_told():
+    feed = pools.attach(FEED, 'proxy', [network(i) for i in range(50)], every=4)
+    ages = jax.vmap(feed, (None, 0))(KEY, jnp.arange(40)).pretrained['proxy'].age.reshape(10, 4)
+    assert (ages == ages[:, :1]).all() and len(set(ages[:, 0].tolist())) > 5
+    with pytest.raises(ValueError, match='at least 1 step, got every=0'):
+        pools.attach(FEED, 'proxy', [network(0)], every=0)
+
+
 def test_attach_leaves_the_rest_of_the_inputs_alone():
     inputs = pools.attach(FEED, 'proxy', [network(0)])(KEY, jnp.int32(3))
     assert inputs.pretrained.keys() == {'proxy'}

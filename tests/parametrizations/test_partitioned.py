@@ -190,3 +190,54 @@ def test_partitioned_refuses_a_box_of_other_channels(box):
     message = f'3 channels of the images, got {len(box[0])} means and {len(box[1])} stds'
     with pytest.raises(ValueError, match=message):
         partitioned(2, order='row', shrink='nearest', box=box).init(jax.random.key(0), real())
+
+
+HOW = {'order': 'row', 'shrink': 'nearest', 'box': BOX}
+
+
+def pixels_of(synthetic):
+    return synthetic.images * per_channel(BOX[1]) + per_channel(BOX[0])
+
+
+def test_multi_decodes_at_every_factor_with_the_label_of_the_class():
+    made = partitioned(2, **HOW, form='multi')
+    params, fixed = made.init(jax.random.key(0), real())
+    found = made.decode(params, fixed)
+    assert found.images.shape == (2, 2 + 8, 8, 8, 3) and made.shown is None
+    np.testing.assert_allclose(pixels_of(found)[:, :2], params['images'], atol=1e-6)
+    np.testing.assert_allclose(found.images[:, 2:], IDC.decode(params, fixed).images, atol=1e-6)
+    np.testing.assert_array_equal(found.labels.argmax(-1), [[0] * 10, [1] * 10])
+
+
+@pytest.mark.parametrize('limit, count', [(2, 2), (5, 5), (7, 5), (8, 8), (100, 8)])
+def test_bound_decodes_what_fits_and_shows_the_single_form(limit, count):
+    made = partitioned(2, **HOW, form='bound', limit=limit)
+    params, fixed = made.init(jax.random.key(0), real())
+    found = made.decode(params, fixed)
+    assert found.images.shape[1] == found.labels.shape[1] == count
+    expected = mosaics.decode_bounded(params['images'], 2, limit, order='row')
+    np.testing.assert_allclose(pixels_of(found), expected, atol=1e-6)
+    shown, single = made.shown(params, fixed), IDC.decode(params, fixed)
+    jax.tree.map(np.testing.assert_array_equal, shown, single)
+
+
+@pytest.mark.parametrize('form', ['single', 'multi', 'bound'])
+def test_sides_that_the_factor_does_not_divide_are_padded_with_grey(form):
+    made = partitioned(3, **HOW, form=form, limit=9)
+    params, fixed = made.init(jax.random.key(0), real(9))
+    assert params['images'].shape == (2, 1, 8, 8, 3)
+    padded = np.pad(
+        np.asarray(params['images']), ((0, 0), (0, 0), (0, 1), (0, 1), (0, 0)), constant_values=0.5
+    )
+    last = enlarged(jnp.asarray(padded[:, :, 6:, 6:]), 8, 8)
+    np.testing.assert_allclose(pixels_of(made.decode(params, fixed))[:, -1:], last, atol=1e-5)
+
+
+def test_a_bound_below_what_is_stored_is_refused():
+    made = partitioned(2, **HOW, form='bound', limit=1)
+    with pytest.raises(ValueError, match='limit must be at least the 2 stored images.*got 1'):
+        made.init(jax.random.key(0), real())
+    with pytest.raises(ValueError, match="the form 'bound' needs a limit"):
+        partitioned(2, **HOW, form='bound')
+    with pytest.raises(ValueError, match="unknown form 'doubled'; valid: bound, multi, single"):
+        partitioned(2, **HOW, form='doubled')
