@@ -35,7 +35,7 @@ def report(results: Results, picture: str) -> str:
     header, rows = _rows(results)
     protocol = results['protocol']
     facts = [
-        f'{len(results["orders"])} orders of the classes, {protocol["num_seeds"]} students each; '
+        f'Orders of the classes: {len(results["orders"])}, students each: {protocol["num_seeds"]}; '
         'mean ± population std over both, last step, test images of all classes seen.',
         f'Protocol {protocol["name"]}: each student starts anew and trains on the memory alone.',
         f'Synthetic-set updates per task: {results["steps per task"]:,}.',

@@ -36,7 +36,13 @@ def test_the_std_is_of_all_orders_and_students():
 
 def test_the_page_says_how_it_was_measured():
     page = incremental.report(RESULTS, 'x.png')
-    for words in ('DM + CC in 2 tasks', '2 orders', '2 students', 'dsa-1000', 'x.png', '2 x cpu'):
+    for words in (
+        'DM + CC in 2 tasks',
+        'Orders of the classes: 2, students each: 2',
+        'dsa-1000',
+        'x.png',
+        '2 x cpu',
+    ):
         assert words in page
 
 

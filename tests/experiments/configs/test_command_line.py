@@ -4,11 +4,15 @@ import dataclasses
 import functools
 import math
 
+import jax
 import pytest
 from config_fields import leaves, replaced
 
 from experiments.configs import base, command_line, rules, validation
+from experiments.configs.pools import POOLS
 from experiments.methods import METHODS, parse
+from experiments.stages import students
+from jaxdd import data, models
 
 NAN = math.nan
 
@@ -324,3 +328,32 @@ def test_an_ipc_outside_the_loop_table_works_with_loops_of_ones_own():
 )
 def test_the_budget_is_the_papers(method, ipc, steps):
     assert parse([method, '--ipc', str(ipc)]).num_steps == steps
+
+
+@pytest.mark.parametrize('name', POOLS)
+def test_a_pool_is_chosen_by_name_and_every_network_in_it_exists(name):
+    evaluation = parse(f'dm --evaluation.pool {name}'.split()).evaluation
+    assert evaluation.pool == name and evaluation.networks == POOLS[name]
+    assert set(POOLS[name]) <= set(models.NAMES)
+
+
+def test_a_pool_is_not_changed_by_hand():
+    with pytest.raises(ValueError, match='evaluation.networks must be left alone where .* is norm'):
+        parse('dm --evaluation.pool norm --evaluation.networks convnet'.split())
+    with pytest.raises(ValueError, match="unknown evaluation.pool 'norms'.*Did you mean 'norm'"):
+        parse('dm --evaluation.pool norms'.split())
+
+
+def test_students_are_variants_of_the_encoder_unless_told_otherwise():
+    words = 'dm --encoder.norm group --encoder.activation swish --encoder.pooling max'
+    e = parse(words.split()).evaluation
+    assert (e.norm, e.activation, e.pooling) == ('group', 'swish', 'max')
+    assert parse(f'{words} --evaluation.norm instance'.split()).evaluation.norm == 'instance'
+    training, _ = students.architectures(
+        dataclasses.replace(e, networks=('convnet', 'convnet_bn', 'convnet_as', 'mlp')),
+        data.spec('cifar10'),
+    )
+    assert set(training) == {'convnet', 'convnet_bn', 'convnet_as', 'mlp'}
+    key = jax.random.key(0)
+    assert not jax.eval_shape(training['convnet'].init, key).batch_stats
+    assert jax.eval_shape(training['convnet_bn'].init, key).batch_stats  # as its name says

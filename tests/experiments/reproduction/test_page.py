@@ -197,3 +197,36 @@ def test_the_command_writes_the_page(folder, monkeypatch, capsys):
     (folder / 'results' / RUN).write_text('{}')
     assert page.main([]) == 2 and page.PAGE.read_text() == TEXT
     assert capsys.readouterr().err.startswith(f'error: {folder / "results" / RUN} is damaged')
+
+
+CURVES = {
+    'method': 'dm',
+    'plugins': [],
+    'dataset': 'digits',
+    'ipc': 2,
+    'hardware': '2 x cpu',
+    'protocol': {'name': 'dsa-60'},
+    'seen': [5, 10],
+    'orders': [[0], [1]],
+    'config': {'workdir': '/home/me/c', 'cache_dir': '/c', 'data': {'data_dir': None}},
+    'command': 'continual dm --workdir /home/me/c',
+    'accuracy': {
+        'distilled': [[[0.5], [0.4]], [[0.7], [0.6]]],
+        'random': [[[0.25], [0.25]], [[0.25], [0.25]]],
+    },
+}
+
+
+def test_curves_are_a_row_per_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, 'PAGE', tmp_path / 'README.md')
+    records.save(tmp_path / 'results.json', CURVES)
+    page.add(tmp_path / 'results.json', 'mine')
+    found = page.written(f'<!-- curves\nmine DM\n-->\n{page.END}', tmp_path)
+    assert (
+        '| [DM](results/mine.json) | 60.00 ± 10.00 | 50.00 ± 10.00 | 2 x 1 | dsa-60 | 2 x cpu |'
+        in found
+    )
+    assert '| random real images | 25.00 ± 0.00 | 25.00 ± 0.00 |' in found
+    assert '/home' not in (tmp_path / 'results' / 'mine.json').read_text()
+    with pytest.raises(ValueError, match='other.json, which is not there'):
+        page.written(f'<!-- curves\nother DM\n-->\n{page.END}', tmp_path)
