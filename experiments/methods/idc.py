@@ -39,7 +39,14 @@ CELLS = (
     ),
     *cells.matched('idc', ('cmi',), {}, cells.CMI_TABLE, (10, 50)),
 )
-DISTANCES = {'l2': losses.layerwise_l2, 'l1': losses.layerwise_l1}
+DISTANCES = {
+    'l2': losses.layerwise_l2,
+    'l1': losses.layerwise_l1,
+    'l1-mean': losses.layerwise_l1_mean,
+    'cos': losses.convolution_cosine_distance,
+    'l2-all': losses.squared_distance,
+    'features': 'features',
+}
 
 
 @base.frozen
@@ -47,7 +54,8 @@ class Matching:
     """What is matched."""
 
     distance: choice(*DISTANCES)
-    """Of the gradients of convolutions."""
+    """Of the gradients of convolutions: 'l2', 'l1', 'l1-mean' (within an output unit), 'cos' (unit
+    by unit); 'l2-all': of all gradients; 'features': of the class means of features instead."""
     factor: Count
     """Tiles per side of a stored image: factor^2 training images from the memory of one."""
     form: choice(*FORMS)

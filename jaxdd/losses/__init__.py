@@ -3,9 +3,11 @@
 from jaxdd.losses.classification import soft_cross_entropy as soft_cross_entropy
 from jaxdd.losses.classification import soft_label_kl as soft_label_kl
 from jaxdd.losses.features import mean_feature_distance as mean_feature_distance
+from jaxdd.losses.gradients import convolution_cosine_distance as convolution_cosine_distance
 from jaxdd.losses.gradients import cosine_distance as cosine_distance
 from jaxdd.losses.gradients import layerwise_cosine_distance as layerwise_cosine_distance
 from jaxdd.losses.gradients import layerwise_l1 as layerwise_l1
+from jaxdd.losses.gradients import layerwise_l1_mean as layerwise_l1_mean
 from jaxdd.losses.gradients import layerwise_l2 as layerwise_l2
 from jaxdd.losses.gradients import squared_distance as squared_distance
 from jaxdd.losses.information import (

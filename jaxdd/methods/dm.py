@@ -10,12 +10,15 @@ from jaxdd.terms import named
 from jaxdd.types import Augment, Method, Model, Observation, PRNGKey, Read, Term
 
 
-def objective() -> Term:
+def objective(name: str = 'dm') -> Term:
     """Squared distance of the class means of features:
     sum_c ||mean psi(A(real_c)) - mean psi(A(syn_c))||^2.
 
     Reads the encoder's features of real and synthetic images under one shared augmentation A per
     class; sum over classes and features, as in equation 4 of the paper.
+
+    Args:
+        name: of the metric `loss/<name>`.
     """
     real, synthetic = Read('encoder', 'real'), Read('encoder', 'synthetic')
 
@@ -27,7 +30,7 @@ def objective() -> Term:
             target, observation.outputs[synthetic].features, real_weights=weights
         ).sum(), {}
 
-    return named('dm', Term(frozenset({real, synthetic}), loss))
+    return named(name, Term(frozenset({real, synthetic}), loss))
 
 
 def dm(model: Model, *, augment: Augment) -> Method:

@@ -10,11 +10,24 @@ from typing import Literal
 import jax
 
 from jaxdd.augment.mixing import Mix
-from jaxdd.losses import layerwise_l1, layerwise_l2
+from jaxdd.losses import (
+    convolution_cosine_distance,
+    layerwise_l1,
+    layerwise_l1_mean,
+    layerwise_l2,
+)
 from jaxdd.methods._gradient_matching import Distance, gradient_matching
+from jaxdd.methods.dm import objective as feature_matching
 from jaxdd.networks import real_batches, resetting
 from jaxdd.parametrizations import partitioned
 from jaxdd.types import Augment, Method, Model, Recipe
+
+OF_CONVOLUTIONS = (
+    layerwise_l1,
+    layerwise_l2,
+    layerwise_l1_mean,
+    convolution_cosine_distance,
+)
 
 
 def idc(
@@ -27,7 +40,7 @@ def idc(
     every: int = 100,
     train_augment: Augment | None = None,
     mix: Mix | None = None,
-    distance: Distance = layerwise_l2,
+    distance: Distance | Literal['features'] = layerwise_l2,
     max_synthetic: int | None = 128,
     form: Literal['single', 'multi', 'bound'] = 'single',
     training: Model | None = None,
@@ -50,7 +63,10 @@ def idc(
         every: steps that one network serves (the paper's inner loop).
         train_augment, mix: of the network's mini-batches, e.g. per-image colour and crop, then
             CutMix.
-        distance: `layerwise_l2` (the code's 'mse') or `layerwise_l1`: convolution kernels only.
+        distance: of gradients: `layerwise_l2` (the code's 'mse'), `layerwise_l1`,
+            `layerwise_l1_mean` or `convolution_cosine_distance`, of convolution kernels only, or
+            `squared_distance`, of everything; 'features': no gradients, but the class means of
+            features are matched (`dm.objective`), of all decoded images.
         max_synthetic: most decoded images per class and step, a random choice; None: all.
         form: how stored images decode, see `partitioned`: 'single', 'multi', or 'bound' into at
             most `max_synthetic` images per class.
@@ -70,14 +86,18 @@ def idc(
         Their images are not normalised before the CMI term; here every network sees normalised
         images.
     """
-    _require_convolutions(model, distance)
+    if distance != 'features':
+        _require_convolutions(model, distance)
     grown = resetting(
         training or model,
         recipe,
         every=every,
         draw=real_batches(recipe.num_steps, augment=train_augment, mix=mix),
     )
-    objective = gradient_matching('idc', model, distance, max_synthetic=max_synthetic)
+    if distance == 'features':
+        objective = feature_matching('idc')
+    else:
+        objective = gradient_matching('idc', model, distance, max_synthetic=max_synthetic)
     return Method(
         partitioned(factor, order='row', shrink='nearest', box=box, form=form, limit=max_synthetic),
         objective,
@@ -90,7 +110,7 @@ def idc(
 
 def _require_convolutions(model: Model, distance: Distance) -> None:
     shapes = jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)).params)
-    if distance in (layerwise_l1, layerwise_l2) and not any(leaf.ndim == 4 for leaf in shapes):
+    if distance in OF_CONVOLUTIONS and not any(leaf.ndim == 4 for leaf in shapes):
         raise ValueError(
             f'{distance.__name__} compares the gradients of convolutions alone, and this network '
             'has none; use squared_distance or layerwise_cosine_distance, or a convolutional '

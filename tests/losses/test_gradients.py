@@ -8,16 +8,26 @@ import pytest
 import torch_layout
 
 from jaxdd.losses import (
+    convolution_cosine_distance,
     cosine_distance,
     layerwise_cosine_distance,
     layerwise_l1,
+    layerwise_l1_mean,
     layerwise_l2,
     soft_cross_entropy,
     squared_distance,
 )
 from jaxdd.models import ConvNet, model
 
-LOSSES = (layerwise_cosine_distance, cosine_distance, squared_distance, layerwise_l1, layerwise_l2)
+LOSSES = (
+    layerwise_cosine_distance,
+    cosine_distance,
+    squared_distance,
+    layerwise_l1,
+    layerwise_l2,
+    layerwise_l1_mean,
+    convolution_cosine_distance,
+)
 COSINES = LOSSES[:2]
 # (out, in), (C, H, W), OIHW -> ours
 FLAX_AXES = {1: (0,), 2: (1, 0), 3: (1, 2, 0), 4: (2, 3, 1, 0)}
@@ -54,6 +64,12 @@ def numpy_losses(real, synthetic):
         np.sum((vectors[0] - vectors[1]) ** 2),
         sum(np.abs(gap).sum() for gap in gaps),
         sum((gap**2).sum() for gap in gaps),
+        sum(np.abs(gap).mean((0, 1, 2)).sum() for gap in gaps),
+        sum(
+            numpy_cosine_distance(*(x.reshape(-1, x.shape[-1]) for x in pair))
+            for pair in pairs
+            if pair[0].ndim == 4
+        ),
     )
 
 
@@ -79,6 +95,8 @@ def gradients():
         (squared_distance, 2 + 9 + 26 + 1),
         (layerwise_l1, 1 + 5),
         (layerwise_l2, 1 + 25),
+        (layerwise_l1_mean, (1 + 5) / 2),
+        (convolution_cosine_distance, 1),
     ],
 )
 def test_hand_worked(loss, expected):
@@ -193,22 +211,12 @@ def enlarged_quarters(images):
     return jax.image.resize(quarters, (4 * n, h, w, c), 'bilinear')
 
 
-def convolutions(tree):
-    return [leaf for leaf in jax.tree.leaves(tree) if leaf.ndim == 4]
-
-
-def mean_l1(real, synthetic):
-    """IDC's 'l1_mean', averaged over the weights of a unit, from `layerwise_l1`."""
-    pairs = zip(convolutions(real), convolutions(synthetic))
-    return sum(layerwise_l1(a, b) / (a.size // a.shape[-1]) for a, b in pairs)
-
-
 IDC = {
     'mse': layerwise_l2,
     'l1': layerwise_l1,
     'mse_biasfc': squared_distance,
-    'l1_mean': mean_l1,
-    'cos': lambda a, b: layerwise_cosine_distance(convolutions(a), convolutions(b)),
+    'l1_mean': layerwise_l1_mean,
+    'cos': convolution_cosine_distance,
 }
 
 
@@ -320,6 +328,8 @@ def test_order_of_units(x64, gradients, loss):
         (layerwise_cosine_distance, {'conv', 'conv1', 'dense', 'scale'}),
         (layerwise_l1, {'conv', 'conv1'}),
         (layerwise_l2, {'conv', 'conv1'}),
+        (layerwise_l1_mean, {'conv', 'conv1'}),
+        (convolution_cosine_distance, {'conv', 'conv1'}),
         (cosine_distance, {'bias', 'conv', 'conv1', 'dense', 'scale'}),
         (squared_distance, {'bias', 'conv', 'conv1', 'dense', 'scale'}),
     ],

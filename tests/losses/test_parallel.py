@@ -112,6 +112,10 @@ CASES = {
     'squared_distance': Case(of_gradients(losses.squared_distance), FEATURES, True),
     'layerwise_l1': Case(of_gradients(losses.layerwise_l1), FEATURES, True),
     'layerwise_l2': Case(of_gradients(losses.layerwise_l2), FEATURES, True),
+    'layerwise_l1_mean': Case(of_gradients(losses.layerwise_l1_mean), FEATURES, True),
+    'convolution_cosine_distance': Case(
+        of_gradients(losses.convolution_cosine_distance), FEATURES, True
+    ),
     'batch_moment_distance': Case(of_moments(losses.batch_moment_distance), FEATURES, False),
     'layer_moment_distances': Case(of_moments(losses.layer_moment_distances), FEATURES, False),
     'normalized_parameter_distance': Case(parameter_distance, FEATURES, False),
