@@ -7,7 +7,7 @@ import optax
 import pytest
 import torch
 
-from jaxdd.optimizers import adamw, cosine, gsam, sgd
+from jaxdd.optimizers import adamw, cosine, gsam, linear, sgd
 
 
 def rates(schedule, num_epochs, per_epoch=1):
@@ -42,6 +42,16 @@ def test_a_warm_up_precedes_the_cosine():
     assert found[0] == np.float32(0.002) and found[5] == np.float32(0.2)
 
 
+def test_a_straight_line_falls_by_epoch_and_stays_at_zero():
+    found = [float(linear(0.2, 5, 3)(count)) for count in range(18)]
+    expected = np.repeat([0.2, 0.16, 0.12, 0.08, 0.04, 0.0], 3)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    warm = [float(linear(0.2, 5, 1, warmup_epochs=2)(count)) for count in range(6)]
+    expected = [0.002, 0.2 * (0.01 + 0.99 / 2), 0.2, 0.2 * 2 / 3, 0.2 / 3, 0]
+    np.testing.assert_allclose(warm, expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize('schedule', [cosine, linear])
 @pytest.mark.parametrize(
     'num_epochs, per_epoch, warmup, message',
     [
@@ -51,9 +61,9 @@ def test_a_warm_up_precedes_the_cosine():
         (5, 1, -1, 'got -1'),
     ],
 )
-def test_impossible_schedules_are_refused(num_epochs, per_epoch, warmup, message):
+def test_impossible_schedules_are_refused(schedule, num_epochs, per_epoch, warmup, message):
     with pytest.raises(ValueError, match=message):
-        cosine(0.1, num_epochs, per_epoch, warmup_epochs=warmup)
+        schedule(0.1, num_epochs, per_epoch, warmup_epochs=warmup)
 
 
 def torch_run(optimizer, scheduler, tensors, gradients, per_epoch):

@@ -14,6 +14,7 @@ from experiments.configs.pools import POOLS
 from experiments.configs.rules import (
     Amount,
     Count,
+    Fraction,
     Momentum,
     Number,
     Positive,
@@ -258,8 +259,8 @@ class Evaluation:
     num_seeds: Count = 5
     """Students per architecture."""
     epochs: Number = 1000
-    """E, the last epoch index: E + 1 epochs in all, as in the papers' code (schedules 'idc' and
-    'cosine': E)."""
+    """E, the last epoch index: E + 1 epochs in all, as in the papers' code (schedules 'idc',
+    'cosine' and 'linear': E)."""
     batch_size: Count = 256
     """Images; a smaller set is one batch."""
     labels: choice('hard', 'static', 'dynamic', 'replayed') = 'hard'
@@ -277,11 +278,11 @@ class Evaluation:
     """'sgd' or 'adamw'."""
     learning_rate: Positive | None = None
     """Default: 0.01, or what the architecture learns with (experiments/stages/students.py)."""
-    schedule: choice('dsa', 'idc', 'cosine') = 'dsa'
+    schedule: choice('dsa', 'idc', 'cosine', 'linear') = 'dsa'
     """'dsa': x 0.1 with a new optimiser after epoch E // 2 + 1. 'idc': E epochs in all, x 0.2 at
-    2/3 and at 5/6. 'cosine': E epochs in all, to 0, stepped per epoch."""
+    2/3 and at 5/6. 'cosine', 'linear': E epochs in all, to 0, stepped per epoch."""
     warmup_epochs: Number = 0
-    """Of 'cosine'."""
+    """Of 'cosine' and 'linear'."""
     momentum: Momentum = 0.9
     weight_decay: Amount = 5e-4
     decay_all: bool = True
@@ -291,8 +292,12 @@ class Evaluation:
     the data set's 'default', 'padded-crop-flip' or 'resized-crop-flip'."""
     mode: choice('S', 'M', 'IDC') = 'S'
     """As in `augmentation.mode`."""
+    crop_scale: Fraction = 0.08
+    """Of 'resized-crop-flip': least area of a crop, as a share of the image's."""
     cutmix: Probability = 0.0
     """Probability of mixing a mini-batch."""
+    cutmix_alpha: Positive = 1.0
+    """Of CutMix: lambda ~ Beta(alpha, alpha)."""
     mixup: Amount = 0.0
     """alpha of mixup; 0: none."""
     coresets: choices(*CORESETS) = ()

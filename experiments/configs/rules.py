@@ -36,6 +36,7 @@ def at_least(least: float) -> Rule:
 
 ABOVE_ZERO = Rule('above 0', lambda value: 0 < value < math.inf)
 BELOW_ONE = Rule('at least 0 and below 1', lambda value: 0 <= value < 1)
+FRACTION = Rule('above 0 and at most 1', lambda value: 0 < value <= 1)
 PROBABILITY = Rule('at least 0 and at most 1', lambda value: 0 <= value <= 1)
 GIVEN = Rule('given', lambda value: bool(value.strip()))
 SEED = Rule('at least 0 and below 2**32', lambda value: 0 <= value < 2**32)
@@ -53,6 +54,7 @@ Seed = Annotated[int, SEED]
 Positive = Annotated[float, ABOVE_ZERO, STORABLE[float]]
 Amount = Annotated[float, at_least(0), STORABLE[float]]
 Momentum = Annotated[float, BELOW_ONE, STORABLE[float]]
+Fraction = Annotated[float, FRACTION, STORABLE[float]]
 Probability = Annotated[float, PROBABILITY, STORABLE[float]]
 Text = Annotated[str, GIVEN]
 

@@ -12,7 +12,7 @@ import functools
 
 from experiments.configs import base, cells, papers, plugins, presets
 from experiments.configs.entry import Entry
-from experiments.configs.rules import Count, Probability, Text, choice, refuse
+from experiments.configs.rules import Count, Positive, Probability, Text, choice, refuse
 from experiments.stages import build, matching
 from jaxdd import augment, data, losses, methods
 from jaxdd.parametrizations.partitioned import FORMS
@@ -80,6 +80,8 @@ class Training(base.Training):
     """Augmentation per image: operations joined by '_', 'none', or 'default' for the data set's."""
     cutmix: Probability
     """Probability of mixing a mini-batch."""
+    cutmix_alpha: Positive = 1.0
+    """Of CutMix: lambda ~ Beta(alpha, alpha)."""
 
 
 @base.frozen
@@ -177,7 +179,9 @@ def method(config: IDC, dataset: data.Dataset) -> Method:
         train_augment=augment.independent(
             build.strategy(t.strategy, spec), mode=config.augmentation.mode
         ),
-        mix=functools.partial(augment.cutmix, probability=t.cutmix) if t.cutmix else None,
+        mix=functools.partial(augment.cutmix, alpha=t.cutmix_alpha, probability=t.cutmix)
+        if t.cutmix
+        else None,
         distance=DISTANCES[m.distance],
         max_synthetic=m.max_synthetic,
         form=m.form,

@@ -43,7 +43,7 @@ def strategy(name: str, spec: data.Spec) -> str:
     return augment.STRATEGY['default' if spec.flip else 'no_flip']
 
 
-def view(name: str, mode: str, spec: data.Spec) -> Augment:
+def view(name: str, mode: str, spec: data.Spec, crop_scale: float = 0.08) -> Augment:
     """An augmentation per image: operations by name, or one of the two that networks are trained
     with.
 
@@ -60,7 +60,7 @@ def view(name: str, mode: str, spec: data.Spec) -> Augment:
             padding=max(1, min(spec.image_shape[:2]) // 8), fill=black, flip=spec.flip
         )
     if name == 'resized-crop-flip':
-        return augment.resized_crop_flip(flip=spec.flip)
+        return augment.resized_crop_flip(scale=(crop_scale, 1.0), flip=spec.flip)
     return augment.independent(strategy(name, spec), mode=mode)
 
 

@@ -86,6 +86,7 @@ LATER = (
     ('data', 'classes', ()),
     ('matching', 'form', 'single'),
     ('training', 'reset_every', None),
+    ('training', 'cutmix_alpha', 1.0),
     ('proxies', 'every', 1),
 )
 

@@ -25,6 +25,7 @@ from jaxdd.labels import relabel
 from jaxdd.types import Model, Recipe, Supervision, SyntheticSet
 
 DEFAULT = 0.01
+FALLING = {'cosine': optimizers.cosine, 'linear': optimizers.linear}
 LEARNING_RATES = {'alexnet': 0.03, 'resnet18': 0.1}  # where it is another
 
 
@@ -46,7 +47,7 @@ def recipe(evaluation: Evaluation, set_size: int, network: str = 'convnet') -> R
     """How students are trained on `set_size` images.
 
     Schedule 'dsa': E + 1 epochs, one drop of the rate with a new optimiser; 'idc': E epochs, two
-    drops; 'cosine': E epochs, to 0.
+    drops; 'cosine' and 'linear': E epochs, to 0.
     """
     per_epoch = data.steps_per_epoch(set_size, evaluation.batch_size)
     return Recipe(
@@ -58,8 +59,8 @@ def recipe(evaluation: Evaluation, set_size: int, network: str = 'convnet') -> R
 
 
 def _optimizer(e: Evaluation, learning_rate: float, per_epoch: int):
-    if e.schedule == 'cosine':
-        learning_rate = optimizers.cosine(
+    if e.schedule in FALLING:
+        learning_rate = FALLING[e.schedule](
             learning_rate, num_epochs(e), per_epoch, warmup_epochs=e.warmup_epochs
         )
     if e.optimizer == 'adamw':
@@ -90,7 +91,7 @@ def _loss(e: Evaluation):
 
 def num_epochs(evaluation: Evaluation) -> int:
     """Epochs that a student runs in all:
-    E of the schedules 'idc' and 'cosine' (at least 1), E + 1 of 'dsa'."""
+    E of the schedules 'idc', 'cosine' and 'linear' (at least 1), E + 1 of 'dsa'."""
     return evaluation.epochs + 1 if evaluation.schedule == 'dsa' else max(1, evaluation.epochs)
 
 
@@ -98,14 +99,18 @@ def num_epochs(evaluation: Evaluation) -> int:
 def student_supervision(evaluation: Evaluation, spec: data.Spec) -> Supervision:
     """What students see of the distilled set:
     augmented, then mixed; labels as the set holds them."""
-    supervision = relabel.hard(view(evaluation.strategy, evaluation.mode, spec))
+    shown = view(evaluation.strategy, evaluation.mode, spec, evaluation.crop_scale)
+    supervision = relabel.hard(shown)
     if evaluation.mixup:
         supervision = relabel.with_mixing(
             supervision, functools.partial(augment.mixup, alpha=evaluation.mixup)
         )
     if evaluation.cutmix:
         supervision = relabel.with_mixing(
-            supervision, functools.partial(augment.cutmix, probability=evaluation.cutmix)
+            supervision,
+            functools.partial(
+                augment.cutmix, alpha=evaluation.cutmix_alpha, probability=evaluation.cutmix
+            ),
         )
     return supervision
 

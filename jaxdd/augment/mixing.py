@@ -27,34 +27,39 @@ class Box(NamedTuple):
 
 
 def cutmix(
-    key: PRNGKey, images: Array, labels: Array, *, probability: float = 1.0
+    key: PRNGKey, images: Array, labels: Array, *, alpha: float = 1.0, probability: float = 1.0
 ) -> tuple[Array, Array]:
     """CutMix: a box of each image is replaced by the same box of its partner.
 
-    x~ = M x_a + (1 - M) x_b and y~ = r y_a + (1 - r) y_b, lambda ~ Beta(1, 1), M = 0 in `box`, r =
-    mean of M. Yun et al., ICCV 2019, https://arxiv.org/abs/1905.04899, eq. 1 and 2.
+    x~ = M x_a + (1 - M) x_b and y~ = r y_a + (1 - r) y_b, lambda ~ Beta(alpha, alpha), M = 0 in
+    `box`, r = mean of M. Yun et al., ICCV 2019, https://arxiv.org/abs/1905.04899, eq. 1 and 2.
 
     Args:
         key: random key.
         images: `[m, H, W, C]`.
         labels: `[m, Y]` probabilities.
+        alpha: 1 draws lambda evenly; smaller, boxes are mostly tiny or nearly whole.
         probability: of mixing the batch at all; otherwise it returns unchanged.
 
     Returns:
         Mixed images `[m, H, W, C]` and labels `[m, Y]`, dtypes kept.
 
     Raises:
-        ValueError: a probability outside [0, 1].
+        ValueError: an alpha that is not positive, or a probability outside [0, 1].
 
     Note:
         The paper weighs the labels with lambda; its program, and IDC's (Kim et al., ICML 2022,
         https://arxiv.org/abs/2205.14959), with the area kept after clipping, as here.
     """
+    _check_alpha('CutMix', alpha)
     _check_probability(probability)
     chex.assert_rank([images, labels], [4, 2])
     k_apply, k_lam, k_centre, k_partner = jax.random.split(key, 4)
     size = images.shape[1:3]
-    lam = jax.random.uniform(k_lam, (), jnp.float32)  # Beta(1, 1)
+    if alpha == 1:  # a draw that many runs know
+        lam = jax.random.uniform(k_lam, (), jnp.float32)
+    else:
+        lam = jax.random.beta(k_lam, alpha, alpha, (), jnp.float32)
     centre = jax.random.randint(k_centre, (2,), 0, jnp.array(size, jnp.int32), jnp.int32)
     region = box(jnp.where(_applies(k_apply, probability), lam, 1.0), centre, size)
     return paste(images, labels, jax.random.permutation(k_partner, len(images)), region)
@@ -81,12 +86,8 @@ def mixup(
     Raises:
         ValueError: an alpha that is not positive, or a probability outside [0, 1].
     """
+    _check_alpha('mixup', alpha)
     _check_probability(probability)
-    if not alpha > 0:
-        raise ValueError(
-            f'alpha of mixup is the parameter of a Beta distribution; it must be above 0, got '
-            f'{alpha}; for no mixing use probability=0'
-        )
     chex.assert_rank([images, labels], [4, 2])
     k_apply, k_lam, k_partner = jax.random.split(key, 3)
     lam = jax.random.beta(k_lam, alpha, alpha, (), jnp.float32)
@@ -170,6 +171,14 @@ def _check_batch(images: Array, labels: Array, partner: Array) -> None:
     chex.assert_rank([images, labels, partner], [4, 2, 1])
     chex.assert_equal_shape_prefix([images, labels, partner], 1)
     chex.assert_type([images, labels, partner], [float, float, int])
+
+
+def _check_alpha(name: str, alpha: float) -> None:
+    if not alpha > 0:
+        raise ValueError(
+            f'alpha of {name} is the parameter of a Beta distribution; it must be above 0, got '
+            f'{alpha}; for no mixing use probability=0'
+        )
 
 
 def _check_probability(probability: float) -> None:

@@ -97,6 +97,7 @@ def partitioned(
         elif form == 'multi':
             images = mosaics.decode_multi(stored, factor, **how)
         else:
+            assert limit is not None  # refused above
             images = mosaics.decode_bounded(stored, factor, limit, **how)
         if form != 'single':
             labels = jnp.repeat(labels[:, :1], images.shape[1], axis=1)

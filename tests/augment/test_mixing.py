@@ -219,3 +219,21 @@ def test_cutmix_boxes_match_the_authors_code(reference):
     for lam, *centre, top, left, bottom, right in rows:
         box = mixing.box(jnp.float32(lam), jnp.array(centre, jnp.int32), (16, 16))
         np.testing.assert_array_equal([*box.start, *box.stop], [top, left, bottom, right])
+
+
+def test_the_area_that_cutmix_keeps_follows_its_alpha():
+    images, labels = jnp.zeros((2, 32, 32, 1)), jnp.eye(2)
+
+    def kept(alpha):
+        def one(key):
+            mixed = augment.cutmix(key, images, labels, alpha=alpha)[1]
+            return jnp.max(mixed[0])
+
+        return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 400)))
+
+    near_half = [
+        np.mean((values > 0.4) & (values < 0.75)) for values in map(kept, (0.1, 1.0, 20.0))
+    ]
+    assert near_half[0] < near_half[1] < near_half[2]
+    with pytest.raises(ValueError, match='alpha of CutMix .* must be above 0, got 0'):
+        augment.cutmix(jax.random.key(0), images, labels, alpha=0)

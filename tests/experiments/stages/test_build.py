@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ from experiments.configs.plugins import PLUGINS
 from experiments.methods import dc, idc, idm, infer, parse, sre2l
 from experiments.stages import build, identity, jobs, messages, students
 from jaxdd import augment, data, losses
-from jaxdd.types import Inputs, Observation, Outputs, Read
+from jaxdd.types import Inputs, Observation, Outputs, Read, SyntheticSet
 
 EXPERIMENTS = pathlib.Path(build.__file__).parents[1]
 RECORDS = {
@@ -234,3 +235,24 @@ def test_equal_configurations_give_the_same_functions_so_that_they_compile_once(
     )
     assert students.recipe(config.evaluation, 10) is students.recipe(config.evaluation, 10)
     assert students.recipe(config.evaluation, 10) is not students.recipe(config.evaluation, 300)
+
+
+def test_crop_scale_and_cutmix_alpha_reach_what_students_see(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        augment, 'resized_crop_flip', lambda **how: seen.update(how) or augment.identity()
+    )
+    monkeypatch.setattr(augment, 'cutmix', lambda *given, **how: seen.update(how) or given[1:])
+    e = config(
+        '--evaluation.strategy resized-crop-flip --evaluation.crop-scale 0.5 '
+        '--evaluation.cutmix 0.25 --evaluation.cutmix-alpha 2'
+    ).evaluation
+    shown = students.student_supervision(e, data.spec('cifar10'))
+    made = SyntheticSet(jnp.zeros((2, 1, 32, 32, 3)), jnp.eye(2)[:, None])
+    jax.eval_shape(lambda key: shown(key, 0, made, 2), jax.random.key(0))
+    assert seen == {'scale': (0.5, 1.0), 'flip': True, 'alpha': 2.0, 'probability': 0.25}
+
+
+def test_a_linear_schedule_has_as_many_epochs_as_a_cosine():
+    e = config('--evaluation.schedule linear --evaluation.epochs 7').evaluation
+    assert students.num_epochs(e) == 7 and students.recipe(e, 10).num_steps == 7
