@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdd.losses import mean_feature_distance, soft_cross_entropy
-from jaxdd.networks import queue, real_batches
+from jaxdd.networks import forgetting, queue, real_batches
 from jaxdd.parametrizations import partitioned
 from jaxdd.terms import named
 from jaxdd.types import Augment, Method, Model, Observation, PRNGKey, Read, Recipe, Term
@@ -73,7 +73,8 @@ def idm(
         augment: a Siamese transform (`augment.shared`), one draw per class.
         ce_weight: of the cross-entropy, per percent of the encoder's accuracy; see `objective`.
         factor: tiles per side of a stored image; 1: no partition.
-        max_size, push_every, train_count, reset_every: the queue, see `networks.queue`.
+        max_size, push_every, train_count: the queue, see `networks.queue`.
+        reset_every: steps after which all networks forget their accuracies; None: never.
         training: the same architecture in batch-statistics mode, if it has batch norm.
         classes: 'sequential' as in the authors' code; 'joint' takes one step on the class sum.
 
@@ -97,9 +98,10 @@ def idm(
         max_size=max_size,
         push_every=push_every,
         train_count=train_count,
-        reset_every=reset_every,
         draw=real_batches(train_count * recipe.num_steps),
     )
+    if reset_every is not None:
+        grown = forgetting(grown, every=reset_every)
     return Method(
         partitioned(factor, order='column', shrink='mean'),
         objective(ce_weight=ce_weight),

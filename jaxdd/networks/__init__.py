@@ -2,6 +2,7 @@
 which one measures each step, the pool of proxies, the teachers."""
 
 from jaxdd.networks.policies import following as following
+from jaxdd.networks.policies import forgetting as forgetting
 from jaxdd.networks.policies import fresh as fresh
 from jaxdd.networks.policies import pretrained as pretrained
 from jaxdd.networks.policies import queue as queue

@@ -207,7 +207,6 @@ def queue(
     train_count: int,
     draw: Draw,
     initial_size: int = 3,
-    reset_every: int | None = None,
 ) -> Networks:
     """A queue of networks of all ages:
     one measures each step, a few are trained after it, the oldest leave (IDM).
@@ -224,19 +223,16 @@ def queue(
             j * recipe.num_steps ... (j + 1) * recipe.num_steps - 1 of `draw`.
         draw: what they train on.
         initial_size: networks before the first push.
-        reset_every: steps after which all networks forget their accuracies; None: never.
 
     Raises:
         ValueError: a count below 1, or fewer networks at the start than are trained.
 
     Note:
         The authors' code resets the networks' accuracies at each evaluation, which ties the loss to
-        how often one looks (`reset_every` does so at that interval). By default
-        `Variables.accuracy` is the mean over the network's life.
+        how often one looks (`forgetting` does so at an interval). Here `Variables.accuracy` is the
+        mean over the network's life.
     """
     filled = _filled(max_size, push_every, train_count, initial_size)
-    if reset_every is not None and reset_every < 1:
-        raise ValueError(f'reset_every must be at least 1 step or None, got {reset_every}')
     step = fit.make_fit_step(model, recipe)
 
     def init(key: PRNGKey) -> Queue:
@@ -271,12 +267,36 @@ def queue(
             lambda old: old,
             _slot(networks, slot),
         )
-        networks = _with_slot(networks, slot, new)
-        if reset_every is not None:
-            networks = _forgetful(networks, count % reset_every == 0)
-        return Queue(count, state.pushed + due, networks)
+        return Queue(count, state.pushed + due, _with_slot(networks, slot, new))
 
     return Networks(init, sample, update)
+
+
+def forgetting(policy: Networks, *, every: int) -> Networks:
+    """A queue whose networks forget their accuracies now and then, as in the code of IDM's authors.
+
+    They begin to count again, as if new; weights and optimisers stay.
+
+    Args:
+        policy: a `queue`.
+        every: steps between forgetting.
+
+    Raises:
+        ValueError: `every` below 1.
+    """
+    if every < 1:
+        raise ValueError(f'networks must remember for at least 1 step, got every={every}')
+
+    def update(state: Queue, key: PRNGKey, inputs: Inputs, synthetic: SyntheticSet) -> Queue:
+        after = policy.update(state, key, inputs, synthetic)
+        variables, due = after.networks.variables, after.count % every == 0
+        forgotten = variables._replace(
+            accuracy=jnp.where(due, 0, variables.accuracy).astype(variables.accuracy.dtype),
+            age=jnp.where(due, 0, variables.age).astype(variables.age.dtype),
+        )
+        return after._replace(networks=after.networks._replace(variables=forgotten))
+
+    return policy._replace(update=update)
 
 
 def _filled(max_size: int, push_every: int, train_count: int, initial_size: int) -> int:
@@ -329,17 +349,6 @@ def _acquainted(model: Model, variables: Variables, inputs: Inputs) -> Variables
     images = inputs.real[:, :BATCH_NORM_IMAGES]
     moments = model.apply(variables, images.reshape(-1, *images.shape[2:])).moments
     return variables._replace(batch_stats=update_batch_stats(variables.batch_stats, moments))
-
-
-def _forgetful(networks: fit.FitState, due: Array) -> fit.FitState:
-    """Networks without their accuracies and the number of updates behind them, if it is due."""
-    variables = networks.variables
-    kept = jnp.where(due, 0, 1)
-    forgotten = variables._replace(
-        accuracy=variables.accuracy * kept.astype(variables.accuracy.dtype),
-        age=variables.age * kept.astype(variables.age.dtype),
-    )
-    return networks._replace(variables=forgotten)
 
 
 def _slot(tree: PyTree, index: Array) -> PyTree:

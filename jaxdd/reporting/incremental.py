@@ -90,8 +90,7 @@ def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def summaries(results: Results) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """(memory, what it is called, means, stds) in percent after every task: random first, the
-    method last."""
+    """(memory, what it is called, means, stds) in percent by task; the method last."""
     accuracy: Mapping[str, Sequence] = results['accuracy']
     for kind in sorted(accuracy, key=lambda key: (key != 'random', key == 'distilled', key)):
         # [order, task, student]

@@ -11,10 +11,7 @@ from experiments import continual
 from experiments.stages import incremental
 from jaxdd import parallel
 
-WORDS = (
-    'dm --dataset digits --ipc 2 --smoke --tasks 2 --orders 1 --evaluation.num-seeds 2 '
-    '--evaluation.coresets herding'
-)
+WORDS = 'dm --dataset digits --ipc 2 --smoke --tasks 2 --orders 1 --evaluation.num-seeds 1'
 
 
 @pytest.fixture(scope='module')
@@ -42,9 +39,9 @@ def results(done):
 
 
 def test_every_memory_has_a_value_per_order_task_and_student(results):
-    assert set(results['accuracy']) == {'random', 'herding', 'distilled'}
+    assert set(results['accuracy']) == {'random', 'distilled'}
     for found in results['accuracy'].values():
-        assert np.shape(found) == (1, 2, 2)
+        assert np.shape(found) == (1, 2, 1)
         assert np.all((np.array(found) >= 0) & (np.array(found) <= 1))
     assert results['seen'] == [5, 10]
     assert [sorted(order) for order in results['orders']] == [list(range(10))]
@@ -55,7 +52,6 @@ def test_the_page_shows_the_curves(done):
     assert page.startswith('# DM in 2 tasks on digits, 2 images per class in memory')
     for words in (
         'random real images',
-        'herding core-set',
         '5 classes, %',
         'curves.png',
         'Orders of the classes: 1',
@@ -82,11 +78,13 @@ def test_stopped_and_continued_gives_the_same(call, results, tmp_path, monkeypat
         return score(own, dataset, memory, task, *others)
 
     monkeypatch.setattr(incremental, 'score', counted)
-    assert call(WORDS, tmp_path, stop=lambda: len(tested) >= 4) == continual.STOPPED
+    words = f'{WORDS} --evaluation.coresets herding'
+    assert call(words, tmp_path, stop=lambda: len(tested) >= 4) == continual.STOPPED
     assert tested == [5, 5, 5, 10, 10, 10] and not (tmp_path / 'results.json').exists()
-    assert call(WORDS, tmp_path) == 0
+    assert call(words, tmp_path) == 0
     again = json.loads((tmp_path / 'results.json').read_text())
-    assert again['accuracy'] == results['accuracy']
+    assert set(again['accuracy']) == {'random', 'herding', 'distilled'}
+    assert {kind: again['accuracy'][kind] for kind in results['accuracy']} == results['accuracy']
 
 
 @pytest.mark.parametrize(

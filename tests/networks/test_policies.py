@@ -13,6 +13,7 @@ from jaxdd.engine import fit
 from jaxdd.labels import relabel
 from jaxdd.networks.policies import (
     BATCH_NORM_IMAGES,
+    forgetting,
     fresh,
     queue,
     real_batches,
@@ -435,7 +436,8 @@ def test_a_wrong_queue_is_refused(wrong, message):
 
 
 def test_accuracies_are_forgotten_now_and_then_and_nothing_else(growing):
-    policy, _ = compiled(queue(MLP, RECIPE, draw=real_batches(4), **SIZES, reset_every=3))
+    made = queue(MLP, RECIPE, draw=real_batches(4), **SIZES)
+    policy, _ = compiled(forgetting(made, every=3))
     for t, (plain, found) in enumerate(zip(growing[1], states(policy, 10))):
         chex.assert_trees_all_equal(
             plain.networks.variables.params, found.networks.variables.params
@@ -443,5 +445,5 @@ def test_accuracies_are_forgotten_now_and_then_and_nothing_else(growing):
         if t and t % 3 == 0:
             assert not ages(found).any() and not found.networks.variables.accuracy.any()
     assert ages(found).max() < ages(plain).max()
-    with pytest.raises(ValueError, match='reset_every must be at least 1 step or None, got 0'):
-        queue(MLP, RECIPE, draw=real_batches(4), **SIZES, reset_every=0)
+    with pytest.raises(ValueError, match='remember for at least 1 step, got every=0'):
+        forgetting(made, every=0)

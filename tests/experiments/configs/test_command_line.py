@@ -251,7 +251,8 @@ def test_a_weight_of_ones_own_is_not_called_published():
 @pytest.mark.parametrize('words, message', [
     ('dsa --ipc 7',
      'the published loop table holds ipc 1, 10, 11, 20, 30, .*, got 7; set --training.every'),
-    ('idc --matching.distance squared', "unknown matching.distance 'squared'; valid: l1, l2"),
+    ('idc --matching.distance squared',
+     "unknown matching.distance 'squared'; valid: cos, features, l1, l1-mean, l2, l2-all"),
     ('idm --matching.classes both', "unknown matching.classes 'both'; valid: joint, sequential"),
     ('idm --data.sampling kmeans', "unknown data.sampling 'kmeans'; valid: random, representative"),
     ('dc --init zeros', "unknown init 'zeros'; valid: herding, k-center, k-means, noise, real"),
@@ -268,7 +269,7 @@ def test_a_weight_of_ones_own_is_not_called_published():
     ('infer --teachers.networks', 'teachers.networks must be at least one network'),
     ('infer --teachers.networks convnet_bn convnet_bn', 'names that differ'),
     ('infer --teachers.weights a.pth', r'one per network \(4\), got 1 files'),
-    ('infer --init noise', "unknown init 'noise'; valid: real"),
+    ('infer --init noise', "unknown init 'noise'; valid: herding, k-center, k-means, rded, real"),
     ('infer --recover.storage png', "unknown recover.storage 'png'; valid: exact, jpeg, uint8"),
     ('infer --evaluation.labels soft', "unknown evaluation.labels 'soft'; valid: dynamic, hard")
 ])  # fmt: skip
