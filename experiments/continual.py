@@ -14,21 +14,19 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 
 import jax
 import numpy as np
 
 from experiments import methods
 from experiments.configs import Config, rules
-from experiments.stages import incremental, jobs, outputs
-from experiments.stages.progress import StopSignal
+from experiments.stages import incremental, jobs, outputs, workplace
 from experiments.stages.scores import Stop
-from jaxdd import data, parallel
+from jaxdd import data
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.reporting import incremental as reporting
-from jaxdd.storage import locks, records
-from jaxdd.storage.atomic import expanded, write_whole
+from jaxdd.storage import records
+from jaxdd.storage.atomic import write_whole
 from jaxdd.types import SyntheticSet
 
 STOPPED = 3
@@ -105,14 +103,8 @@ def run(
         words: the command line, for the record.
         stop: as in `experiments.run.run`.
     """
-    if stop is None:
-        stop = StopSignal()
-        parallel.start()
-    workdir = expanded(config.workdir)
-    outputs.require_writable(workdir, 'workdir')
-    outputs.require_writable(jobs.cache(config), 'cache_dir')
-    with locks.alone(workdir), parallel.use(parallel.mesh(config.num_devices)):
-        locks.sweep(workdir)
+    stop = workplace.begun(stop)
+    with workplace.entered(config) as workdir:
         every = jobs.load(config)  # refuses what no task could use, and gives the test images
         if why := jobs.no_baseline(every):
             raise ValueError(f'a memory holds ipc images of every class, but {why}')
@@ -171,9 +163,7 @@ def _results(
         'ipc': config.ipc,
         'command': 'python -m experiments.continual ' + ' '.join(words),
         'config': dataclasses.asdict(config),
-        'versions': {name: metadata.version(name) for name in outputs.PACKAGES},
-        'commit': outputs.commit(),
-        'hardware': parallel.hardware(),
+        **outputs.provenance(),
         'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
         'steps per task': config.num_steps,
         'seen': [len(task.seen) for task in plan[0]],

@@ -24,16 +24,14 @@ from experiments.stages import (
     preparing,
     scores,
     several,
+    workplace,
 )
-from experiments.stages.progress import Stages, StopSignal
+from experiments.stages.progress import Stages
 from experiments.stages.scores import Stop
-from jaxdd import parallel
 from jaxdd.engine.distill import NonFiniteError
-from jaxdd.storage import checkpoint, locks
-from jaxdd.storage.atomic import expanded
+from jaxdd.storage import checkpoint
 
 STOPPED = 3  # exit code of a run that was asked to end and can be continued
-SHARED = 3600  # seconds after which a half-written file in a shared folder is nobody's any more
 
 
 def main(argv: Sequence[str]) -> int:
@@ -59,18 +57,9 @@ def run(config: Config, words: Sequence[str], stop: Stop | None = None) -> int:
         stop: becomes true when the run shall save and end, in a process whose devices are set up;
             None: a process of the run's own, ended by SIGTERM or SIGINT.
     """
-    if stop is None:
-        stop = StopSignal()
-        parallel.start()
-    workdir = expanded(config.workdir)
-    outputs.require_writable(workdir, 'workdir')
-    outputs.require_writable(jobs.cache(config), 'cache_dir')
-    with locks.alone(workdir) if parallel.first_process() else contextlib.nullcontext():
-        locks.sweep(workdir)
-        for kind in jobs.real_rows(config):
-            locks.sweep(jobs.cache(config) / kind, older_than=SHARED)
-        with parallel.use(parallel.mesh(config.num_devices)):
-            return _sets(config, words, workdir, stop)
+    stop = workplace.begun(stop)
+    with workplace.entered(config) as workdir:
+        return _sets(config, words, workdir, stop)
 
 
 def _sets(config: Config, words: Sequence[str], workdir: pathlib.Path, stop: Stop) -> int:

@@ -20,7 +20,7 @@ import json
 import pathlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from experiments.configs.base import CORESETS
 from experiments.reproduction import ledger, rows, tasks
@@ -151,25 +151,28 @@ def _runs(lines: str, folder: pathlib.Path) -> str:
     folder = folder / 'results'
     unsealed = (records.load(folder / UNSEALED, CHECKSUMS) or {'checksums': {}})['checksums']
     found = []
-    for line in lines.splitlines():
-        stem, _, called = line.strip().partition(' ')
-        path = folder / f'{stem}.json'
-        found += rows.of_run(called.strip() or stem, _run(path, unsealed.get(path.name)), path)
+    for called, path in _named(lines, folder):
+        found += rows.of_run(called, _run(path, unsealed.get(path.name)), path)
     if not found:
         raise ValueError('a marker `runs` of the page names no record')
     return _table(found)
 
 
+def _named(lines: str, folder: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
+    """What a marker's lines call their records, and where these lie."""
+    for line in lines.splitlines():
+        stem, _, called = line.strip().partition(' ')
+        yield called.strip() or stem, folder / f'{stem}.json'
+
+
 def _curves(lines: str, folder: pathlib.Path) -> str:
     """The memories of the runs of continual learning that a marker's lines name."""
     found = []
-    for line in lines.splitlines():
-        stem, _, called = line.strip().partition(' ')
-        path = folder / 'results' / f'{stem}.json'
+    for called, path in _named(lines, folder / 'results'):
         record = records.load(path, CURVES)
         if record is None:
             raise ValueError(f'a marker `curves` of the page names {path}, which is not there')
-        found += rows.of_curves(called.strip() or stem, record, path)
+        found += rows.of_curves(called, record, path)
     if not found:
         raise ValueError('a marker `curves` of the page names no record')
     return _table(found)

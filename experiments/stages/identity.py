@@ -97,7 +97,8 @@ def of_run(job: Job) -> dict:
     config, every = job.config, dataclasses.asdict(job.config)
     fields = {name: value for name, value in every.items() if name not in BESIDE}
     fields |= {name: {**before, **every.get(name, {})} for name, before in BEFORE.items()}
-    if config.recovers:
+    chosen = config.init in CORESETS  # by the first teacher, or else by a proxy
+    if config.recovers or (chosen and config.teachers.networks):
         fields['teachers'] = every['teachers']
         if config.teachers.depth is None:  # as before there was a choice
             del fields['teachers']['depth']
@@ -105,7 +106,7 @@ def of_run(job: Job) -> dict:
         fields['num_steps'] = config.num_steps
     if 'encoder' in every:
         fields['encoder'] = _as_before(fields['encoder'])
-    if jobs.needs_proxy(config) or (config.init in CORESETS and not config.recovers):
+    if jobs.needs_proxy(config) or (chosen and not config.teachers.networks):
         proxies = every['proxies']
         fields['proxies'] = {
             **proxies,

@@ -15,7 +15,7 @@ from experiments.stages import jobs, labelling, students
 from experiments.stages.jobs import Distilled, Job, Scores
 from jaxdd import data, parallel, whitening
 from jaxdd.networks.teachers import Teacher
-from jaxdd.reporting import pictures, report
+from jaxdd.reporting import curves, pictures, report
 from jaxdd.storage import distilled_set, records
 from jaxdd.storage.atomic import write_whole
 from jaxdd.storage.fingerprint import changes
@@ -116,10 +116,8 @@ def results(
         'ipc': config.ipc,
         'command': 'python -m experiments.run ' + ' '.join(words),
         'config': dataclasses.asdict(config),
-        'versions': {name: metadata.version(name) for name in PACKAGES},
-        'commit': commit(),
+        **provenance(),
         'seed': config.seed,
-        'hardware': parallel.hardware(),
         'steps': config.num_steps,
         **_learned(job, distilled),
         'real_per_class': jobs.real_per_class(job),
@@ -166,7 +164,7 @@ def write_outputs(
         titles=distilled.titles,
     )
     ends = {**distilled.accuracies, job.config.num_steps: scores.distilled}
-    report.curves_png(
+    curves.curves_png(
         workdir / 'curves.png',
         distilled.history,
         ends,
@@ -262,6 +260,15 @@ def _more_bytes(job: Job, distilled: Distilled, scores: Scores) -> dict:
             e, images.shape[0] * images.shape[1], spec.num_classes
         )
     return more
+
+
+def provenance() -> dict:
+    """What a number was made with: versions of the packages, commit and hardware."""
+    return {
+        'versions': {name: metadata.version(name) for name in PACKAGES},
+        'commit': commit(),
+        'hardware': parallel.hardware(),
+    }
 
 
 def commit() -> str:

@@ -11,7 +11,7 @@ from jaxdd.storage.atomic import write_whole
 
 RESULTS = {
     'type': 'object',
-    'required': ['accuracy', 'seconds', 'seed', 'warnings', 'pictures'],
+    'required': ['accuracy', 'config', 'seconds', 'seed', 'warnings', 'pictures'],
     'properties': {'accuracy': records.mapping(SCORES)},
 }
 OWN = ('seed', 'on_the_way')  # of a single set
@@ -40,6 +40,7 @@ def pooled(found: Sequence[dict]) -> dict:
     }
     return {
         **{name: value for name, value in first.items() if name not in OWN},
+        'config': {**first['config'], 'num_sets': len(found)},
         'accuracy': accuracy,
         'sets': len(found),
         'seeds': [each['seed'] for each in found],

@@ -161,9 +161,12 @@ def depth(evaluation: Evaluation, name: str) -> int | None:
 
 def labels(evaluation: Evaluation, image_shape: Sequence[int]) -> dict[str, str]:
     """name -> what tables call it: a ConvNet with its number of blocks."""
+
+    def blocks(name: str) -> int:
+        pooling = evaluation.pooling or models.fixed(name).get('pooling')
+        return depth(evaluation, name) or models.default_depth(tuple(image_shape), pooling)
+
     return {
-        name: f'{name}, depth {depth(evaluation, name) or models.default_depth(tuple(image_shape))}'
-        if models.has_depth(name)
-        else name
+        name: f'{name}, depth {blocks(name)}' if models.has_depth(name) else name
         for name in evaluation.networks
     }

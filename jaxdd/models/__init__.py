@@ -11,6 +11,7 @@ from jaxdd.models.microbatch import microbatched as microbatched
 from jaxdd.models.mlp import MLP as MLP
 from jaxdd.models.mobilenet import MobileNetV2 as MobileNetV2
 from jaxdd.models.names import NAMES as NAMES
+from jaxdd.models.names import fixed as fixed
 from jaxdd.models.names import has_depth as has_depth
 from jaxdd.models.names import open_options as open_options
 from jaxdd.models.norms import update_batch_stats as update_batch_stats

@@ -6,9 +6,13 @@ from jaxdd.models.wrap import model
 from jaxdd.types import Model
 
 
-def default_depth(image_shape: tuple[int, int, int]) -> int:
-    """Returns the ConvNet depth for an image:
-    3, or less where the last map would fall below 2x2 (8x8: 2)."""
+def default_depth(image_shape: tuple[int, int, int], pooling: object = None) -> int:
+    """Returns the ConvNet depth for an image: 3, or less for small sides (8x8: 2).
+
+    Less where the last map would fall below 2x2, which it cannot without pools.
+    """
+    if pooling == 'none':
+        return 3
     return max(1, min(3, min(image_shape[:2]).bit_length() - 2))
 
 
@@ -67,8 +71,7 @@ def by_name(
             )
     if is_convnet(name):
         if depth is None and 'depth' not in fixed(name):
-            keeps = (pooling or fixed(name).get('pooling')) == 'none'
-            variants['depth'] = 3 if keeps else default_depth(image_shape)
+            variants['depth'] = default_depth(image_shape, pooling or fixed(name).get('pooling'))
     else:
         for option, value in variants.items():
             if value is not None:

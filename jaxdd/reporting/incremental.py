@@ -1,6 +1,5 @@
 """Class-incremental learning for people: accuracy over the number of classes seen."""
 
-import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,10 +10,10 @@ from matplotlib.figure import Figure
 
 from jaxdd.reporting import report as of_runs
 from jaxdd.reporting import tables
-from jaxdd.storage.atomic import write_whole
+from jaxdd.reporting.curves import BLUE, GREY, save
 
 Results = Mapping[str, Any]
-_COLORS = {'random': '#8a8a8a', 'distilled': '#1f5fa8'}
+_COLORS = {'random': GREY, 'distilled': BLUE}
 
 
 def table(results: Results) -> str:
@@ -75,9 +74,7 @@ def curves_png(path: str | os.PathLike, results: Results) -> None:
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.spines[['top', 'right']].set_visible(False)
     axis.legend(fontsize=9, framealpha=0.9, edgecolor='none')
-    content = io.BytesIO()
-    figure.savefig(content, dpi=130, format='png')
-    write_whole(path, content.getvalue())
+    save(path, figure)
 
 
 def _rows(results: Results) -> tuple[list[str], list[list[str]]]:

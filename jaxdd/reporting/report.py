@@ -1,23 +1,15 @@
-"""What a run found, for people: curves, a table for the terminal, a markdown page."""
+"""What a run found, for people: a table for the terminal, a markdown page."""
 
-import io
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from jaxdd.coresets.selection import RULES
 from jaxdd.reporting import tables
-from jaxdd.storage.atomic import write_whole
+from jaxdd.reporting.curves import mean_std
 
 BUDGET = 6  # differences from the published budget that are listed
 NAMES = {'random': 'random real images', **{rule: f'{rule} core-set' for rule in RULES}}
 COUNTED = ('image bytes', 'label bytes')
-_BLUE, _GREY = '#1f5fa8', '#8a8a8a'
 Results = Mapping[str, Any]
 
 
@@ -90,131 +82,6 @@ def real_per_class(drawn: Mapping[str, int]) -> str:
     return f'{drawn["asked"]:,}{fewer}'
 
 
-def curves_png(
-    path: str | os.PathLike,
-    history: Sequence[Mapping[str, float]],
-    accuracies: Mapping[int, Mapping[str, Any]],
-    *,
-    random: Mapping[str, Any] | None = None,
-    marks: Mapping[int, str] | None = None,
-) -> None:
-    """Draws every loss over the run in a panel of its own, and the accuracies measured on the way.
-
-    A panel is logarithmic where the loss is positive and ranges over more than a factor of 10.
-
-    Args:
-        path: the png file; written through a temporary file.
-        history: rows of {'step': synthetic-set updates, 'loss/<name>': value}; other metrics are
-            not drawn.
-        accuracies: {step: {student: `Accuracy` or {'mean', 'std'}}}, fractions; may be empty.
-        random: {student: the same} of random real images, drawn as a horizontal line.
-        marks: {step: what begins there}, drawn as vertical lines through the losses: independent
-            parts of a run, whose curves have nothing to do with each other; '' for a line without a
-            name.
-    """
-    names = sorted({name for row in history for name in row if name.startswith('loss/')})
-    panels = len(names) + bool(accuracies or random)
-    columns = min(max(panels, 1), 3)
-    lines = -(-max(panels, 1) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3 * lines), layout='constrained')
-    FigureCanvasAgg(figure)
-    axes = list(figure.subplots(lines, columns, squeeze=False).flat)
-    for name, axis in zip(names, axes):
-        _loss_panel(
-            axis, name, [(row['step'], row[name]) for row in history if name in row], marks or {}
-        )
-    if panels > len(names):
-        _accuracy_panel(axes[len(names)], accuracies, random or {})
-    for axis in axes[:panels]:
-        axis.set_xlabel('synthetic-set updates')
-        axis.grid(alpha=0.25, linewidth=0.6)
-        axis.spines[['top', 'right']].set_visible(False)
-    for axis in axes[panels:]:
-        axis.set_visible(False)
-    content = io.BytesIO()
-    figure.savefig(content, dpi=130, format='png')
-    write_whole(path, content.getvalue())
-
-
-def _loss_panel(
-    axis: Axes, name: str, points: Sequence[tuple[float, float]], marks: Mapping[int, str]
-) -> None:
-    steps, values = np.array(points, float).T
-    starts = sorted(marks)
-    # no line between parts
-    for part in np.split(np.arange(len(steps)), np.searchsorted(steps, starts, side='right')):
-        axis.plot(
-            steps[part],
-            values[part],
-            color=_BLUE,
-            linewidth=1,
-            marker='o' if len(part) < 3 else None,
-            markersize=4,
-        )
-    for at in starts:
-        axis.axvline(
-            at,
-            color=_GREY,
-            linewidth=1.2 if marks[at] else 0.5,
-            linestyle='-' if marks[at] else ':',
-        )
-        axis.annotate(
-            f' {marks[at]}',
-            (at, 1),
-            xycoords=('data', 'axes fraction'),
-            fontsize=7,
-            color=_GREY,
-            va='top',
-        )
-    if values.min() > 0 and values.max() > 10 * values.min():
-        axis.set_yscale('log')
-    axis.set_title(name.removeprefix('loss/') + ' loss', loc='left', fontsize=10)
-
-
-def _accuracy_panel(
-    axis: Axes, accuracies: Mapping[int, Mapping[str, Any]], random: Mapping[str, Any]
-) -> None:
-    students = sorted(
-        {student for scores in accuracies.values() for student in scores} | set(random)
-    )
-    for i, student in enumerate(students):
-        color, of = (f'C{i}', f', {student}') if len(students) > 1 else (_BLUE, '')
-        points = [
-            (step, *_mean_std(scores[student]))
-            for step, scores in sorted(accuracies.items())
-            if student in scores
-        ]
-        if points:
-            steps, means, stds = np.array(points, float).T
-            axis.errorbar(
-                steps,
-                100 * means,
-                100 * stds,
-                color=color,
-                marker='o',
-                markersize=4,
-                linewidth=1.2,
-                capsize=3,
-                label=f'distilled{of}',
-            )
-        if student in random:
-            mean, std = _mean_std(random[student])
-            axis.axhline(
-                100 * mean,
-                color=color if len(students) > 1 else _GREY,
-                linestyle='--',
-                linewidth=1.2,
-                label=f'random real images{of}',
-            )
-            axis.axhspan(
-                100 * (mean - std), 100 * (mean + std), color=_GREY, alpha=0.15, linewidth=0
-            )
-    axis.set_xlim(left=0, right=1.05 * max([*accuracies, 1]))
-    axis.set_xlabel('synthetic-set updates')
-    axis.set_title('test accuracy, % (mean ± std over seeds)', loc='left', fontsize=10)
-    axis.legend(fontsize=8, framealpha=0.9, edgecolor='none')
-
-
 def _name(results: Results) -> str:
     return ' + '.join([results.get('method') or 'method', *(results.get('plugins') or [])]).upper()
 
@@ -269,7 +136,7 @@ def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
         rows.append([f'published ({source})', '-', _percent(published), '-', '-', '-', *blank])
     if published and ours:
         student, score = next(iter(ours.items()))
-        points = 100 * (_mean_std(score)[0] - _mean_std(published)[0])
+        points = 100 * (mean_std(score)[0] - mean_std(published)[0])
         budget = ' at another budget' if results.get('budget') else ''
         rows.append(
             [
@@ -301,21 +168,13 @@ def _sizes(key: str, sizes: Mapping[str, int]) -> list[str]:
     return [f'{sizes[name]:,}' if name in sizes else '-' for name in keys] if sizes else []
 
 
-def _mean_std(score: Any) -> tuple[float, float]:
-    if isinstance(score, Mapping):
-        mean, std = score.get('mean', score.get('value')), score.get('std')
-    else:
-        mean, std = score.mean, score.std
-    return float(mean), float(std or 0)
-
-
 def _seeds(score: Any, protocol: Mapping[str, Any]) -> Any:
     per_seed = score.get('per_seed') if isinstance(score, Mapping) else score.per_seed
     return len(per_seed) if per_seed else protocol.get('num_seeds', '-')
 
 
 def _percent(score: Any) -> str:
-    mean, std = _mean_std(score)
+    mean, std = mean_std(score)
     known = (score.get('std') if isinstance(score, Mapping) else score.std) is not None
     return f'{100 * mean:.2f} ± {100 * std:.2f}' if known else f'{100 * mean:.2f}'
 

@@ -73,6 +73,15 @@ def test_the_start_is_a_part_of_the_run_but_rows_are_not():
     assert identity.of_run(more) != identity.of_run(job)  # another network chooses
 
 
+def test_of_a_start_that_a_teacher_chose_the_teacher_is_a_part():
+    words = f'{SMOKE} --teachers.networks convnet_bn'
+    first, other, unread = (
+        identity.of_run(jobs.load(parse(f'{words} {more}'.split())))
+        for more in ('', '--teachers.seed 1', '--proxies.epochs 1')
+    )
+    assert other != first and unread == first
+
+
 def test_one_proxy_is_enough_and_a_teacher_chooses_where_there_is_one():
     assert messages.prepare(jobs.load(parse(SMOKE.split()))).startswith('1 proxy (convnet)')
     words = 'sre2l --dataset digits --ipc 2 --smoke --teachers.networks convnet_bn --init herding'

@@ -32,6 +32,7 @@ def test_the_page_says_how_many_sets(done):
     page = (done / 'report.md').read_text()
     assert 'Distilled sets, whose students are counted together: 2.' in page
     assert 'set-0/grid.png' in page and results(done)['seeds'] == [4, 5]
+    assert results(done)['config']['num_sets'] == 2
 
 
 def test_a_set_is_the_run_of_its_seed(main, done, tmp_path, images):

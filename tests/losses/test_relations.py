@@ -297,9 +297,10 @@ def test_rows_by_hand():
     # Sigma(real) = [[1 + 4, 0], [0, 0]]
     found = local_covariance_distance(real[None], synthetic[None], descriptor='channel-row')
     np.testing.assert_allclose(found, [25.0])
-    crossed = real.at[:, 2:].set(real[:, :2])  # [[5, 5], [5, 5]], where 'channel' has 10
+    # rows (1, 2) and (2, -1) do not covary: [[5, 0], [0, 5]], where 'channel' adds them up to 10
+    crossed = real.at[:, 2:, 0].set(jnp.array([[2.0, -1.0], [-2.0, 1.0]]))
     found = local_covariance_distance(crossed[None], synthetic[None], descriptor='channel-row')
-    np.testing.assert_allclose(found, [100.0])
+    np.testing.assert_allclose(found, [50.0])
     np.testing.assert_allclose(local_covariance_distance(crossed[None], synthetic[None]), [100.0])
 
 

@@ -284,35 +284,3 @@ def test_images_of_another_shape_are_refused():
     net = small('convnet')
     with pytest.raises(ValueError, match=r'takes images \[N, 8, 8, 1\].*got shape \(2, 8, 8, 3\)'):
         net.apply(init(net), jnp.zeros((2, 8, 8, 3)))
-
-
-def test_a_name_says_width_depth_activation_and_pooling():
-    wide = jax.eval_shape(by_name('convnet_w64', (32, 32, 3), 5).init, jax.random.key(0)).params
-    assert wide['conv0']['kernel'].shape == (3, 3, 3, 64)
-    flat = jax.eval_shape(by_name('convnet_d1', (32, 32, 3), 5).init, jax.random.key(0)).params
-    assert 'conv1' not in flat and flat['classifier']['kernel'].shape[0] == 128 * 16 * 16
-    x, plain = images(), small('convnet')
-    variables = init(plain)
-    for name, option in {
-        'convnet_as': {'activation': 'sigmoid'},
-        'convnet_al': {'activation': 'leaky_relu'},
-        'convnet_aswish': {'activation': 'swish'},
-        'convnet_mp': {'pooling': 'max'},
-    }.items():
-        np.testing.assert_array_equal(
-            small(name).apply(variables, x).logits,
-            small('convnet', **option).apply(variables, x).logits,
-        )
-
-
-@pytest.mark.parametrize(
-    'name, option, value, own',
-    [
-        ('convnet_d2', 'depth', 3, '2'),
-        ('convnet_w32', 'width', 8, '32'),
-        ('convnet_np', 'pooling', 'avg', 'none'),
-    ],
-)
-def test_what_the_name_says_is_not_changed(name, option, value, own):
-    with pytest.raises(ValueError, match=f'{name} has {option} {own} by its name, got {value!r}'):
-        by_name(name, SHAPE, 5, **{option: value})

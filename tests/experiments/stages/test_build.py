@@ -256,3 +256,15 @@ def test_crop_scale_and_cutmix_alpha_reach_what_students_see(monkeypatch):
 def test_a_linear_schedule_has_as_many_epochs_as_a_cosine():
     e = config('--evaluation.schedule linear --evaluation.epochs 7').evaluation
     assert students.num_epochs(e) == 7 and students.recipe(e, 10).num_steps == 7
+
+
+def test_tables_name_the_depth_that_students_have():
+    e = config('--evaluation.networks convnet convnet_np convnet_d2 mlp').evaluation
+    assert students.labels(e, (8, 8, 1)) == {
+        'convnet': 'convnet, depth 2',
+        'convnet_np': 'convnet_np, depth 3',
+        'convnet_d2': 'convnet_d2',
+        'mlp': 'mlp',
+    }
+    flat = config('--evaluation.pooling none').evaluation
+    assert students.labels(flat, (8, 8, 1)) == {'convnet': 'convnet, depth 3'}
