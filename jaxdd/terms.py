@@ -40,6 +40,37 @@ def read_as(term: Term, role: str, other: str) -> Term:
     )
 
 
+def at_every(term: Term, every: int) -> Term:
+    """The same term at every so many steps, as many times as strong: on average the same pull.
+
+    Between them neither its value nor the passes that it alone reads are computed, and it reports
+    0. Zhong et al., CMI (ICLR 2025), https://arxiv.org/abs/2412.09945, discuss the cost of theirs.
+
+    Args:
+        every: n; the term is n L at steps that n divides, 0 at all others.
+
+    Raises:
+        ValueError: `every` below 1.
+    """
+    if every < 1:
+        raise ValueError(f'a term must be there at every step, or at every n-th: got every={every}')
+    if every == 1:
+        return term
+    rare = {read: read._replace(every=read.every * every) for read in term.reads}
+
+    def loss(observation: Observation, key: PRNGKey):
+        outputs = {read: observation.outputs[given] for read, given in rare.items() if read.role}
+        seen = observation._replace(outputs={**observation.outputs, **outputs})
+
+        def there() -> tuple[jax.Array, Metrics]:
+            return jax.tree.map(lambda x: every * x, term.loss(seen, key))
+
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(there))
+        return jax.lax.cond(observation.step % every == 0, there, lambda: nothing)
+
+    return Term(frozenset(rare.values()), loss)
+
+
 def weighted_sum(terms: Mapping[str, tuple[Weight, Term]]) -> Term:
     """Sum of weighted terms, itself a term: sum_i w_i(step) * term_i.
 

@@ -121,6 +121,7 @@ class Read(NamedTuple):
     role: str  # 'encoder' | 'proxy' | ''
     data: str  # 'real' | 'synthetic'
     view: str = 'augmented'  # 'raw' | 'augmented'
+    every: int = 1  # computed at multiples of so many steps, 0 between (`terms.at_every`)
 
 
 class Observation(NamedTuple):
@@ -190,6 +191,9 @@ class Method(NamedTuple):
     draws: Literal['class', 'step'] = 'class'
     # a step's metrics -> whether it moves anything (DATM); None: every step does
     accepts: Callable[[Metrics], Array] | None = None
+    # most synthetic images per class that a step looks at, a new random choice each; None: all
+    looks_at: int | None = None
+    project_every: int = 1  # steps after which stored parameters return to their box
 
 
 class DistillState(NamedTuple):

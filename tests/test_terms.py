@@ -7,8 +7,17 @@ import optax
 import pytest
 
 from jaxdd.parametrizations import pixels
-from jaxdd.terms import named, read_as, regularize, weighted_sum
-from jaxdd.types import Inputs, Method, Networks, Observation, Read, SyntheticSet, Term
+from jaxdd.terms import at_every, named, read_as, regularize, weighted_sum
+from jaxdd.types import (
+    Inputs,
+    Method,
+    Networks,
+    Observation,
+    Outputs,
+    Read,
+    SyntheticSet,
+    Term,
+)
 
 KEY = jax.random.key(0)
 A, B = Read('encoder', 'real'), Read('proxy', 'synthetic', 'raw')
@@ -166,3 +175,43 @@ def test_a_term_read_as_another_roles_is_given_that_roles_passes():
     outputs = {Read('encoder', 'synthetic', 'raw'): 3.0}
     assert other.loss(seen(IMAGES)._replace(outputs=outputs), None)[0] == 3.0
     assert read_as(judge, 'teacher', 'encoder') is judge
+
+
+# Terms that are there now and then
+
+
+def counted(calls):
+    """A term of the features that it reads, and of its key; notes when it is computed."""
+
+    def loss(observation, key):
+        del key
+        features = observation.outputs[B].features
+        jax.debug.callback(lambda: calls.append(1))
+        return jnp.sum(features**2), {'size': jnp.max(features)}
+
+    return Term(frozenset({B, Read('', 'real')}), loss)
+
+
+def test_a_term_at_every_third_step_is_three_times_as_strong_there_and_nothing_between():
+    calls, features = [], jnp.array([1.0, 2.0])
+    rare = at_every(counted(calls), 3)
+    assert rare.reads == {B._replace(every=3), Read('', 'real', every=3)}
+
+    @jax.jit
+    def at(step, features):
+        outputs = {B._replace(every=3): Outputs(features, features, features, {})}
+        return rare.loss(seen(IMAGES, step)._replace(outputs=outputs), KEY)
+
+    for step in range(7):
+        (value, metrics), slope = at(step, features), jax.grad(lambda f: at(step, f)[0])(features)
+        weight = 3 * (step % 3 == 0)
+        assert value == weight * 5 and metrics['size'] == weight * 2
+        np.testing.assert_array_equal(slope, weight * 2 * features)
+    jax.effects_barrier()
+    assert len(calls) == 2 * 3  # value and gradient at the steps 0, 3 and 6
+
+
+def test_a_term_of_every_step_is_itself_and_a_period_below_one_is_refused():
+    assert at_every(SUM, 1) is SUM
+    with pytest.raises(ValueError, match='every n-th: got every=0'):
+        at_every(SUM, 0)

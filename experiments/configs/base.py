@@ -107,6 +107,8 @@ class Network:
     """Of a ConvNet; default: 'relu'."""
     pooling: choice(*POOLINGS) | None = None
     """Of a ConvNet; default: 'avg'."""
+    features_after: Count | None = None
+    """Blocks of a ConvNet behind which features and maps are read; default: all."""
 
 
 @frozen
@@ -221,6 +223,9 @@ class Proxies:
     every: Count = 1
     """Synthetic-set updates that a drawn proxy serves. CMI's code keeps it in DC and DSA for an
     outer iteration (10 updates at 10 images per class, 50 at 50)."""
+    pixels: choice('normalised', 'unit') = 'normalised'
+    """What they judge: images as they were trained on, or ('unit') pixels in [0, 1], which CMI's
+    code shows them beside IDC."""
     epochs: Positive = 40
     """Passes over the training set per network."""
     batch_size: Count = 256
@@ -358,9 +363,9 @@ class Config:
 class Matched(Config):
     """A run that matches real batches, step by step."""
 
-    init: choice('real', 'noise', *CORESETS) = 'real'
-    """The first synthetic images: 'real' ones at random, 'noise', or a core-set (as in
-    `evaluation.coresets`)."""
+    init: choice('real', 'noise', 'uniform', *CORESETS) = 'real'
+    """The first synthetic images: 'real' ones at random, 'noise' (normal, around the mean colour),
+    'uniform' noise of pixels in [0, 1], or a core-set (as in `evaluation.coresets`)."""
     data: MatchedData = MatchedData()
     encoder: Network = Network()
     augmentation: Augmentation = Augmentation()

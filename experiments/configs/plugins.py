@@ -9,7 +9,7 @@ import tyro
 from experiments.configs.papers import CMI as CMI_PAPER
 from experiments.configs.papers import IID as IID_PAPER
 from experiments.configs.papers import Paper
-from experiments.configs.rules import Amount, Positive, choice
+from experiments.configs.rules import Amount, Count, Positive, choice
 from jaxdd import regularizers
 from jaxdd.checks import one_of
 from jaxdd.losses.relations import DESCRIPTORS
@@ -110,6 +110,8 @@ class Regularizer:
     start."""
     ratio: Amount = 0.1
     """Wanted ||lambda grad R|| / ||grad L|| of an automatic weight."""
+    every: Count = 1
+    """n: it is there at every n-th update, n times as strong, and costs nothing between."""
     source: str = UNPUBLISHED
     """Where the weight comes from."""
 

@@ -49,6 +49,9 @@ def _whitening(config: Config) -> None:
     for name in ('mean', 'std'):
         given = getattr(d, name)
         refuse(f'data.{name}', given, 'left alone: --data.zca whitens instead', given is not None)
+    refuse('init', config.init, 'another: whitened images are no pixels', config.init == 'uniform')
+    p = config.proxies.pixels
+    refuse('proxies.pixels', p, "'normalised': whitened images are no pixels", p != 'normalised')
     refuse('data.feed', d.feed, "'device': whitened images lie in memory", d.feed != 'device')
     refuse('data.lazy', d.lazy, 'left alone: whitened images lie in memory', bool(d.lazy))
     refuse(

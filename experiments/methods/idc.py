@@ -12,9 +12,19 @@ import functools
 
 from experiments.configs import base, cells, papers, plugins, presets
 from experiments.configs.entry import Entry
-from experiments.configs.rules import Count, Positive, Probability, Text, choice, refuse
-from experiments.stages import build, matching
+from experiments.configs.rules import (
+    Count,
+    Number,
+    Positive,
+    Probability,
+    Seed,
+    Text,
+    choice,
+    refuse,
+)
+from experiments.stages import build, starting
 from jaxdd import augment, data, losses, methods
+from jaxdd.networks import teachers
 from jaxdd.parametrizations.partitioned import FORMS
 from jaxdd.types import Method
 
@@ -63,6 +73,11 @@ class Matching:
     'bound', into at most max_synthetic images per class (students see 'single')."""
     max_synthetic: Count | None
     """Most decoded images per class and step; None: all."""
+    subset: choice('match', 'step') = 'match'
+    """Who sees that choice: the match alone, or the whole step, plug-ins too (as in CMI's code)."""
+    clip_every: Count = 1
+    """Synthetic-set updates after which pixels are clipped to [0, 1]; the authors': as
+    training.every."""
     classes: choice('sequential', 'joint')
     """'sequential': one optimiser step per class, as in the authors' code;
     'joint': one on the class sum."""
@@ -85,11 +100,25 @@ class Training(base.Training):
 
 
 @base.frozen
+class Early:
+    """Networks in an early stage of their training, from which every network begins."""
+
+    count: Number = 0
+    """Networks; 0: every network begins untrained. The authors: 10 for ImageNet-100."""
+    epochs: Positive = 5
+    """Passes over the training set, by the recipe of `training`. The authors: 5 for ImageNet-100,
+    10 for ImageNet-10."""
+    seed: Seed = 0
+    """Of these networks; runs with another `seed` share them."""
+
+
+@base.frozen
 class IDC(base.Matched):
     """Gradient matching of decoded mosaics, of networks that are trained on real images."""
 
     matching: Matching
     training: Training
+    early: Early = Early()
 
     boxed = True
 
@@ -176,18 +205,39 @@ def method(config: IDC, dataset: data.Dataset) -> Method:
         box=(spec.mean, spec.std),
         factor=m.factor,
         every=t.every,
-        train_augment=augment.independent(
-            build.strategy(t.strategy, spec), mode=config.augmentation.mode
-        ),
-        mix=functools.partial(augment.cutmix, alpha=t.cutmix_alpha, probability=t.cutmix)
-        if t.cutmix
-        else None,
+        train_augment=_augmented(config, spec),
+        mix=_mixed(config),
         distance=DISTANCES[m.distance],
         max_synthetic=m.max_synthetic,
         form=m.form,
+        subset=m.subset,
+        clip_every=m.clip_every,
+        start=starting.ROLE if config.early.count else None,
         training=build.model(config.encoder, spec, batch_statistics=True),
         classes=m.classes,
     )
+
+
+def _augmented(config: IDC, spec: data.Spec):
+    """What real images undergo before a network trains on them."""
+    strategy = build.strategy(config.training.strategy, spec)
+    return augment.independent(strategy, mode=config.augmentation.mode)
+
+
+def _mixed(config: IDC):
+    """How they are mixed; None: not at all."""
+    t = config.training
+    if not t.cutmix:
+        return None
+    return functools.partial(augment.cutmix, alpha=t.cutmix_alpha, probability=t.cutmix)
+
+
+def early(config: IDC, dataset: data.Dataset):
+    """The mini-batches that networks see before their time comes."""
+    t, mix = config.training, _mixed(config)
+    made = data.epochs(dataset.train, dataset.spec, batch_size=t.batch_size)
+    made = teachers.with_augmentation(made, _augmented(config, dataset.spec))
+    return made if mix is None else teachers.with_mixing(made, mix)
 
 
 def feed(config: IDC, dataset: data.Dataset):
@@ -215,7 +265,7 @@ ENTRY = IDC.entry = Entry(
     IDC,
     published,
     build.matched(method),
-    matching.STAGE,
+    starting.stage(early),
     feed,
     CELLS,
     reduced=lambda dataset: (

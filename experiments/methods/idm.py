@@ -16,6 +16,7 @@ from experiments.configs.entry import Entry
 from experiments.configs.rules import Amount, Count, choice
 from experiments.stages import build, matching
 from jaxdd import data, methods
+from jaxdd.networks import Growth
 from jaxdd.types import Method
 
 # (data set, images per class) -> (ce_weight, real images per class, steps between new networks,
@@ -72,6 +73,12 @@ class Matching:
     """Of the synthetic images' cross-entropy, per percent of the encoder's accuracy."""
     factor: Count
     """Tiles per side of a stored image: factor^2 training images from the memory of one."""
+    easiest: Count | None = None
+    """Real images per class that are matched: those of the lowest cross-entropy; default: all. The
+    authors': 2560 at an ipc of 1 without tiles."""
+    only_misclassified: bool = False
+    """Weigh the cross-entropy of those synthetic images alone that the network gets wrong; the
+    authors': at an ipc of 1 without tiles."""
     classes: choice('sequential', 'joint')
     """'sequential': one optimiser step per class, as in the authors' code;
     'joint': one on the class sum."""
@@ -89,6 +96,11 @@ class Training(base.Training):
     """Networks in the queue."""
     train_count: Count
     """Networks of the queue that are trained after each update."""
+    train_every: Count = 1
+    """Synthetic-set updates, each measured by a network of its own, between trainings: the
+    networks matched per iteration of the authors' code."""
+    push_count: Count = 1
+    """Networks that join the queue at once."""
     reset_every: Count | None = None
     """Synthetic-set updates after which all networks forget their accuracies; default: never. The
     authors' code forgets at every evaluation: 100, 500 or 1,000."""
@@ -154,6 +166,9 @@ def method(config: IDM, dataset: data.Dataset) -> Method:
         push_every=t.every,
         train_count=t.train_count,
         reset_every=t.reset_every,
+        growth=Growth(push_count=t.push_count, train_every=t.train_every),
+        easiest=m.easiest,
+        only_misclassified=m.only_misclassified,
         training=build.model(config.encoder, spec, batch_statistics=True),
         classes=m.classes,
     )

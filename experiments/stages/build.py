@@ -32,8 +32,15 @@ def model(network: Network, spec: data.Spec, *, batch_statistics: bool = False) 
         norm=network.norm,
         activation=network.activation,
         pooling=network.pooling,
+        features_after=network.features_after,
         batch_statistics=batch_statistics,
     )
+
+
+@once
+def of_pixels(network: Network, spec: data.Spec) -> Model:
+    """An architecture in test mode that is shown pixels in [0, 1] instead of normalised ones."""
+    return models.of_pixels(model(network, spec), spec.mean, spec.std)
 
 
 def strategy(name: str, spec: data.Spec) -> str:

@@ -88,6 +88,13 @@ LATER = (
     ('training', 'reset_every', None),
     ('training', 'cutmix_alpha', 1.0),
     ('proxies', 'every', 1),
+    ('proxies', 'pixels', 'normalised'),
+    ('matching', 'clip_every', 1),
+    ('matching', 'easiest', None),
+    ('matching', 'only_misclassified', False),
+    ('training', 'train_every', 1),
+    ('training', 'push_count', 1),
+    ('matching', 'subset', 'match'),
 )
 
 
@@ -113,6 +120,8 @@ def of_run(job: Job) -> dict:
             'network': _as_before(proxies['network']),
             'weight_decay': build.proxy_decay(config),
         }
+    if not fields.get('early', {'count': 0})['count']:  # networks begin untrained, as they did
+        fields.pop('early', None)
     for record, names in BESIDE_WITHIN.items():
         for name in names if record != 'recover' or config.recovers else ():
             fields.get(record, {}).pop(name, None)
@@ -134,7 +143,7 @@ def of_run(job: Job) -> dict:
 def _as_before(network: dict) -> dict:
     """An architecture without the variants that are left alone,
     as before there was a choice of them."""
-    variants = ('norm', 'activation', 'pooling')
+    variants = ('norm', 'activation', 'pooling', 'features_after')
     return {k: value for k, value in network.items() if k not in variants or value is not None}
 
 
@@ -145,17 +154,21 @@ def _regularizers(config: Config, settings: dict) -> dict:
     """The weights of the plug-ins that are named, and those of their options that are not as they
     were before there was a choice."""
     default = dataclasses.asdict(plugins.Regularizers())
-    return {
+    found = {
         name: value
         for name, value in sorted(settings.items())
         if plugins.owner(name) in config.plugins and (name in FIRST or value != default[name])
     }
+    for weight in (found[name] for name in config.plugins):
+        if weight['every'] == 1:  # as before there was a choice
+            del weight['every']
+    return found
 
 
 def of_pool(job: Job) -> dict:
     """What determines the proxies' weights: recipe, seed and data."""
     fields = dataclasses.asdict(job.config.proxies)
-    del fields['count'], fields['every']
+    del fields['count'], fields['every'], fields['pixels']
     fields['network'] = _as_before(fields['network'])
     fields['weight_decay'] = build.proxy_decay(job.config)
     return {'recipe': fields, **of_data(job)}

@@ -97,6 +97,8 @@ def load(config: Config) -> Job:
     rehearsal.require_memory(config, spec.image_shape, spec.num_classes, sum(drawn))
     made = config.entry.build(config, dataset)
     proxy = build.model(config.proxies.network, spec) if trains_proxies(config) else None
+    if proxy and config.proxies.pixels == 'unit':
+        proxy = build.of_pixels(config.proxies.network, spec)
     models = {'proxy': proxy} if needs_proxy(config) else {}
     rehearsal.rehearse(config, dataset)
     if config.recovers:
@@ -146,6 +148,9 @@ def _initial(config: Config, dataset: data.Dataset, method: Method) -> Synthetic
         initial = initial._replace(
             images=jax.random.normal(key(config, INITIAL), initial.images.shape)
         )
+    if config.init == 'uniform':
+        unit = jax.random.uniform(key(config, INITIAL), initial.images.shape)
+        initial = initial._replace(images=data.normalise(spec, np.asarray(unit) * 255))
     jax.eval_shape(lambda: method.parametrization.init(key(config, INITIAL), initial))
     return initial
 

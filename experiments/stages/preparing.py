@@ -2,15 +2,10 @@
 
 import jax
 
-from experiments.stages import build, choosing, identity, jobs, teaching
+from experiments.stages import build, choosing, identity, jobs, pooling, teaching
 from experiments.stages.jobs import Prepared
-from experiments.stages.progress import bar
 from experiments.stages.scores import Stop
 from jaxdd import data
-from jaxdd.engine import loop
-from jaxdd.networks import pools
-from jaxdd.storage import checkpoint, locks
-from jaxdd.storage.fingerprint import Store
 from jaxdd.types import Variables
 
 
@@ -29,22 +24,17 @@ def prepare(job: jobs.Job, stop: Stop) -> Prepared:
 
 
 def _proxies(job: jobs.Job, stop: Stop, count: int | None = None) -> list[Variables]:
-    p, count = job.config.proxies, count or job.config.proxies.count
-    recipe = build.proxy_recipe(job.config, len(job.dataset.train.labels))
-    cache, who = jobs.cache(job.config) / 'proxies', identity.of_pool(job)
-    folder = cache / checkpoint.fingerprint(who)
-    with jobs.turn(folder, stop) as mine:
-        if not mine:
-            return []
-        locks.sweep(folder)
-        shown, move = bar('proxies', count * recipe.num_steps)
-        with shown:
-            return pools.proxies(
-                jax.random.key(p.seed),
-                build.model(p.network, job.spec, batch_statistics=True),
-                data.epochs(job.dataset.train, job.spec, batch_size=p.batch_size),
-                recipe,
-                count=count,
-                store=Store(cache, who),
-                control=loop.Control(job.steps_per_call, [move], stop, log=shown.write),
-            )
+    p = job.config.proxies
+    return pooling.pool(
+        job,
+        stop,
+        pooling.Pool(
+            'proxies',
+            count or p.count,
+            jax.random.key(p.seed),
+            build.model(p.network, job.spec, batch_statistics=True),
+            data.epochs(job.dataset.train, job.spec, batch_size=p.batch_size),
+            build.proxy_recipe(job.config, len(job.dataset.train.labels)),
+            identity.of_pool(job),
+        ),
+    )

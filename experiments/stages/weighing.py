@@ -30,7 +30,9 @@ def weigh(job: jobs.Job, method: Method, state: DistillState, feed) -> dict[str,
 
 def regularized(job: jobs.Job, method: Method, weights: dict[str, float]) -> Method:
     """A base method with the run's plug-ins."""
-    made = build.terms(job.config)
-    return terms.regularize(
-        method, {name: (weights[name], made[name]) for name in made}, models=job.models
-    )
+    settings = job.config.regularizers
+    made = {
+        name: (weights[name], terms.at_every(term, getattr(settings, name).every))
+        for name, term in build.terms(job.config).items()
+    }
+    return terms.regularize(method, made, models=job.models)

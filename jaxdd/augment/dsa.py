@@ -54,8 +54,8 @@ def shared(
     in modes 'S' and 'IDC', or `jax.vmap`, which computes all of them and selects.
 
     Args:
-        strategy: operations joined by '_', of color, crop, cutout, flip, scale, rotate; '' or
-            'none' for no augmentation.
+        strategy: operations joined by '_', of color, crop, cutout, flip, scale, rotate, and IDC's
+            translate, a crop's shift sideways alone; '' or 'none' for no augmentation.
         mode: 'S' for one operation per call; 'M' for all; 'IDC' for flip, color and cutout always
             and one of the others (see the module).
         strengths: ranges of the draws.
@@ -69,8 +69,7 @@ def shared(
     Note:
         In mode 'S' there is no outcome without augmentation (DiffAugment in utils.py of the
         authors' repository). There, a batch of one image fails in current PyTorch; here it is a
-        batch like any. IDC's program (DiffAug in augment.py) can also shift sideways only
-        ('translate'); not offered.
+        batch like any.
     """
     return _transform(strategy, mode, strengths, lambda images: 1)
 
@@ -174,6 +173,10 @@ def _operations(strengths: Strengths) -> dict[str, Operation]:
         offset = geometry.draw_crop(key, num_draws, images.shape[1:3], ratio=strengths.crop)
         return geometry.crop(images, offset, ratio=strengths.crop)
 
+    def translate(key: PRNGKey, images: Array, num_draws: int) -> Array:
+        offset = geometry.draw_crop(key, num_draws, images.shape[1:3], ratio=strengths.crop)
+        return geometry.crop(images, offset.at[:, 0].set(0), ratio=strengths.crop)
+
     def cutout(key: PRNGKey, images: Array, num_draws: int) -> Array:
         centre = geometry.draw_cutout(key, num_draws, images.shape[1:3], ratio=strengths.cutout)
         return geometry.cutout(images, centre, ratio=strengths.cutout)
@@ -189,7 +192,15 @@ def _operations(strengths: Strengths) -> dict[str, Operation]:
             images, geometry.draw_rotate(key, num_draws, degrees=strengths.rotate)
         )
 
-    return dict(color=recolor, crop=crop, cutout=cutout, flip=flip, scale=scale, rotate=rotate)
+    return dict(
+        color=recolor,
+        crop=crop,
+        cutout=cutout,
+        flip=flip,
+        scale=scale,
+        rotate=rotate,
+        translate=translate,
+    )
 
 
 def _select(strategy: str, operations: dict[str, Operation]) -> dict[str, Operation]:

@@ -18,6 +18,7 @@ from jaxdd.engine import loop
 from jaxdd.engine.loop import Callback as Callback
 from jaxdd.engine.loop import NonFiniteError as NonFiniteError
 from jaxdd.engine.loop import run as run
+from jaxdd.parametrizations import subset
 from jaxdd.types import (
     Array,
     Curriculum,
@@ -34,6 +35,8 @@ from jaxdd.types import (
     SyntheticSet,
     Variables,
 )
+
+_LOOK = 0x100C  # separates the draw of what a step looks at from the terms' own
 
 StepFn = Callable[[DistillState, Inputs], tuple[DistillState, Metrics]]
 
@@ -88,9 +91,9 @@ def make_step(method: Method, optimizer: optax.GradientTransformation) -> StepFn
             params, opt_state = carry
             grads, metrics = gradient(state._replace(params=params), networks, inputs, only)
             updates, opt_state = optimizer.update(grads, opt_state, params)
-            params = method.parametrization.project(
-                optax.apply_updates(params, updates), state.fixed
-            )
+            params = optax.apply_updates(params, updates)
+            if method.project_every == 1:
+                params = method.parametrization.project(params, state.fixed)
             return _accepted(method, carry, (params, opt_state), metrics)
 
         carry = state.params, state.opt_state
@@ -100,6 +103,8 @@ def make_step(method: Method, optimizer: optax.GradientTransformation) -> StepFn
             carry, metrics = jax.lax.scan(update, carry, jnp.arange(num_classes(method, state)))
             metrics = jax.tree.map(lambda m: m.sum(0), metrics)
         params, opt_state = carry
+        if method.project_every > 1:
+            params = _returned(method, params, state)
         synthetic = method.parametrization.decode(params, state.fixed)
         trained = method.networks.update(state.networks, keys.networks, inputs, synthetic)
         seen = _seen(params, synthetic)
@@ -141,6 +146,15 @@ def _accepted(method: Method, old: PyTree, new: PyTree, metrics: Metrics) -> tup
     return kept, {**metrics, 'accepted': accepted.astype(jnp.float32)}
 
 
+def _returned(method: Method, params: PyTree, state: DistillState) -> PyTree:
+    """The stored parameters back in their box, at the steps where they return to it."""
+    return jax.lax.cond(
+        (state.step + 1) % method.project_every == 0,
+        lambda: method.parametrization.project(params, state.fixed),
+        lambda: params,
+    )
+
+
 def _seen(params: PyTree, synthetic: SyntheticSet) -> Metrics:
     """Numbers that show whether a set stays sane."""
     images = params['images'] if isinstance(params, dict) and 'images' in params else params
@@ -167,6 +181,9 @@ def _gradient(method: Method):
             synthetic, given, classes = _restrict(
                 method.parametrization.decode(params, state.fixed), inputs, only
             )
+            if method.looks_at is not None:
+                own = jax.random.fold_in(keys.terms, _LOOK)
+                synthetic = subset.of_each_class(own, classes, synthetic, method.looks_at)
             seen = observe(
                 method, networks, synthetic, given, keys.augment, classes=classes, step=state.step
             )
@@ -225,12 +242,25 @@ def observe(
         images[data, view] = (
             raw if view == 'raw' else parallel.shard(parallel.each(augment, keys, raw), 1)
         )
-    outputs = {
-        read: _forward(method.models, networks, read, images[read.data, read.view])
-        for read in reads
-        if read.role
-    }
+    outputs: dict[Read, Outputs] = {}
+    for read in (read for read in reads if read.role):  # those of every step come first
+        usual = outputs.get(read._replace(every=1))
+        outputs[read] = usual or _at(
+            read.every,
+            step,
+            functools.partial(
+                _forward, method.models, networks, read, images[read.data, read.view]
+            ),
+        )
     return Observation(outputs, images, synthetic, networks, inputs, step, classes)
+
+
+def _at(every: int, step: Array, forward: Callable[[], Outputs]) -> Outputs:
+    """A pass where its turn has come, zeros (and no computation) where it has not."""
+    if every == 1:
+        return forward()
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(forward))
+    return jax.lax.cond(step % every == 0, forward, lambda: nothing)
 
 
 def _forward(
@@ -286,7 +316,7 @@ def num_classes(method: Method, state: DistillState) -> int:
 
 
 def _words(read: Read) -> str:
-    return '/'.join(part for part in read if part)
+    return '/'.join(part for part in (read.role, read.data, read.view) if part)
 
 
 def _require_images(data: str, view: str, sources: Mapping[str, Array | None]) -> None:

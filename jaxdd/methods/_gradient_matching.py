@@ -9,8 +9,20 @@ import jax.numpy as jnp
 
 from jaxdd import parallel
 from jaxdd.losses import soft_cross_entropy
+from jaxdd.parametrizations import subset
 from jaxdd.terms import named
-from jaxdd.types import Array, Metrics, Model, Observation, PRNGKey, PyTree, Read, Term, Variables
+from jaxdd.types import (
+    Array,
+    Metrics,
+    Model,
+    Observation,
+    PRNGKey,
+    PyTree,
+    Read,
+    SyntheticSet,
+    Term,
+    Variables,
+)
 
 Distance = Callable[[PyTree, PyTree], Array]  # (real gradient, synthetic gradient) -> scalar
 Real = tuple[Array, Array | None]  # images [K, B, H, W, C], weights [K, B]; K of one left out
@@ -45,8 +57,9 @@ def gradient_matching(
         images, labels = observation.images['synthetic', 'augmented'], observation.synthetic.labels
         targets, encoder = observation.images['real', 'augmented'], observation.networks['encoder']
         classes = _classes(observation)
-        if max_synthetic is not None and images.shape[1] > max_synthetic:
-            images, labels = _chosen(key, classes, images, labels, max_synthetic)
+        if max_synthetic is not None:
+            given = SyntheticSet(images, labels)
+            images, labels, _ = subset.of_each_class(key, classes, given, max_synthetic)
         real_labels = jax.nn.one_hot(classes, labels.shape[-1], dtype=labels.dtype)
         one = functools.partial(_one_class, model, distance)
         real = jax.lax.stop_gradient(targets), observation.inputs.real_weights
@@ -134,12 +147,3 @@ def _backward(
 
 
 _sum_over_classes.defvjp(_forward, _backward)
-
-
-def _chosen(
-    key: PRNGKey, classes: Array, images: Array, labels: Array, size: int
-) -> tuple[Array, Array]:
-    """`size` images of every class at random, with their labels."""
-    keys = jax.vmap(lambda c: jax.random.fold_in(key, c))(classes)
-    index = jax.vmap(lambda k: jax.random.permutation(k, images.shape[1])[:size])(keys)
-    return jax.vmap(lambda x, i: x[i])(images, index), jax.vmap(lambda y, i: y[i])(labels, index)

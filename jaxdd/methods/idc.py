@@ -43,6 +43,9 @@ def idc(
     distance: Distance | Literal['features'] = layerwise_l2,
     max_synthetic: int | None = 128,
     form: Literal['single', 'multi', 'bound'] = 'single',
+    subset: Literal['match', 'step'] = 'match',
+    clip_every: int = 1,
+    start: str | None = None,
     training: Model | None = None,
     classes: Literal['joint', 'sequential'] = 'sequential',
 ) -> Method:
@@ -70,6 +73,11 @@ def idc(
         max_synthetic: most decoded images per class and step, a random choice; None: all.
         form: how stored images decode, see `partitioned`: 'single', 'multi', or 'bound' into at
             most `max_synthetic` images per class.
+        subset: who sees the random choice: the 'match' alone, or the whole 'step', regularizers too
+            (of one class at a time, as in CMI's code).
+        clip_every: steps after which pixels are clipped to [0, 1]; the authors' code: `every`.
+        start: role of the trained network that the feed supplies for a new network to begin from
+            (their ImageNet setting); None: they begin untrained.
         training: the same architecture in batch-statistics mode, if it has batch norm.
         classes: 'sequential' as in the authors' code; 'joint' takes one step on the class sum.
 
@@ -77,14 +85,14 @@ def idc(
         A `Method`; its feed must supply `Inputs.real` and `Inputs.mixed`.
 
     Raises:
-        ValueError: `every` or `factor` below 1; a model without convolutions under a distance that
-            sees nothing else; form 'bound' without `max_synthetic`.
+        ValueError: `every`, `factor` or `clip_every` below 1; a model without convolutions under a
+            distance that sees nothing else; form 'bound' without `max_synthetic`.
 
     Note:
         Sides that `factor` does not divide decode with grey padding, as in the authors' code.
-        The authors clip pixels to [0, 1] once per new network; here after every optimiser step.
-        Their images are not normalised before the CMI term; here every network sees normalised
-        images.
+        The authors clip pixels to [0, 1] once per new network; here after every optimiser step,
+        unless `clip_every` says otherwise. Their images are not normalised before the CMI term;
+        here every network sees normalised images (`models.of_pixels` undoes it for one of them).
     """
     if distance != 'features':
         _require_convolutions(model, distance)
@@ -93,11 +101,15 @@ def idc(
         recipe,
         every=every,
         draw=real_batches(recipe.num_steps, augment=train_augment, mix=mix),
+        start=start,
     )
+    if clip_every < 1:
+        raise ValueError(f'clip_every must be at least 1 step, got {clip_every}')
     if distance == 'features':
         objective = feature_matching('idc')
     else:
-        objective = gradient_matching('idc', model, distance, max_synthetic=max_synthetic)
+        own = max_synthetic if subset == 'match' else None
+        objective = gradient_matching('idc', model, distance, max_synthetic=own)
     return Method(
         partitioned(factor, order='row', shrink='nearest', box=box, form=form, limit=max_synthetic),
         objective,
@@ -105,6 +117,8 @@ def idc(
         {'encoder': model},
         augment,
         classes,
+        looks_at=max_synthetic if subset == 'step' else None,
+        project_every=clip_every,
     )
 
 

@@ -21,3 +21,4 @@ from jaxdd.models.shufflenetv2 import ShuffleNetV2 as ShuffleNetV2
 from jaxdd.models.vgg import VGG as VGG
 from jaxdd.models.wrap import from_params as from_params
 from jaxdd.models.wrap import model as model
+from jaxdd.models.wrap import of_pixels as of_pixels

@@ -27,6 +27,7 @@ def by_name(
     norm: str | None = None,
     activation: str | None = None,
     pooling: str | None = None,
+    features_after: int | None = None,
     dtype: str | None = None,
 ) -> Model:
     """Builds a network by its name; None = the papers' default.
@@ -49,7 +50,8 @@ def by_name(
             hidden layer (mlp 128); the other widths scale with it.
         depth: ConvNet blocks; None = `default_depth`.
         batch_statistics: see `wrap.model`.
-        norm, activation, pooling: ConvNet variants, see `ConvNet`; `norm` overrides the name's.
+        norm, activation, pooling, features_after: ConvNet variants, see `ConvNet`; `norm` overrides
+            the name's.
         dtype: of the network's body, e.g. 'bfloat16'; outputs are float32 then.
 
     Returns:
@@ -63,7 +65,13 @@ def by_name(
     if width is not None and width < 1:
         raise ValueError(f'{name} needs a width of at least 1, got {width}')
     network, named_norm = NAMES[name]
-    variants = {'depth': depth, 'norm': norm, 'activation': activation, 'pooling': pooling}
+    variants = {
+        'depth': depth,
+        'norm': norm,
+        'activation': activation,
+        'pooling': pooling,
+        'features_after': features_after,
+    }
     for option, value in {**variants, 'width': width}.items():
         if value is not None and option in fixed(name):
             raise ValueError(

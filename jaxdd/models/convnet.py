@@ -3,7 +3,7 @@
 import flax.linen as nn
 
 from jaxdd import checks
-from jaxdd.models.layers import average_pool, conv, flattened_head, stem_padding
+from jaxdd.models.layers import average_pool, conv, flattened, flattened_head, stem_padding
 from jaxdd.models.norms import norm as make_norm
 from jaxdd.types import Array
 
@@ -31,6 +31,8 @@ class ConvNet(nn.Module):
         activation: 'relu', 'sigmoid', 'leaky_relu' (slope 0.01) or 'swish'.
         norm: 'instance', 'batch', 'layer', 'group' (4 groups) or 'none'.
         pooling: 'avg', 'max' or 'none' (the map keeps its side).
+        features_after: blocks behind which features and maps are read; None: all of them. Logits
+            are those of the whole network.
         batch_statistics: for norm 'batch': normalise by the batch (True) or by running moments
             (False).
         dtype: of the body, e.g. 'bfloat16'; None = that of images and parameters.
@@ -48,6 +50,7 @@ class ConvNet(nn.Module):
     activation: str = 'relu'
     norm: str = 'instance'
     pooling: str = 'avg'
+    features_after: int | None = None
     batch_statistics: bool = False
     dtype: str | None = None
 
@@ -60,23 +63,25 @@ class ConvNet(nn.Module):
 
         Returns:
             `[N, Y]` logits; `[N, D]` features, the flattened maps; `[N, P, width]` maps after the
-            last pool.
+            last pool, or that of block `features_after`.
 
         Raises:
-            ValueError: an unknown activation, norm or pooling, or more poolings than the side
-                allows.
+            ValueError: an unknown activation, norm or pooling, more poolings than the side allows,
+                or features behind a block that is not there.
         """
         checks.one_of('activation', self.activation, ACTIVATIONS)
         checks.one_of('pooling', self.pooling, POOLINGS)
         extra = stem_padding(images.shape[1:])
         self._check_depth(min(images.shape[1:3]) + 2 * extra)
-        x = images
+        x, taken = images, None
         for i in range(self.depth):
             padding = 1 + extra if i == 0 else 1
             x = conv(x, self.width, padding=padding, dtype=self.dtype, name=f'conv{i}')
             x = make_norm(self.norm, batch_statistics=self.batch_statistics, name=f'norm{i}')(x)
             x = self._pooled(ACTIVATIONS[self.activation](x))
-        return flattened_head(x, self.num_classes)
+            taken = x if i + 1 == self.features_after else taken
+        head = flattened_head(x, self.num_classes)
+        return head if taken is None else (head[0], *flattened(taken))
 
     def _pooled(self, x: Array) -> Array:
         if self.pooling == 'avg':
@@ -89,4 +94,9 @@ class ConvNet(nn.Module):
             raise ValueError(
                 f'ConvNet depth must be between 1 and {largest} for images of side {side} '
                 f'(each block halves the side), got {self.depth}'
+            )
+        if self.features_after is not None and not 1 <= self.features_after <= self.depth:
+            raise ValueError(
+                f'features_after must be a block of the ConvNet, between 1 and {self.depth}, got '
+                f'{self.features_after}'
             )

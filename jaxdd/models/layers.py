@@ -96,9 +96,21 @@ def flattened_head(x: Array, num_classes: int) -> tuple[Array, Array, Array]:
         `[N, Y]` logits; `[N, H * W * C]` features; `[N, H * W, C]` maps. The last two are float32
         or wider.
     """
-    maps = at_least_float32(x).reshape(len(x), -1, x.shape[-1])
-    features = maps.reshape(len(x), -1)
+    features, maps = flattened(x)
     return classifier(features, num_classes), features, maps
+
+
+def flattened(x: Array) -> tuple[Array, Array]:
+    """A map as features and as maps of local features, both float32 or wider.
+
+    Args:
+        x: `[N, H, W, C]`.
+
+    Returns:
+        `[N, H * W * C]` features; `[N, H * W, C]` maps.
+    """
+    maps = at_least_float32(x).reshape(len(x), -1, x.shape[-1])
+    return maps.reshape(len(x), -1), maps
 
 
 def average_pool(x: Array, window: tuple[int, int]) -> Array:

@@ -1,6 +1,6 @@
 """From Flax modules to `Model` records."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -97,6 +97,21 @@ def model(
 def from_params(params: PyTree) -> Variables:
     """Weights that have nothing but parameters: no running moments, no history."""
     return Variables(params, {}, jnp.int32(0), jnp.float32(0))
+
+
+def of_pixels(model: Model, mean: Sequence[float], std: Sequence[float]) -> Model:
+    """The same network, which is shown pixels in [0, 1] where it is given normalised images.
+
+    Args:
+        model: any network.
+        mean, std: C numbers each, of pixels in [0, 1], that the images were normalised with.
+    """
+
+    def apply(variables: Variables, images: Array) -> Outputs:
+        shift, scale = (jnp.asarray(v, images.dtype).reshape(1, 1, 1, -1) for v in (mean, std))
+        return model.apply(variables, images * scale + shift)
+
+    return model._replace(apply=apply)
 
 
 def _by_layer(collection: PyTree) -> dict[str, PyTree]:

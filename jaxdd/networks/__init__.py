@@ -1,6 +1,7 @@
 """Networks beside the synthetic set:
 which one measures each step, the pool of proxies, the teachers."""
 
+from jaxdd.networks.policies import Growth as Growth
 from jaxdd.networks.policies import following as following
 from jaxdd.networks.policies import forgetting as forgetting
 from jaxdd.networks.policies import fresh as fresh

@@ -1,6 +1,6 @@
 """Policies for the encoder: which network measures the match at each step, and how it grows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -128,7 +128,9 @@ class Resetting(NamedTuple):
     network: fit.FitState
 
 
-def resetting(model: Model, recipe: Recipe, *, every: int, draw: Draw) -> Networks:
+def resetting(
+    model: Model, recipe: Recipe, *, every: int, draw: Draw, start: str | None = None
+) -> Networks:
     """One network at a time: trained a little after each synthetic-set update.
 
     A new one replaces it now and then.
@@ -146,10 +148,12 @@ def resetting(model: Model, recipe: Recipe, *, every: int, draw: Draw) -> Networ
         every: steps (synthetic-set updates) that one network serves; it is not trained after the
             last of them.
         draw: what it trains on.
+        start: the role of a trained network of the feed (`pools.attach`) from which every network
+            begins; None: they begin untrained.
 
     Raises:
         ValueError: `every` below 1; when traced, a batch-norm network without real images in the
-            feed.
+            feed, or a feed without a network to begin from.
     """
     if every < 1:
         raise ValueError(
@@ -160,14 +164,19 @@ def resetting(model: Model, recipe: Recipe, *, every: int, draw: Draw) -> Networ
     def init(key: PRNGKey) -> Resetting:
         return Resetting(jnp.zeros((), jnp.int32), fit.init_fit(key, model, recipe))
 
+    def begun(state: Resetting, inputs: Inputs) -> fit.FitState:
+        network = state.network
+        return network if start is None else _from(start, state.count % every == 0, network, inputs)
+
     def sample(state: Resetting, key: PRNGKey, inputs: Inputs) -> tuple[Variables, Inputs]:
         del key
-        return _acquainted(model, state.network.variables, inputs), inputs
+        return _acquainted(model, begun(state, inputs).variables, inputs), inputs
 
     def update(
         state: Resetting, key: PRNGKey, inputs: Inputs, synthetic: SyntheticSet
     ) -> Resetting:
         k_new, k_draw = jax.random.split(key)
+        state = state._replace(network=begun(state, inputs))
 
         def keep(network: fit.FitState) -> fit.FitState:
             return network._replace(variables=_acquainted(model, network.variables, inputs))
@@ -198,6 +207,14 @@ class Queue(NamedTuple):
     networks: fit.FitState  # leaves [max_size, ...]; slots beyond `pushed` are not in use
 
 
+class Growth(NamedTuple):
+    """How a queue begins and grows."""
+
+    initial_size: int = 3  # networks before the first push
+    push_count: int = 1  # networks that join at once
+    train_every: int = 1  # steps, each measured by a network of its own, between trainings
+
+
 def queue(
     model: Model,
     recipe: Recipe,
@@ -206,7 +223,7 @@ def queue(
     push_every: int,
     train_count: int,
     draw: Draw,
-    initial_size: int = 3,
+    growth: Growth = Growth(),
 ) -> Networks:
     """A queue of networks of all ages:
     one measures each step, a few are trained after it, the oldest leave (IDM).
@@ -222,7 +239,7 @@ def queue(
         train_count: distinct networks trained after every step; network j uses the mini-batches
             j * recipe.num_steps ... (j + 1) * recipe.num_steps - 1 of `draw`.
         draw: what they train on.
-        initial_size: networks before the first push.
+        growth: how it begins and grows.
 
     Raises:
         ValueError: a count below 1, or fewer networks at the start than are trained.
@@ -232,7 +249,14 @@ def queue(
         how often one looks (`forgetting` does so at an interval). Here `Variables.accuracy` is the
         mean over the network's life.
     """
-    filled = _filled(max_size, push_every, train_count, initial_size)
+    filled = _filled(
+        {
+            'max_size': max_size,
+            'push_every': push_every,
+            'train_count': train_count,
+            **growth._asdict(),
+        }
+    )
     step = fit.make_fit_step(model, recipe)
 
     def init(key: PRNGKey) -> Queue:
@@ -257,17 +281,26 @@ def queue(
             )
             return _with_slot(networks, chosen[j], after)
 
-        networks = jax.lax.fori_loop(0, train_count, train, state.networks)
+        def train_all(networks: fit.FitState) -> fit.FitState:
+            return jax.lax.fori_loop(0, train_count, train, networks)
 
-        count = state.count + 1
-        due, slot = count % push_every == 0, state.pushed % max_size
-        new = jax.lax.cond(
-            due,
-            lambda old: fit.init_fit(k_new, model, recipe),
-            lambda old: old,
-            _slot(networks, slot),
-        )
-        return Queue(count, state.pushed + due, _with_slot(networks, slot, new))
+        if growth.train_every == 1:
+            networks = train_all(state.networks)
+        else:
+            turn = (state.count + 1) % growth.train_every == 0
+            networks = jax.lax.cond(turn, train_all, lambda old: old, state.networks)
+        count, pushed = state.count + 1, state.pushed
+        for i in range(growth.push_count):
+            k_own = jax.random.fold_in(k_new, i) if i else k_new
+            due, slot = count % push_every == 0, pushed % max_size
+            new = jax.lax.cond(
+                due,
+                lambda old, key=k_own: fit.init_fit(key, model, recipe),
+                lambda old: old,
+                _slot(networks, slot),
+            )
+            pushed, networks = pushed + due, _with_slot(networks, slot, new)
+        return Queue(count, pushed, networks)
 
     return Networks(init, sample, update)
 
@@ -299,21 +332,15 @@ def forgetting(policy: Networks, *, every: int) -> Networks:
     return policy._replace(update=update)
 
 
-def _filled(max_size: int, push_every: int, train_count: int, initial_size: int) -> int:
+def _filled(counts: Mapping[str, int]) -> int:
     """How many networks a queue has at the start; refuses counts that make none."""
-    counts = {
-        'max_size': max_size,
-        'push_every': push_every,
-        'train_count': train_count,
-        'initial_size': initial_size,
-    }
     for name, value in counts.items():
         if value < 1:
             raise ValueError(f'{name} must be at least 1, got {value}')
-    filled = min(initial_size + 1, max_size)
-    if train_count > filled:
+    filled = min(counts['initial_size'] + counts['push_count'], counts['max_size'])
+    if (trained := counts['train_count']) > filled:
         raise ValueError(
-            f'train_count must be at most {filled}, the networks at the start, got {train_count}'
+            f'train_count must be at most {filled}, the networks at the start, got {trained}'
         )
     return filled
 
@@ -322,6 +349,20 @@ def _distinct(key: PRNGKey, pushed: Array, max_size: int, count: int) -> Array:
     """Slots `[count]` at random, of those in use, none twice."""
     lots = jnp.where(jnp.arange(max_size) < pushed, jax.random.uniform(key, (max_size,)), -1.0)
     return jax.lax.top_k(lots, count)[1]
+
+
+def _from(role: str, new: Array, network: fit.FitState, inputs: Inputs) -> fit.FitState:
+    """A network with the weights that the feed supplies, where it is new."""
+    if role not in inputs.pretrained:
+        raise ValueError(
+            f'networks begin from the role {role!r}, which the feed does not supply (it has: '
+            f'{", ".join(sorted(inputs.pretrained)) or "none"}); use pools.attach(feed, {role!r}, '
+            'pool)'
+        )
+    given = jax.tree.map(
+        lambda own, other: jnp.where(new, other, own), network.variables, inputs.pretrained[role]
+    )
+    return network._replace(variables=given)
 
 
 def _trained(

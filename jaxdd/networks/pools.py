@@ -59,7 +59,7 @@ def proxies(
     pool = {i: network for i, network in cached.items() if network is not None}
     missing = [i for i in range(count) if i not in pool]
     control.log(
-        f'proxy pool {folder.name}: {len(pool)} of {count} networks cached'
+        f'pool {folder.parent.name}/{folder.name}: {len(pool)} of {count} networks cached'
         + (f', training {len(missing)}' if missing else '')
     )
     size = loop.num_together(control, 1)

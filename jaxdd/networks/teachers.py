@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from jaxdd import feeds
+from jaxdd.augment.mixing import Mix
 from jaxdd.bound import bind
 from jaxdd.data import Spec, class_members, normalise
 from jaxdd.engine import fit, loop
@@ -98,6 +99,11 @@ def squeeze(
 def with_augmentation(feed: Feed[Batch], augment: Augment) -> Feed[Batch]:
     """The mini-batches of a feed with augmented images."""
     return feeds.transform(feed, bind(_augmented, augment), keys=_two_keys)
+
+
+def with_mixing(feed: Feed[Batch], mix: Mix) -> Feed[Batch]:
+    """The mini-batches of a feed with mixed images and labels."""
+    return feeds.transform(feed, bind(_mixed, mix), keys=_two_keys)
 
 
 def save(path: str | pathlib.Path, teacher: Teacher) -> None:
@@ -228,6 +234,11 @@ def num_validated(source: Source, spec: Spec) -> int:
 
 def _augmented(augment: Augment, batch: Batch, key: PRNGKey, step: Array) -> Batch:
     return batch._replace(images=augment(jax.random.fold_in(key, step), batch.images))
+
+
+def _mixed(mix: Mix, batch: Batch, key: PRNGKey, step: Array) -> Batch:
+    images, labels = mix(jax.random.fold_in(key, step), batch.images, batch.labels)
+    return batch._replace(images=images, labels=labels)
 
 
 def _two_keys(key: PRNGKey) -> tuple[PRNGKey, PRNGKey]:

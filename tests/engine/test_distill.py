@@ -360,6 +360,61 @@ def test_stored_parameters_return_to_their_box():
     assert metrics['images/max_abs'] == 0.5
 
 
+def test_stored_parameters_may_return_to_their_box_only_now_and_then():
+    box = pixels()._replace(
+        project=lambda params, fixed: jax.tree.map(lambda x: x.clip(-0.5, 0.5), params)
+    )
+    method = toy(
+        lambda seen: -100 * (seen.images['synthetic', 'raw'] ** 2).sum(),
+        RAW[1],
+        parametrization=box,
+        project_every=3,
+    )
+    step, state, largest = jax.jit(make_step(method, SGD)), start(method), []
+    for _ in range(6):
+        state, metrics = step(state, Inputs())
+        largest.append(float(metrics['images/max_abs']))
+    assert largest[2] == largest[5] == 0.5 and min(largest[:2] + largest[3:5]) > 1
+
+
+def test_a_step_may_look_at_a_few_images_of_each_class_and_every_term_at_the_same():
+    views = [Read('', 'synthetic', 'raw'), Read('', 'synthetic')]
+    method = toy(
+        lambda seen: sum((seen.images['synthetic', v] ** 2).sum() for v in ('raw', 'augmented')),
+        *views,
+        looks_at=1,
+    )
+    gradient = jax.jit(make_gradient(method))
+    chosen = []
+    for step in range(8):
+        slope = gradient(start(method)._replace(step=jnp.int32(step)), Inputs(), None)[0]['images']
+        moved = np.asarray(slope != 0).any((2, 3, 4))
+        np.testing.assert_array_equal(moved.sum(1), 1)  # both terms look at the same one
+        np.testing.assert_allclose(slope[moved], 4 * IMAGES[moved], rtol=1e-5)
+        chosen.append(moved)
+    assert np.any(chosen, axis=0).all() and len({m.tobytes() for m in chosen}) > 2
+
+
+def test_a_pass_that_is_read_now_and_then_is_computed_only_then():
+    calls = []
+
+    def apply(variables, images):
+        jax.debug.callback(lambda: calls.append(1))
+        return NET.apply(variables, images)
+
+    rare = Read('proxy', 'synthetic', 'raw', every=2)
+    method = toy(lambda seen: jnp.sum(seen.outputs[rare].features ** 2), rare)
+    method = method._replace(models={'proxy': NET._replace(apply=apply)})
+    values, gradient = [], jax.jit(make_gradient(method))
+    for step in range(4):
+        state = start(method)._replace(step=jnp.int32(step))
+        slope, metrics = gradient(state, PROXY, None)
+        values.append(float(metrics['loss/total']))
+        assert np.any(slope['images']) == (step % 2 == 0)
+    jax.effects_barrier()
+    assert values[1] == values[3] == 0 < values[0] == values[2] and len(calls) == 2
+
+
 def test_networks_are_updated_with_the_moved_set():
     keep = NONE._replace(
         init=lambda key: 0 * IMAGES, update=lambda state, key, inputs, synthetic: synthetic.images

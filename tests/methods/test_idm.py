@@ -233,3 +233,94 @@ def test_refuses_images_that_the_factor_does_not_divide(ipc, side, factor, messa
 def test_refuses_counts_that_cannot_be(knobs, message):
     with pytest.raises(ValueError, match=message):
         preset(**knobs)
+
+
+# One image per class without tiles, as the authors' code has it
+
+
+def easiest_of(logits, weights=None, **knobs):
+    """The objective of two classes, real features 0, 1, 2 and 3 of each, synthetic features 0."""
+    real = jnp.broadcast_to(jnp.arange(4.0)[None, :, None], (2, 4, 1))
+    outputs = {
+        REAL: Outputs(logits, real, None, {}),
+        SYNTHETIC: Outputs(jnp.array([[[0.0, 1.0]], [[0.0, 1.0]]]), jnp.zeros((2, 1, 1)), None, {}),
+    }
+    seen = Observation(
+        outputs,
+        {},
+        SyntheticSet(None, jnp.eye(2)[:, None]),
+        {'encoder': Variables({}, {}, 0, 0.01)},
+        Inputs(real_weights=weights),
+        0,
+        jnp.arange(2),
+    )
+    return preset(ce_weight=1.0, **knobs).objective.loss(seen, jax.random.key(0))
+
+
+def test_the_easiest_real_images_alone_are_matched():
+    # the log-odds of class 0 are 4, 3, 2, 1; so images 0, 1 are the easiest of class 0, 2, 3 of 1
+    logits = jnp.broadcast_to(jnp.array([[4.0, 0], [3, 0], [2, 0], [1, 0]])[None], (2, 4, 2))
+    everywhere = 2 * 1.5**2
+    value, metrics = easiest_of(logits)
+    np.testing.assert_allclose(value - metrics['loss/cross_entropy'], everywhere, rtol=1e-5)
+    value, metrics = easiest_of(logits, easiest=2)
+    np.testing.assert_allclose(value - metrics['loss/cross_entropy'], 0.5**2 + 2.5**2, rtol=1e-5)
+    value, metrics = easiest_of(logits, easiest=4)
+    np.testing.assert_allclose(value - metrics['loss/cross_entropy'], everywhere, rtol=1e-5)
+    # image 3 only fills up both classes
+    weights = jnp.array([[1.0, 1, 1, 0]] * 2)
+    value, metrics = easiest_of(logits, weights, easiest=2)
+    np.testing.assert_allclose(value - metrics['loss/cross_entropy'], 0.5**2 + 1.5**2, rtol=1e-5)
+
+
+def test_what_is_classified_correctly_has_no_cross_entropy():
+    wrong, right = np.log1p(np.e), np.log1p(np.exp(-1))  # of class 0, of class 1
+    logits = jnp.zeros((2, 4, 2))
+    for only, expected in ((False, wrong + right), (True, wrong)):
+        _, metrics = easiest_of(logits, only_misclassified=only)
+        np.testing.assert_allclose(metrics['loss/cross_entropy'], expected, rtol=1e-6)
+
+
+def test_the_gradient_of_the_easiest_is_that_of_the_formula_in_numpy(x64):
+    rng = np.random.default_rng(0)
+    real, synthetic = rng.normal(size=(2, 6, 5)), rng.normal(size=(2, 3, 5))
+    logits, guesses = rng.normal(size=(2, 6, 2)), rng.normal(size=(2, 3, 2))
+
+    def value(synthetic, guesses):
+        total = 0.0
+        for c in range(2):
+            entropy = np.log(np.exp(logits[c]).sum(-1)) - logits[c][:, c]
+            kept = real[c][np.argsort(entropy)[:4]]
+            total += ((kept.mean(0) - synthetic[c].mean(0)) ** 2).sum()
+            own = np.log(np.exp(guesses[c]).sum(-1)) - guesses[c][:, c]
+            total += 0.5 * 45 * np.where(guesses[c].argmax(-1) == c, 0, own).mean()
+        return total
+
+    def loss(synthetic, guesses):
+        outputs = {
+            REAL: Outputs(jnp.asarray(logits), jnp.asarray(real), None, {}),
+            SYNTHETIC: Outputs(guesses, synthetic, None, {}),
+        }
+        labels = jnp.repeat(jnp.eye(2)[:, None], 3, axis=1)
+        seen = Observation(
+            outputs,
+            {},
+            SyntheticSet(None, labels),
+            {'encoder': Variables({}, {}, 0, 0.45)},
+            Inputs(),
+            0,
+            jnp.arange(2),
+        )
+        made = preset(ce_weight=0.5, easiest=4, only_misclassified=True)
+        return made.objective.loss(seen, jax.random.key(0))[0]
+
+    found, slopes = jax.value_and_grad(loss, (0, 1))(jnp.asarray(synthetic), jnp.asarray(guesses))
+    np.testing.assert_allclose(found, value(synthetic, guesses), rtol=1e-9)
+    for which, slope in enumerate(slopes):
+        at = (1, 2, 0)
+        ends = []
+        for sign in (1, -1):
+            moved = [synthetic.copy(), guesses.copy()]
+            moved[which][at] += sign * 1e-6
+            ends.append(value(*moved))
+        np.testing.assert_allclose(slope[at], (ends[0] - ends[1]) / 2e-6, rtol=1e-6, atol=1e-8)

@@ -156,3 +156,30 @@ def test_an_impossible_depth_names_the_largest(shape, depth, largest, side):
 def test_unknown_variants_are_refused(option, value):
     with pytest.raises(ValueError, match=f"unknown {option} '{value}'; valid: "):
         model(ConvNet(10, **{option: value}), (32, 32, 3))
+
+
+def test_features_may_be_read_behind_an_earlier_block():
+    whole = by_name('convnet', (16, 16, 3), 3, width=4, depth=3)
+    weights = whole.init(jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
+    after = {
+        k: by_name('convnet', (16, 16, 3), 3, width=4, depth=3, features_after=k).apply(
+            weights, images
+        )
+        for k in (1, 2, 3)
+    }
+    found = whole.apply(weights, images)
+    for k, outputs in after.items():
+        np.testing.assert_array_equal(outputs.logits, found.logits)
+        side = 16 // 2**k
+        assert outputs.maps.shape == (2, side**2, 4)
+        np.testing.assert_array_equal(outputs.features, outputs.maps.reshape(2, -1))
+    np.testing.assert_array_equal(after[3].maps, found.maps)
+    # the first block, applied by a network that has no other
+    one = by_name('convnet', (16, 16, 3), 3, width=4, depth=1)
+    params = {name: weights.params[name] for name in ('conv0', 'norm0')}
+    alone = one.init(jax.random.key(0))
+    alone = alone._replace(params={**alone.params, **params})
+    np.testing.assert_allclose(after[1].maps, one.apply(alone, images).maps, atol=1e-6)
+    with pytest.raises(ValueError, match='features_after must be .* between 1 and 3, got 4'):
+        by_name('convnet', (16, 16, 3), 3, depth=3, features_after=4)

@@ -13,6 +13,7 @@ from jaxdd.engine import fit
 from jaxdd.labels import relabel
 from jaxdd.networks.policies import (
     BATCH_NORM_IMAGES,
+    Growth,
     forgetting,
     fresh,
     queue,
@@ -279,7 +280,7 @@ def test_running_moments_need_real_images():
 # A queue of networks of all ages
 
 # 3 networks at the start
-SIZES = {'max_size': 5, 'push_every': 2, 'train_count': 2, 'initial_size': 2}
+SIZES = {'max_size': 5, 'push_every': 2, 'train_count': 2, 'growth': Growth(initial_size=2)}
 
 
 @pytest.fixture(scope='module')
@@ -425,7 +426,7 @@ def test_the_measuring_network_is_one_of_the_queue(growing):
         ({'max_size': 0}, 'max_size must be at least 1, got 0'),
         ({'push_every': 0}, 'push_every must be at least 1, got 0'),
         ({'train_count': 0}, 'train_count must be at least 1, got 0'),
-        ({'initial_size': -1}, 'initial_size must be at least 1, got -1'),
+        ({'growth': Growth(initial_size=-1)}, 'initial_size must be at least 1, got -1'),
         ({'train_count': 4}, 'train_count must be at most 3, the networks at the start, got 4'),
         ({'max_size': 1}, 'train_count must be at most 1, the networks at the start, got 2'),
     ],
@@ -447,3 +448,19 @@ def test_accuracies_are_forgotten_now_and_then_and_nothing_else(growing):
     assert ages(found).max() < ages(plain).max()
     with pytest.raises(ValueError, match='remember for at least 1 step, got every=0'):
         forgetting(made, every=0)
+
+
+def test_a_queue_may_be_trained_at_every_second_step_and_grow_by_two_networks():
+    growth = Growth(initial_size=2, push_count=2, train_every=2)
+    sizes = {**SIZES, 'max_size': 9, 'push_every': 3, 'growth': growth}
+    policy, traces = compiled(queue(MLP, RECIPE, draw=real_batches(4), **sizes))
+    rows = states(policy, 6)
+    assert [int(state.pushed) for state in rows] == [4, 4, 4, 6, 6, 6, 8] and len(traces) == 1
+    kernels = np.asarray(rows[-1].networks.variables.params['classifier']['kernel'])
+    assert len({kernel.tobytes() for kernel in kernels[:8]}) == 8
+    for t, (before, after) in enumerate(zip(rows, rows[1:])):
+        older = (ages(after) > ages(before)).sum()
+        assert older == (2 if t % 2 else 0)
+    for name in ('push_count', 'train_every'):
+        with pytest.raises(ValueError, match=f'{name} must be at least 1, got 0'):
+            queue(MLP, RECIPE, draw=real_batches(4), **{**SIZES, 'growth': Growth(**{name: 0})})
