@@ -235,7 +235,12 @@ def _sets(options: Options, dataset: data.Dataset, given: Given) -> dict[str, la
         print(
             f"{dataset.spec.name} has the set's classes in another order: they are matched by name"
         )
-    labelled = _labelled(options, dataset.spec, given.synthetic)
+        if options.evaluation.labels == 'stored':
+            raise ValueError(
+                "stored labels count the set's classes in its own order, and "
+                f'{dataset.spec.name} has another: give its own data set with --dataset'
+            )
+    labelled = _labelled(options, dataset.spec, given.synthetic, own=True)
     images, labels = labelled.synthetic.images[order], labelled.synthetic.labels[order][..., order]
     sets = {
         'distilled': labelled._replace(
@@ -249,16 +254,26 @@ def _sets(options: Options, dataset: data.Dataset, given: Given) -> dict[str, la
             dataset.spec,
             ipc=_images_per_class(given),
         )
-        sets['random'] = _labelled(options, dataset.spec, subset)
+        sets['random'] = _labelled(options, dataset.spec, subset, own=False)
     return sets
 
 
-def _labelled(options: Options, spec: data.Spec, synthetic: SyntheticSet) -> labelling.Labelled:
-    """The set with hard labels, or with the logits that its run left beside it."""
+def _labelled(
+    options: Options, spec: data.Spec, synthetic: SyntheticSet, *, own: bool
+) -> labelling.Labelled:
+    """The set with hard labels, with the logits that its run left beside it, or with those of a
+    store.
+
+    Args:
+        own: whether it is the distilled set, not random images.
+    """
     synthetic, evaluation = jax.tree.map(np.asarray, synthetic), options.evaluation
     if evaluation.labels == 'hard':
         return labelling.Labelled(synthetic, students.student_supervision(evaluation, spec), 0)
     path = pathlib.Path(options.distilled).parent / 'labels.npz'
+    if evaluation.labels == 'stored':
+        key, beside = jobs.key(options, jobs.LABELS), path if own else None
+        return labelling.label(key, evaluation, spec, synthetic, (), path=beside)
     logits = (
         labelling.load_static(path, synthetic)
         if evaluation.labels == 'static' and not options.random

@@ -214,6 +214,18 @@ def _by_epoch(
     return schedule
 
 
+def accumulated(rule: optax.GradientTransformation, count: int) -> optax.GradientTransformation:
+    """One update per `count` mini-batches, by the mean of their gradients.
+
+    Between them nothing moves. Schedules and drops of `rule` count updates, not mini-batches.
+
+    Args:
+        rule: what an update does.
+        count: mini-batches per update.
+    """
+    return optax.MultiSteps(rule, every_k_schedule=count).gradient_transformation()
+
+
 def adamw(
     learning_rate: float | optax.Schedule, *, weight_decay: float = 0.01, decay_all: bool = True
 ) -> optax.GradientTransformation:

@@ -7,7 +7,7 @@ import optax
 import pytest
 import torch
 
-from jaxdd.optimizers import adamw, cosine, gsam, linear, sgd
+from jaxdd.optimizers import accumulated, adamw, cosine, gsam, linear, sgd
 
 
 def rates(schedule, num_epochs, per_epoch=1):
@@ -274,3 +274,22 @@ def test_gsam_needs_a_gradient_function_and_a_radius():
     for rho, alpha in ((0.0, 0.3), (-1.0, 0.3), (0.1, -1.0), (float('nan'), 0.1)):
         with pytest.raises(ValueError, match='rho must be above 0 and alpha at least 0, got'):
             gsam(optax.sgd(1.0), rho=rho, alpha=alpha)
+
+
+def test_accumulated_gradients_move_once_per_group_of_mini_batches_as_their_mean_does():
+    gradients = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    start = jnp.ones(3)
+    rule = lambda: sgd(0.1, momentum=0.9, weight_decay=0.01, drop_at=1)
+    several, whole = accumulated(rule(), 3), rule()
+    state, params, rows = several.init(start), start, []
+    for gradient in gradients:
+        updates, state = several.update(jnp.asarray(gradient), state, params)
+        params = params + updates
+        rows.append(params)
+    kept, expected = whole.init(start), start
+    for group in gradients.reshape(2, 3, 3):
+        updates, kept = whole.update(jnp.asarray(group.mean(0)), kept, expected)
+        expected = expected + updates
+    np.testing.assert_array_equal(rows[0], start)
+    np.testing.assert_array_equal(rows[3], rows[2])
+    np.testing.assert_allclose(rows[5], expected, rtol=1e-6)

@@ -89,7 +89,7 @@ class Torch:
 
     def __init__(self, module, seed=0):
         rng = np.random.default_rng(seed)
-        self.state, self.used = {}, set()
+        self.state, self.used, self.dtype = {}, set(), torch.float32
         for name, shape in shapes(module).items():
             scale = math.prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.3
             norm = len(shape) == 1 and name.endswith('weight')
@@ -103,7 +103,7 @@ class Torch:
 
     def _read(self, name):
         self.used.add(name)
-        return torch.from_numpy(self.state[name])
+        return torch.from_numpy(self.state[name]).to(self.dtype)
 
     def conv(self, x, name, stride=1, groups=1, bias=False):
         weight = self._read(f'{name}.weight')
@@ -135,3 +135,27 @@ class Torch:
         variables = convert(self.state, module, (side, side, 3))
         logits = jax.jit(net.apply)(variables, np.transpose(images, (0, 2, 3, 1))).logits
         np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+    def check_exactly(self, forward, module, net, side):
+        """The same in float64 to 1e-9, for the gradient to the images as well; call it there."""
+        self.dtype = torch.float64
+        rng = np.random.default_rng(1)
+        images, pull = rng.normal(size=(2, 3, side, side)), rng.normal(size=(2, module.num_classes))
+        given = torch.from_numpy(images).requires_grad_()
+        expected = forward(self, given)
+        (expected * torch.from_numpy(pull)).sum().backward()
+        assert self.used == set(self.state)
+        variables = jax.tree.map(
+            lambda leaf: np.asarray(leaf, np.float64), convert(self.state, module, (side, side, 3))
+        )
+
+        def pulled(images):
+            logits = net.apply(variables, images).logits
+            return (logits * pull).sum(), logits
+
+        slope, logits = jax.jit(jax.grad(pulled, has_aux=True))(np.transpose(images, (0, 2, 3, 1)))
+        for ours, theirs in (
+            (logits, expected.detach().numpy()),
+            (slope, np.transpose(given.grad.numpy(), (0, 2, 3, 1))),
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9 * np.abs(theirs).max())

@@ -243,8 +243,9 @@ class Evaluation:
     """Students trained from scratch on the distilled set."""
 
     protocol: name_of(tuple(protocols.PROTOCOLS)) = 'dsa'
-    """Sets the fields below: 'dsa' (DSA, DM, IDM, IID), 'dc' (300 epochs, no augmentation), 'idc',
-    'quick', or one of the soft-label protocols: sre2l, sre2l-tiny, sre2l-imagenet, infer,
+    """Sets the fields below: 'dsa' (DSA, DM, IDM, IID), 'dc' (300 epochs, no augmentation),
+    'dc-mnist' and 'dc-batchnorm' (DC's own augmentation), 'idc', 'idc-imagenet', 'quick', or one of
+    the soft-label protocols: sre2l, sre2l-tiny, sre2l-imagenet, infer,
     infer-tiny, infer-imagenet; the last three also with -dynamic."""
     networks: tuple[Architecture, ...] = ('convnet',)
     """Architectures of the students."""
@@ -268,9 +269,13 @@ class Evaluation:
     'cosine' and 'linear': E)."""
     batch_size: Count = 256
     """Images; a smaller set is one batch."""
-    labels: choice('hard', 'static', 'dynamic', 'replayed') = 'hard'
+    labels: choice('hard', 'static', 'dynamic', 'replayed', 'stored') = 'hard'
     """'hard'; 'static': teachers' logits on the clean images; 'dynamic': on every mixed batch;
-    'replayed': dynamic ones that were recorded once, with their key (FKD)."""
+    'replayed': dynamic ones that were recorded once, with their key (FKD); 'stored': those of
+    `label_store`."""
+    label_store: str | None = None
+    """Of 'stored' labels: a folder of FKD's files (epoch_<e>/batch_<i>.tar), as SRe2L's authors
+    publish them; where it is not there, the teachers' labels are recorded into it. Needs torch."""
     temperature: Positive | None = None
     """Of the teachers' and the students' softmax; soft labels need it."""
     squared_temperature: bool = False
@@ -281,6 +286,9 @@ class Evaluation:
     """Logits kept per recorded label; default: all."""
     optimizer: choice('sgd', 'adamw') = 'sgd'
     """'sgd' or 'adamw'."""
+    accumulate: Count = 1
+    """Mini-batches whose mean gradient is one update: `batch_size` times as many images, in the
+    memory of `batch_size`. Batch norm sees one mini-batch at a time."""
     learning_rate: Positive | None = None
     """Default: 0.01, or what the architecture learns with (experiments/stages/students.py)."""
     schedule: choice('dsa', 'idc', 'cosine', 'linear') = 'dsa'
@@ -294,11 +302,12 @@ class Evaluation:
     """Of 'adamw': decay biases and norms too."""
     strategy: Text = 'default'
     """Augmentation of the students' batches, parameters per image: operations, 'none',
-    the data set's 'default', 'padded-crop-flip' or 'resized-crop-flip'."""
+    the data set's 'default', 'padded-crop-flip', 'resized-crop-flip', 'resized-crop-flip-color'
+    (colour jitter and lighting), or DC's 'coarse-crop-scale-rotate' and 'coarse-crop-noise'."""
     mode: choice('S', 'M', 'IDC') = 'S'
     """As in `augmentation.mode`."""
     crop_scale: Fraction = 0.08
-    """Of 'resized-crop-flip': least area of a crop, as a share of the image's."""
+    """Of resized crops: least area of a crop, as a share of the image's."""
     cutmix: Probability = 0.0
     """Probability of mixing a mini-batch."""
     cutmix_alpha: Positive = 1.0

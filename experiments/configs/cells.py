@@ -151,7 +151,7 @@ def published(cells: Sequence[Cell], config: Any) -> dict | None:
         cells: of the method.
     """
     e = config.evaluation
-    labels = 'dynamic' if e.labels == 'replayed' else e.labels
+    labels = 'dynamic' if e.labels in ('replayed', 'stored') else e.labels
     for cell in cells:
         if (cell.plugins, cell.dataset, cell.ipc, cell.labels, cell.student) == (
             tuple(sorted(config.plugins)),

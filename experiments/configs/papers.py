@@ -170,6 +170,7 @@ OPTIONS = {
     ('recover', 'crop', 'curriculum'): CDA,
     ('matching', 'gradient', 'tesla'): TESLA,
     ('evaluation', 'labels', 'replayed'): FKD,
+    ('evaluation', 'labels', 'stored'): FKD,
 }
 
 

@@ -69,17 +69,30 @@ _INFER_IMAGENET = {
     'cutmix': 0.0,
     'labels': 'static',
 }
+_IDC = {
+    **_DSA,
+    'batch_size': 64,
+    'schedule': 'idc',
+    'strategy': 'flip_color_crop_scale_rotate',
+    'mode': 'IDC',
+    'cutmix': 0.5,
+}
+# Its epochs depend on how many images there are (experiments/methods/idc.py).
+_IDC_IMAGENET = {
+    **_IDC,
+    'strategy': 'resized-crop-flip-color',
+    'crop_scale': 0.5,
+    'mode': 'S',
+    'cutmix': 1.0,
+}
 PROTOCOLS = {
     'dsa': _DSA,
     'dc': {**_DSA, 'epochs': 300, 'strategy': 'none'},
-    'idc': {
-        **_DSA,
-        'batch_size': 64,
-        'schedule': 'idc',
-        'strategy': 'flip_color_crop_scale_rotate',
-        'mode': 'IDC',
-        'cutmix': 0.5,
-    },
+    'idc': _IDC,
+    # the students of DC on MNIST, and of any set with batch norm
+    'dc-mnist': {**_DSA, 'strategy': 'coarse-crop-scale-rotate'},
+    'dc-batchnorm': {**_DSA, 'strategy': 'coarse-crop-noise'},
+    'idc-imagenet': _IDC_IMAGENET,
     # the learned step size, and DATM's smaller mini-batches
     'mtt': _DSA,
     'datm': {**_DSA, 'batch_size': 128},

@@ -95,7 +95,7 @@ def _teachers(config: Config) -> None:
         'teachers.networks',
         'none',
         f'given: {e.labels} labels need teachers',
-        e.labels != 'hard' and not t.networks and not config.recovers,
+        e.labels not in ('hard', 'stored') and not t.networks and not config.recovers,
     )
 
 
@@ -129,6 +129,18 @@ def require_students(options: Any) -> None:
         e.label_top_k,
         'left alone: only replayed labels are recorded',
         e.label_top_k is not None and e.labels != 'replayed',
+    )
+    refuse(
+        'evaluation.label_store',
+        e.label_store,
+        "given where evaluation.labels is 'stored', and nowhere else",
+        (e.label_store is None) == (e.labels == 'stored'),
+    )
+    refuse(
+        'evaluation.strategy',
+        e.strategy,
+        "'resized-crop-flip': what stored labels hold are crops and flips",
+        e.labels == 'stored' and e.strategy != 'resized-crop-flip',
     )
 
 

@@ -24,6 +24,7 @@ from experiments.configs.rules import (
 )
 from experiments.stages import build, starting
 from jaxdd import augment, data, losses, methods
+from jaxdd.data.subsets import SUBSETS
 from jaxdd.networks import teachers
 from jaxdd.parametrizations.partitioned import FORMS
 from jaxdd.types import Method
@@ -33,6 +34,14 @@ NETWORKS, EVERY = 2000, 100  # networks, and steps that each serves
 SAMPLES = {'svhn_cropped': 500, 'mnist': 500, 'fashion_mnist': 500, 'tiny_imagenet': 1000}
 RATES = {('tiny_imagenet', 50): 1e-6}  # CMI's and DREAM's forks
 BASE_SIDE = {'mnist': 28, 'fashion_mnist': 28}  # 32 elsewhere
+
+
+# classes of ImageNet -> (base rate, real images per class and mini-batch, rate and weight decay of
+# the network, epochs of the early networks)
+IMAGENET = {10: (3e-3, 64, 0.01, 5e-4, 10.0), 100: (1e-3, 128, 0.1, 1e-4, 5.0)}
+# most decoded images per class -> epochs of students; of 100 classes two thirds
+EPOCHS = ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500))
+FEW = 300  # epochs, where there are more
 
 
 README = cells.IDC_README
@@ -165,6 +174,8 @@ def published(dataset: str = 'cifar10', ipc: int = 10, names: tuple[str, ...] = 
         evaluation=_evaluation(dataset, plain),
         regularizers=plugins.published('idc', dataset, ipc, names),
     )
+    if dataset in SUBSETS:
+        return _of_imagenet(made)
     if dataset != 'digits':
         return made
     small = presets.digits(made)
@@ -174,6 +185,42 @@ def published(dataset: str = 'cifar10', ipc: int = 10, names: tuple[str, ...] = 
         optimizer=base.Optimizer(learning_rate=0.01, momentum=0.5),
         matching=dataclasses.replace(small.matching, factor=1),  # tiles of 4x4 pixels lose too much
         training=dataclasses.replace(small.training, every=50, num_batches=5),
+    )
+
+
+def _of_imagenet(config: IDC) -> IDC:
+    """The authors' ImageNet-10 and ImageNet-100; their ImageNet-10 for other subsets of ten."""
+    spec = data.spec(config.dataset)
+    rate, batch_size, own_rate, decay, epochs = IMAGENET[spec.num_classes]
+    factor, size = 3, (spec.image_shape[0] / 224) ** 2
+    decoded = config.ipc * factor**2
+    trained = next((value for most, value in EPOCHS if decoded <= most), FEW)
+    return dataclasses.replace(
+        config,
+        num_steps=500 * EVERY,
+        optimizer=base.Optimizer(learning_rate=rate * config.ipc / 10 * size, momentum=0.5),
+        data=base.MatchedData(per_class=batch_size),
+        encoder=base.Network(name='resnet10_ap_stem7'),
+        matching=dataclasses.replace(
+            config.matching,
+            distance='l1',
+            factor=factor,
+            form='bound' if config.ipc >= 20 else 'single',
+        ),
+        training=dataclasses.replace(
+            config.training,
+            num_batches=-(-500 // batch_size),
+            batch_size=batch_size,
+            learning_rate=own_rate,
+            weight_decay=decay,
+            cutmix=1.0,
+        ),
+        early=Early(count=10, epochs=epochs),
+        evaluation=dataclasses.replace(
+            presets.protocol('idc-imagenet'),
+            networks=('resnet10_ap_stem7',),
+            epochs=trained * 2 // 3 if spec.num_classes == 100 else trained,
+        ),
     )
 
 

@@ -113,7 +113,7 @@ def _time_of_run(record: dict) -> str:
 def _cell(record: dict, student: str) -> Cell | None:
     """The papers' cell that a run is of; None where there is none, or a set was only evaluated."""
     labels = record['protocol'].get('labels') or 'hard'
-    labels = 'dynamic' if labels == 'replayed' else labels
+    labels = 'dynamic' if labels in ('replayed', 'stored') else labels
     asked = (
         record['method'],
         tuple(sorted(record['plugins'])),

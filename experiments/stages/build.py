@@ -51,11 +51,19 @@ def strategy(name: str, spec: data.Spec) -> str:
 
 
 def view(name: str, mode: str, spec: data.Spec, crop_scale: float = 0.08) -> Augment:
-    """An augmentation per image: operations by name, or one of the two that networks are trained
+    """An augmentation per image: operations by name, or one of those that networks are trained
     with.
 
     'padded-crop-flip' pads 4 pixels at 32x32; no view flips where a mirror image changes the class.
+    'resized-crop-flip-color' adds colour jitter and lighting, 'coarse-...' names DC's operations.
     """
+    if name.startswith('coarse-'):
+        return augment.coarse.coarse(name.removeprefix('coarse-').replace('-', '_'))
+    if name == 'resized-crop-flip-color':
+        return augment.then(
+            augment.resized_crop_flip(scale=(crop_scale, 1.0), flip=spec.flip),
+            augment.photometric(mean=spec.mean, std=spec.std),
+        )
     if name == 'padded-crop-flip':
         if spec.zca:
             raise ValueError(

@@ -18,6 +18,7 @@ from experiments.configs.base import CORESETS
 from experiments.stages import build, jobs, labelling, students
 from experiments.stages.jobs import Job
 from jaxdd import data, parallel
+from jaxdd.labels import replay
 from jaxdd.networks.teachers import Teacher
 
 # Paths, and what changes how a run is done or judged but not what it distils.
@@ -236,7 +237,7 @@ def of_students(options, dataset: data.Dataset, teachers: Sequence[Teacher] = ()
     fields = {
         name: value
         for name, value in dataclasses.asdict(e).items()
-        if name not in ('networks', 'pool', 'every', 'coresets')
+        if name not in ('networks', 'pool', 'every', 'coresets', 'label_store')
     }
     return {
         'evaluation': fields,
@@ -278,7 +279,8 @@ def of_set(
     options, dataset: data.Dataset, labelled: labelling.Labelled, teachers: Sequence[Teacher] = ()
 ) -> dict:
     """What the accuracy on one labelled set depends on."""
-    recorded = labelled.recorded and (labelled.recorded.key, labelled.recorded.logits)
+    found = labelled.recorded
+    recorded = found and ((found.key, found.logits) if isinstance(found, replay.Replay) else found)
     return {
         **of_students(options, dataset, teachers),
         'set': content((labelled.synthetic, recorded)),

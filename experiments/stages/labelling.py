@@ -12,10 +12,10 @@ import numpy as np
 from experiments.configs.base import Evaluation
 from experiments.stages import students
 from jaxdd import data
-from jaxdd.labels import relabel, replay
+from jaxdd.labels import fkd, relabel, replay
 from jaxdd.networks.teachers import Teacher
 from jaxdd.storage import distilled_set, npz
-from jaxdd.storage.atomic import write_whole
+from jaxdd.storage.atomic import expanded, write_whole
 from jaxdd.types import Supervision, SyntheticSet
 
 
@@ -25,7 +25,7 @@ class Labelled(NamedTuple):
     synthetic: SyntheticSet  # labels: teachers' logits where they are static
     supervision: Supervision
     label_bytes: int  # that must be kept with the images
-    recorded: replay.Replay | None = None
+    recorded: replay.Replay | fkd.Store | None = None
 
 
 def label(
@@ -57,6 +57,8 @@ def label(
         return Labelled(
             taught._replace(labels=jax.numpy.asarray(kept, 'float32')), view, kept.nbytes
         )
+    if evaluation.labels == 'stored':
+        return _stored(key, evaluation, spec, synthetic, teachers, own=path is not None)
     taught = relabel.dynamic(view, models, variables)
     if evaluation.labels == 'dynamic':
         return Labelled(synthetic, taught, 0)
@@ -91,6 +93,42 @@ def _replayed(
     return Labelled(
         synthetic, replay.supervision(recorded, view), replay.num_bytes(recorded), recorded
     )
+
+
+def _stored(
+    key,
+    e: Evaluation,
+    spec: data.Spec,
+    synthetic: SyntheticSet,
+    teachers: Sequence[Teacher],
+    *,
+    own: bool,
+) -> Labelled:
+    """Labels of a store that lies in a folder, or is recorded into it; of another set than the
+    run's own they are recorded and not kept."""
+    num_images = synthetic.images.shape[0] * synthetic.images.shape[1]
+    size = min(e.batch_size, num_images)
+    order = fkd.orders(num_images, size, students.num_epochs(e))
+    folder = expanded(str(e.label_store))
+    if own and folder.is_dir():
+        stored = fkd.read(folder, order, spec.num_classes)
+    elif not teachers:
+        where = f'{folder} is not there' if own else 'the store holds the labels of one set'
+        raise ValueError(
+            f'evaluation.label_store: {where}, and without teachers nothing else can be labelled'
+        )
+    else:
+        how = fkd.Mixing(
+            e.crop_scale,
+            spec.flip,
+            e.cutmix_alpha if e.cutmix else None,
+            e.mixup or None,
+        )
+        models, variables = [t.model for t in teachers], [t.variables for t in teachers]
+        stored = fkd.record(key, synthetic, models, variables, order=order, how=how)
+        if own:
+            fkd.write(folder, stored)
+    return Labelled(synthetic, fkd.supervision(stored), fkd.num_bytes(stored), stored)
 
 
 def _checked(

@@ -50,6 +50,11 @@ def recipe(evaluation: Evaluation, set_size: int, network: str = 'convnet') -> R
     drops; 'cosine' and 'linear': E epochs, to 0.
     """
     per_epoch = data.steps_per_epoch(set_size, evaluation.batch_size)
+    if evaluation.accumulate > per_epoch:
+        raise ValueError(
+            f'evaluation.accumulate must be at most {per_epoch}, the mini-batches of an epoch, got '
+            f'{evaluation.accumulate}; make evaluation.batch_size smaller'
+        )
     return Recipe(
         _optimizer(evaluation, rate(evaluation, network), per_epoch),
         num_epochs(evaluation) * per_epoch,
@@ -59,6 +64,12 @@ def recipe(evaluation: Evaluation, set_size: int, network: str = 'convnet') -> R
 
 
 def _optimizer(e: Evaluation, learning_rate: float, per_epoch: int):
+    made = _rule(e, learning_rate, per_epoch)
+    return made if e.accumulate == 1 else optimizers.accumulated(made, e.accumulate)
+
+
+def _rule(e: Evaluation, learning_rate: float, num_batches: int):
+    per_epoch = num_batches if e.accumulate == 1 else num_batches / e.accumulate  # updates
     if e.schedule in FALLING:
         learning_rate = FALLING[e.schedule](
             learning_rate, num_epochs(e), per_epoch, warmup_epochs=e.warmup_epochs
@@ -69,10 +80,10 @@ def _optimizer(e: Evaluation, learning_rate: float, per_epoch: int):
         optimizers.sgd, learning_rate, momentum=e.momentum, weight_decay=e.weight_decay
     )
     if e.schedule == 'dsa':
-        return rule(drop_at=(e.epochs // 2 + 2) * per_epoch)  # after epoch index E // 2 + 1
+        return rule(drop_at=int((e.epochs // 2 + 2) * per_epoch))  # after epoch index E // 2 + 1
     if e.schedule == 'idc':
         return rule(
-            drop_at=(2 * e.epochs // 3 * per_epoch, 5 * e.epochs // 6 * per_epoch),
+            drop_at=tuple(int(at * per_epoch) for at in (2 * e.epochs // 3, 5 * e.epochs // 6)),
             drop_factor=0.2,
             restart=False,
         )

@@ -1,5 +1,6 @@
 """Differentiable augmentation: (key, images) -> images, or (key, images, labels) -> both; pure."""
 
+from jaxdd.augment import coarse as coarse
 from jaxdd.augment import color as color
 from jaxdd.augment import cropping as cropping
 from jaxdd.augment import geometry as geometry
@@ -13,5 +14,7 @@ from jaxdd.augment.mixing import cutmix as cutmix
 from jaxdd.augment.mixing import mixup as mixup
 from jaxdd.augment.natural import padded_crop_flip as padded_crop_flip
 from jaxdd.augment.natural import resized_crop_flip as resized_crop_flip
+from jaxdd.augment.natural import then as then
+from jaxdd.augment.photometric import photometric as photometric
 from jaxdd.augment.recovery import curriculum_scale as curriculum_scale
 from jaxdd.augment.recovery import recovery as recovery

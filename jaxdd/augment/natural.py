@@ -61,6 +61,21 @@ def padded_crop_flip(*, padding: int = 4, fill: Sequence[float], flip: bool = Tr
     return transform
 
 
+def then(*transforms: Augment) -> Augment:
+    """Several augmentations, one after the other, each with draws of its own.
+
+    Args:
+        transforms: (key, images) -> images, in their order.
+    """
+
+    def transform(key: PRNGKey, images: Array) -> Array:
+        for one, k_own in zip(transforms, jax.random.split(key, len(transforms))):
+            images = one(k_own, images)
+        return images
+
+    return transform
+
+
 def crop_and_flip(
     key: PRNGKey,
     images: Array,

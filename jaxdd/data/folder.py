@@ -35,6 +35,7 @@ def read_folder(
     lazy: bool | None = False,
     resize: str = 'square',
     test_resize: str | None = None,
+    classes: Sequence[str] | None = None,
 ) -> ImageFolder:
     """Reads a folder of images, into memory or only their names.
 
@@ -52,6 +53,7 @@ def read_folder(
             decoded.
         resize: how an image becomes square, 'square', 'stretched' or 'margin', see `FolderImages`.
         test_resize: the same for the test images; None = `resize`.
+        classes: read these alone, whatever else the folder holds; None: all.
 
     Returns:
         The class names, and the images as `[N, H, W, 3]` uint8 with int32 labels. Grey images
@@ -69,8 +71,8 @@ def read_folder(
         raise ValueError(f'image_size must be at least 1 pixel, got {image_size}')
     if not (root / 'train').is_dir():
         raise ValueError(f'{root}: no folder named train; {LAYOUT}')
-    names = _class_names(root / 'train')
-    halves = _files_by_class(root, 'train', names), _test_files(root, names)
+    names = _class_names(root / 'train', classes)
+    halves = _files_by_class(root, 'train', names), _test_files(root, names, classes is None)
     first = root / halves[0][0][0]
     side = (
         [image_size] * 2
@@ -92,11 +94,17 @@ def read_folder(
     return ImageFolder(names, *(s if lazy else s._replace(images=s.images[:]) for s in sources))
 
 
-def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
+def _class_names(folder: pathlib.Path, classes: Sequence[str] | None = None) -> tuple[str, ...]:
     names = sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith('.'))
     if not names:
         raise ValueError(f'{folder}: no class folders; {LAYOUT}')
-    return tuple(names)
+    if classes is None:
+        return tuple(names)
+    if missing := sorted(set(classes) - set(names)):
+        raise ValueError(
+            f'{folder}: {len(missing)} of {len(classes)} classes are not there: {_some(missing)}'
+        )
+    return tuple(sorted(classes))
 
 
 def _images_in(folder: pathlib.Path) -> list[str]:
@@ -121,13 +129,13 @@ def _files_by_class(root: pathlib.Path, half: str, names: Sequence[str]) -> File
     return files
 
 
-def _test_files(root: pathlib.Path, names: tuple[str, ...]) -> Files:
+def _test_files(root: pathlib.Path, names: tuple[str, ...], whole: bool) -> Files:
     if (root / 'val' / ANNOTATIONS).is_file():
         return _annotated_files(root / 'val', names)
     half = 'test' if (root / 'test').is_dir() else 'val'
     if not (root / half).is_dir():
         raise ValueError(f'{root}: no folder named test or val; {LAYOUT}')
-    _same_classes(root / half, _class_names(root / half), names)
+    _same_classes(root / half, _class_names(root / half, None if whole else names), names)
     return _files_by_class(root, half, names)
 
 

@@ -19,6 +19,7 @@ from jaxdd.data import specs
 from jaxdd.data.arrays import KEYS, decoded, read_arrays, require_names
 from jaxdd.data.folder import read_folder
 from jaxdd.data.image_files import FolderImages
+from jaxdd.data.subsets import SUBSETS
 from jaxdd.storage.atomic import write_whole
 from jaxdd.types import Source
 from jaxdd.whitening import Whitening
@@ -68,7 +69,8 @@ def load(
             W]`; integers `[N]`; and, if it likes, class_names, Y different texts in label order),
             or to an image folder (see `read_folder`).
         data_dir: where prepared data sets lie; None is ~/tensorflow_datasets. tiny_imagenet and the
-            ImageNet subsets are image folders `<data_dir>/<name>`; for the others a file
+            ImageNet subsets are image folders `<data_dir>/<name>`; a subset that has no folder of
+            its own is read from `<data_dir>/imagenet`, by `subsets.SUBSETS`. For the others a file
             `<data_dir>/<name>.npz` (see `save_npz`) is read before anything else there; its
             class_names, where it has them, must be those of the table.
         seed: decides which 360 of the 1,797 digits are the test set; nothing else.
@@ -351,10 +353,15 @@ def _count_classes(labels: np.ndarray, where: str) -> int:
 
 def _folder(row: specs.Spec | None, path: pathlib.Path, how: dict[str, Any]) -> Dataset:
     if row and not path.is_dir():
-        raise ValueError(
-            f'{row.name} is not there: {path} is no folder; it is read as an image folder '
-            f'(train/<class>/*, val/<class>/*): unpack it there, or give another data_dir'
-        )
+        whole, classes = path.parent / 'imagenet', SUBSETS.get(row.name)
+        if not (classes and whole.is_dir()):
+            among = f', or all of ImageNet in {whole}' if classes else ''
+            raise ValueError(
+                f'{row.name} is not there: {path} is no folder; it is read as an image folder '
+                f'(train/<class>/*, val/<class>/*): unpack it there{among}, or give another '
+                'data_dir'
+            )
+        path, how = whole, {**how, 'classes': classes}
     if row and how['image_size'] is None:
         how = {**how, 'image_size': row.image_shape[0]}
     names, train, test = read_folder(path, **how)

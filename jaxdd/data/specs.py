@@ -73,6 +73,11 @@ TABLE = {row.name: row for row in (
     Spec('tiny_imagenet', *IMAGENET, 200, (64, 64, 3), None, None, 'train', 'val', True),
     Spec('imagenette', *IMAGENET, 10, (128, 128, 3), None, None, 'train', 'val', True),
     Spec('imagewoof', *IMAGENET, 10, (128, 128, 3), None, None, 'train', 'val', True),
+    *(
+        Spec(name, *IMAGENET, 10, (128, 128, 3), None, None, 'train', 'val', True)
+        for name in ('imagefruit', 'imageyellow', 'imagemeow', 'imagesquawk')
+    ),
+    Spec('imagenet10', *IMAGENET, 10, (224, 224, 3), None, None, 'train', 'val', True),
     Spec('imagenet100', *IMAGENET, 100, (224, 224, 3), None, None, 'train', 'val', True),
     Spec('imagenet', *IMAGENET, 1000, (224, 224, 3), None, None, 'train', 'val', True),
 )}  # fmt: skip
@@ -87,7 +92,8 @@ def spec(name: str) -> Spec:
 
     Args:
         name: a row of the table: digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-            tiny_imagenet, imagenette, imagewoof, imagenet100 or imagenet (1k).
+            tiny_imagenet, imagenette, imagewoof, imagefruit, imageyellow, imagemeow, imagesquawk,
+            imagenet10, imagenet100 or imagenet (1k).
 
     Returns:
         The row.

@@ -86,7 +86,7 @@ def static(
     rows = []
     for start in range(0, len(images), batch_size):
         index = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
-        rows.append(_mean_logits(models, variables, images[index]))
+        rows.append(mean_logits(models, variables, images[index]))
     logits = jnp.concatenate(rows)[: len(images)]
     _require_classes(logits, synthetic)
     return synthetic._replace(labels=logits.reshape(*synthetic.images.shape[:2], -1))
@@ -169,15 +169,17 @@ def _labelled(
     batch_size: int,
 ) -> Batch:
     batch = supervision(key, step, synthetic, batch_size)
-    logits = jax.lax.stop_gradient(_mean_logits(models, variables, batch.images))
+    logits = jax.lax.stop_gradient(mean_logits(models, variables, batch.images))
     _require_classes(logits, synthetic)
     return batch._replace(labels=logits)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _mean_logits(
+def mean_logits(
     models: tuple[Model, ...], variables: tuple[Variables, ...], images: Array
 ) -> Array:
+    """The mean over teachers of their logits `[N, Y]` on images `[N, H, W, C]`, compiled."""
+
     def each(images: Array) -> Array:
         return sum(m.apply(v, images).logits for m, v in zip(models, variables)) / len(models)
 

@@ -4,6 +4,7 @@ from jaxdd.models.alexnet import AlexNet as AlexNet
 from jaxdd.models.build import by_name as by_name
 from jaxdd.models.build import default_depth as default_depth
 from jaxdd.models.convnet import ConvNet as ConvNet
+from jaxdd.models.densenet import DenseNet as DenseNet
 from jaxdd.models.derivatives import xla_derivatives as xla_derivatives
 from jaxdd.models.efficientnet import EfficientNet as EfficientNet
 from jaxdd.models.lenet import LeNet as LeNet

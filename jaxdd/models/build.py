@@ -33,16 +33,17 @@ def by_name(
     """Builds a network by its name; None = the papers' default.
 
     Args:
-        name: 'convnet', 'resnet18' to 152 or 'vgg11' to 19 (instance norm), with '_bn' for batch
-            norm; the ConvNet also with '_ln', '_gn', '_nn' for layer, group and no norm, '_w32' to
-            '_w256' and '_d1' to '_d4' for its width and depth, '_as', '_al', '_aswish' for sigmoid,
-            leaky ReLU and swish ('_aswish_bn' with batch norm), '_np' and '_mp' for no and max
-            pooling; 'resnet18_bn_ap', whose sides are halved by average pools; 'resnet18_stem3' to
-            152 (batch norm, 3x3 stem, global pool), which SRe2L and INFER teach with, and
-            'resnet18_stem7' to 152, torchvision's for ImageNet; 'alexnet' (no norm), with '_bn' or
-            '_in' for batch or instance norm; 'mobilenetv2', 'efficientnet_b0', 'shufflenet_g2' and
-            'shufflenetv2' (batch norm), the first two also with '_imagenet' in torchvision's form;
-            'lenet' and 'mlp' (no norm).
+        name: 'convnet', 'resnet10' to 152, 'densenet' or 'vgg11' to 19 (instance norm), with '_bn'
+            for batch norm; the ConvNet also with '_ln', '_gn', '_nn' for layer, group and no norm,
+            '_w32' to '_w256' and '_d1' to '_d4' for its width and depth, '_as', '_al', '_aswish'
+            for sigmoid, leaky ReLU and swish ('_aswish_bn' with batch norm), '_np' and '_mp' for no
+            and max pooling; 'resnet18_bn_ap', whose sides are halved by average pools;
+            'resnet18_stem3' to 152 (batch norm, 3x3 stem, global pool), which SRe2L and INFER teach
+            with, and 'resnet18_stem7' to 152, torchvision's for ImageNet, as is
+            'densenet121_stem7'; 'resnet10_ap_stem7' (instance norm, average pools), IDC's for
+            ImageNet; 'alexnet' (no norm), with '_bn' or '_in' for batch or instance norm;
+            'mobilenetv2', 'efficientnet_b0', 'shufflenet_g2' and 'shufflenetv2' (batch norm), the
+            first two also with '_imagenet' in torchvision's form; 'lenet' and 'mlp' (no norm).
         image_shape: height, width, channels.
         num_classes: Y.
         width: channels of the first block (convnet and alexnet 128, resnet18 and vgg11 64, lenet

@@ -25,6 +25,7 @@ SMALLEST_SIDES = {
     'efficientnet_b0': 1,
     'shufflenet_g2': 1,
     'shufflenetv2': 1,
+    'densenet': 16,
 }
 
 

@@ -5,6 +5,7 @@ import functools
 from jaxdd.models import vgg
 from jaxdd.models.alexnet import AlexNet
 from jaxdd.models.convnet import ConvNet
+from jaxdd.models.densenet import DenseNet
 from jaxdd.models.efficientnet import EfficientNet
 from jaxdd.models.lenet import LeNet
 from jaxdd.models.mlp import MLP
@@ -15,12 +16,17 @@ from jaxdd.models.shufflenetv2 import ShuffleNetV2
 from jaxdd.models.vgg import VGG
 
 BLOCKS = {  # per stage, and of which kind: He et al., table 1
+    10: ((1, 1, 1, 1), 'basic'),  # IDC's, https://arxiv.org/abs/2205.14959
     18: ((2, 2, 2, 2), 'basic'),
     34: ((3, 4, 6, 3), 'basic'),
     50: ((3, 4, 6, 3), 'bottleneck'),
     101: ((3, 4, 23, 3), 'bottleneck'),
     152: ((3, 8, 36, 3), 'bottleneck'),
 }
+
+
+# IDC's ResNetAP-10 of ImageNet
+_AP = {'downsampling': 'average_pool', 'pooling': 'global', 'stem': 'imagenet'}
 
 
 def _resnet(layers: int, **options: str) -> functools.partial:
@@ -55,6 +61,9 @@ NAMES = {
     'convnet_gn': (ConvNet, 'group'),
     'convnet_nn': (ConvNet, 'none'),
     **_CONVNETS,
+    'resnet10': (_resnet(10), 'instance'),
+    'resnet10_bn': (_resnet(10), 'batch'),
+    'resnet10_ap_stem7': (_resnet(10, **_AP), 'instance'),
     'resnet18': (ResNet, 'instance'),
     'resnet18_bn': (ResNet, 'batch'),
     'resnet34': (_resnet(34), 'instance'),
@@ -93,6 +102,9 @@ NAMES = {
     'efficientnet_b0_imagenet': (functools.partial(EfficientNet, form='imagenet'), None),
     'shufflenet_g2': (ShuffleNet, None),
     'shufflenetv2': (ShuffleNetV2, None),
+    'densenet': (DenseNet, 'instance'),
+    'densenet_bn': (DenseNet, 'batch'),
+    'densenet121_stem7': (functools.partial(DenseNet, growth=32, stem='imagenet'), 'batch'),
     'lenet': (LeNet, None),
     'mlp': (MLP, None),
 }

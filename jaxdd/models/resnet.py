@@ -3,7 +3,7 @@
 import flax.linen as nn
 
 from jaxdd import checks
-from jaxdd.models.layers import at_least_float32, average_pool, classifier, conv
+from jaxdd.models.layers import at_least_float32, average_pool, check_side, classifier, conv
 from jaxdd.models.norms import norm as make_norm
 from jaxdd.models.residual import ResidualBlock
 from jaxdd.types import Array
@@ -33,13 +33,13 @@ class ResNet(nn.Module):
         dtype: of the body, e.g. 'bfloat16'; None = that of images and parameters.
         downsampling: what halves the sides: 'stride' of the convolutions, or 'average_pool' behind
             them, 2x2 (on the main path after the ReLU, on the shortcut before the norm), as DC's
-            ResNet18BN_AP, without a last pool: features are the flattened maps. Strides round odd
-            sides up, pools down.
+            ResNet18BN_AP; with `pooling` 'fixed' there is no last pool: features are the flattened
+            maps. Strides round odd sides up, pools down.
         stem: 'small', a 3x3 convolution; 'imagenet', a 7x7 convolution and a 3x3 max pool, both of
             stride 2.
         block: 'basic' or 'bottleneck'.
-        pooling: the last one: 'fixed', 4x4, or 'global', over the whole map, with which
-            `downsampling` must be 'stride'.
+        pooling: the last one: 'fixed', 4x4 (none behind average pools), or 'global', over the whole
+            map.
 
     Note:
         DC's code builds a head for 32x32 alone. Here the fixed pool leaves 2x2 positions of 64x64
@@ -48,7 +48,10 @@ class ResNet(nn.Module):
         position has no local structure to compare. With the fixed pool a stage keeps the side of a
         map that halving would make 1x1, which concerns images of side 8 or less (15 with average
         pools): the instance norm of a 1x1 map is a constant, so the network would not see its
-        image. With the global one sides are always halved, as in torchvision.
+        image. With the global one sides are always halved, as in torchvision. IDC (Kim et al., ICML
+        2022, https://arxiv.org/abs/2205.14959) distils ImageNet with a ResNet-10 whose sides are
+        halved by average pools; the paper describes its stem and head no further, so that
+        'resnet10_ap_stem7' has those of torchvision.
     """
 
     num_classes: int
@@ -74,10 +77,10 @@ class ResNet(nn.Module):
             the pool.
 
         Raises:
-            ValueError: an unknown norm, downsampling, stem, block or pooling, or two that do not go
-                together.
+            ValueError: an unknown norm, downsampling, stem, block or pooling; with instance norm
+                and the global pool, images that would leave a map of 1x1.
         """
-        self._check()
+        self._check(images.shape[1:])
         x = self._stem(images)
         for stage, num_blocks in enumerate(self.stage_sizes):
             for block in range(num_blocks):
@@ -123,7 +126,7 @@ class ResNet(nn.Module):
             name = f'{"conv" if kind == "conv" else "bn"}{int(place.removeprefix("layer")) + 1}'
         return f'layer{stage + 1}.{index}.{name}'
 
-    def _check(self) -> None:
+    def _check(self, image_shape: tuple[int, ...]) -> None:
         for attribute, valid in (
             ('norm', ('instance', 'batch')),
             ('downsampling', ('stride', 'average_pool')),
@@ -132,15 +135,16 @@ class ResNet(nn.Module):
             ('pooling', ('fixed', 'global')),
         ):
             checks.one_of(f'ResNet {attribute}', getattr(self, attribute), valid)
-        if self.pooling == 'global' and self.downsampling != 'stride':
-            raise ValueError(
-                f"ResNet pooling 'global' needs downsampling 'stride', got {self.downsampling!r}, "
-                'which has no last pool; choose one of the two'
-            )
+
+        if self.pooling == 'global' and self.norm == 'instance':
+            halvings = len(self.stage_sizes) - 1 + (0 if self.stem == 'small' else 2)
+            check_side('ResNet', image_shape, 2 * 2**halvings)
 
     def _may_halve(self, side: int) -> bool:
         # The largest side whose half is 1 is 2 with strides, 3 with pools.
-        return self.pooling == 'global' or side > (2 if self.downsampling == 'stride' else 3)
+        if self.pooling == 'global':
+            return self.downsampling == 'stride' or side > 1
+        return side > (2 if self.downsampling == 'stride' else 3)
 
     def _stem(self, images: Array) -> Array:
         size, stride = (3, 1) if self.stem == 'small' else (7, 2)

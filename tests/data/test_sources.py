@@ -11,6 +11,7 @@ import pytest
 from jaxdd import checks, data
 from jaxdd.data import specs
 from jaxdd.data.sources import file_format, prepared_folder
+from jaxdd.data.subsets import SUBSETS
 
 
 def arrays(**changes):
@@ -90,6 +91,7 @@ def test_reading_needs_no_tensorflow(tiny_cifar10):
     program = """
 import sys
 from jaxdd import data
+from jaxdd.data.subsets import SUBSETS
 assert 'tensorflow_datasets' not in sys.modules
 print(len(data.load('cifar10', data_dir=sys.argv[1]).train.labels))
 assert 'tensorflow_datasets' in sys.modules and 'tensorflow' not in sys.modules
@@ -427,3 +429,27 @@ def test_unknown_name_offers_the_nearest_and_the_paths():
     )
     with pytest.raises(ValueError, match=message):
         data.load('cifar1O')
+
+
+def test_a_subset_without_a_folder_of_its_own_is_read_from_imagenet(image_folder, tmp_path):
+    wanted = SUBSETS['imagefruit']
+    root = image_folder(
+        {f'imagenet/{k}': v for k, v in classes(*wanted, 'n99999999', 'n00000000').items()}
+    )
+    read = data.load('imagefruit', data_dir=root, image_size=8)
+    assert read.spec.class_names == tuple(sorted(wanted)) and read.spec.num_classes == 10
+    assert len(read.train.images) == 10 and read.spec.image_shape == (8, 8, 3)
+    np.testing.assert_array_equal(read.train.labels, np.arange(10))
+    with pytest.raises(ValueError, match='10 of 10 classes are not there: n015'):
+        data.load('imagesquawk', data_dir=root)
+    with pytest.raises(
+        ValueError, match='imagefruit is not there: .* all of ImageNet in .*/imagen'
+    ):
+        data.load('imagefruit', data_dir=tmp_path / 'elsewhere')
+
+
+def test_subsets_of_imagenet_are_rows_of_the_table():
+    for name, folders in SUBSETS.items():
+        assert len(set(folders)) == len(folders) == data.spec(name).num_classes
+        assert all(len(folder) == 9 and folder[0] == 'n' for folder in folders)
+    assert SUBSETS['imagenet10'] == SUBSETS['imagenet100'][:10]

@@ -36,7 +36,10 @@ def batch_normed(name):
     return NAMES[name][1] == 'batch' or NAMES[name][1] is None and name not in ('lenet', 'mlp')
 
 
-TOO_DEEP_FOR_DIGITS = ['lenet', *(name for name in NAMES if name.startswith('vgg'))]
+TOO_DEEP_FOR_DIGITS = [
+    'lenet',
+    *(name for name in NAMES if name.startswith(('vgg', 'densenet', 'resnet10_ap'))),
+]
 DEEPER_THAN_DIGITS = ['convnet_d4']
 
 
@@ -45,7 +48,7 @@ def by_cost(names=NAMES):
     in the long tests."""
     deep = (
         *('resnet34', 'resnet50', 'resnet101', 'resnet152', 'vgg13', 'vgg16', 'vgg19'),
-        *('efficientnet', 'mobilenet', 'shufflenet'),
+        *('efficientnet', 'mobilenet', 'shufflenet', 'densenet'),
     )
     return [
         pytest.param(
@@ -70,18 +73,19 @@ def test_names_take_digits(name):
 def test_names_too_deep_for_digits_say_what_fits(name):
     with pytest.raises(
         ValueError,
-        match='too deep for images of side 8: it needs a side of (16|32) or more. '
+        match='too deep for images of side 8: it needs a side of (16|32|64) or more. '
         'Networks that fit: mlp, convnet, resnet18, alexnet',
     ):
         small(name)
 
 
 @pytest.mark.parametrize('name', by_cost())
-def test_every_name_runs_at_32x32(name, weights):
+def test_every_name_runs_at_32x32_or_the_side_it_needs(name, weights):
     width = 4 if 'width' in open_options(name) else None
-    net = by_name(name, (32, 32, 3), 5, width=width, batch_statistics=True)
+    side = 64 if name in ('resnet10_ap_stem7', 'densenet121_stem7') else 32
+    net = by_name(name, (side, side, 3), 5, width=width, batch_statistics=True)
     variables = weights(net)
-    out = jax.jit(net.apply)(variables, images(shape=(32, 32, 3)))
+    out = jax.jit(net.apply)(variables, images(shape=(side, side, 3)))
     assert out.logits.shape == (4, 5) and np.isfinite(out.logits).all()
     assert out.features.shape == (4, variables.params['classifier']['kernel'].shape[0])
     assert list(out.moments) == sorted(variables.batch_stats)

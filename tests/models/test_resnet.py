@@ -3,6 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
+from torch.nn import functional as torch_functional
+from torch_teachers import Torch
 
 from jaxdd.models import NAMES, ResNet, by_name, model, update_batch_stats
 from jaxdd.models.torch_weights import convert
@@ -351,12 +353,54 @@ def test_the_imagenet_stem_is_a_choice_of_its_own(weights):
         ({'stem': 'tiny'}, "unknown ResNet stem 'tiny'; valid: imagenet, small"),
         ({'block': 'neck'}, "unknown ResNet block 'neck'; valid: basic, bottleneck"),
         ({'pooling': 'max'}, "unknown ResNet pooling 'max'; valid: fixed, global"),
-        (
-            {'pooling': 'global', 'downsampling': 'average_pool'},
-            "'global' needs downsampling 'stride', got 'av",
-        ),
     ],
 )
 def test_unknown_variants_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         model(ResNet(3, **options), (8, 8, 1))
+
+
+def pooled_ten(torch, x):
+    """A ResNet-10 whose sides are halved by average pools, behind ImageNet's stem."""
+    pool = torch_functional.avg_pool2d
+    relu = torch_functional.relu
+    x = relu(torch.norm(torch.conv(x, 'conv1', 2), 'bn1'))
+    x = torch_functional.max_pool2d(x, 3, 2, 1)
+    for stage in range(1, 5):
+        name = f'layer{stage}.0'
+        y = relu(torch.norm(torch.conv(x, f'{name}.conv1'), f'{name}.bn1'))
+        if stage > 1:
+            x = pool(torch.conv(x, f'{name}.downsample.0'), 2)
+            x, y = torch.norm(x, f'{name}.downsample.1'), pool(y, 2)
+        x = relu(x + torch.norm(torch.conv(y, f'{name}.conv2'), f'{name}.bn2'))
+    return torch.linear(x.mean((2, 3)), 'fc')
+
+
+def test_average_pools_before_a_global_one_are_those_of_torch(x64):
+    module = ResNet(
+        5,
+        stage_sizes=(1, 1, 1, 1),
+        width=2,
+        norm='batch',
+        downsampling='average_pool',
+        stem='imagenet',
+        pooling='global',
+    )
+    Torch(module).check_exactly(pooled_ten, module, model(module, (64, 64, 3)), 64)
+
+
+def test_the_ten_layers_of_idc():
+    for name, norm in (('resnet10', 'instance'), ('resnet10_bn', 'batch')):
+        net = by_name(name, (32, 32, 3), 10)
+        shapes = jax.eval_shape(net.init, jax.random.key(0))
+        assert sum(leaf.size for leaf in jax.tree.leaves(shapes.params)) == 4_903_242
+        assert bool(shapes.batch_stats) == (norm == 'batch')
+    net = by_name('resnet10_ap_stem7', (224, 224, 3), 10)
+    out = jax.eval_shape(
+        net.apply,
+        jax.eval_shape(net.init, jax.random.key(0)),
+        jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32),
+    )
+    assert out.maps.shape == (1, 49, 512) and out.features.shape == (1, 512)
+    with pytest.raises(ValueError, match='ResNet is too deep for images of side 63: .* 64 or more'):
+        by_name('resnet10_ap_stem7', (63, 63, 3), 10)
