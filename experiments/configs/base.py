@@ -163,6 +163,13 @@ class Recover:
     """Of the images' 2-norm."""
     jitter: Number
     """Pixels; the batch is rolled by up to this much."""
+    curriculum: choice('cosine', 'linear', 'step') = 'cosine'
+    """How the least area of a crop falls, where `crop` is 'curriculum'."""
+    milestone: Fraction = 1.0
+    """When it has fallen, as a share of the steps."""
+    verifier: Architecture | None = None
+    """A network that is squeezed like the teachers and classifies the images on the way; its
+    accuracy is in the history. It changes nothing."""
     both_signs: bool
     """Roll in both directions (SRe2L on Tiny-ImageNet)."""
     crop: choice('none', 'resized', 'curriculum')
@@ -340,6 +347,9 @@ class Config:
     cache_dir: Text = '~/.cache/jaxdd'
     """Trained proxies and the random baseline's accuracies, shared between runs."""
     seed: Seed = 0
+    init_path: str | None = None
+    """Of init 'given': an .npz file with images and labels, or a folder with one folder of images
+    per class, named as the data set's classes; the first of each class are taken."""
     num_sets: Count = 1
     """Distilled sets, from `seed` on one seed each; accuracies are over the students of all of them
     (the papers: 5 sets)."""
@@ -372,9 +382,10 @@ class Config:
 class Matched(Config):
     """A run that matches real batches, step by step."""
 
-    init: choice('real', 'noise', 'uniform', *CORESETS) = 'real'
+    init: choice('real', 'noise', 'uniform', 'given', *CORESETS) = 'real'
     """The first synthetic images: 'real' ones at random, 'noise' (normal, around the mean colour),
-    'uniform' noise of pixels in [0, 1], or a core-set (as in `evaluation.coresets`)."""
+    'uniform' noise of pixels in [0, 1], those of `init_path`, or a core-set (as in
+    `evaluation.coresets`)."""
     data: MatchedData = MatchedData()
     encoder: Network = Network()
     augmentation: Augmentation = Augmentation()
@@ -392,9 +403,9 @@ class Matched(Config):
 class Recovered(Config):
     """A run that recovers images from teachers, in independent chunks."""
 
-    init: choice('real', 'noise', 'rded', *CORESETS) = 'noise'
+    init: choice('real', 'noise', 'rded', 'given', *CORESETS) = 'noise'
     """The first synthetic images: 'noise', 'real' ones at random, 'rded': its mosaics of realistic
-    crops, or a core-set (as in `evaluation.coresets`)."""
+    crops, those of `init_path`, or a core-set (as in `evaluation.coresets`)."""
     recover: Recover
 
     recovers = True

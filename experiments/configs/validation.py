@@ -32,6 +32,12 @@ def require(config: Config) -> None:
         config.recovers and config.evaluation.every != 0,
     )
     _whitening(config)
+    refuse(
+        'init_path',
+        config.init_path,
+        "given where init is 'given', and nowhere else",
+        (config.init_path is None) == (config.init == 'given'),
+    )
     config.entry.require(config)
 
 
@@ -49,7 +55,8 @@ def _whitening(config: Config) -> None:
     for name in ('mean', 'std'):
         given = getattr(d, name)
         refuse(f'data.{name}', given, 'left alone: --data.zca whitens instead', given is not None)
-    refuse('init', config.init, 'another: whitened images are no pixels', config.init == 'uniform')
+    pixels = config.init in ('uniform', 'given')
+    refuse('init', config.init, 'another: whitened images are no pixels', pixels)
     p = config.proxies.pixels
     refuse('proxies.pixels', p, "'normalised': whitened images are no pixels", p != 'normalised')
     refuse('data.feed', d.feed, "'device': whitened images lie in memory", d.feed != 'device')

@@ -62,7 +62,7 @@ CELLS = cells.recovered('infer', 'static', {
 class INFER(base.Recovered):
     """One compensator for all classes on natural images, for each of several teachers."""
 
-    init: choice('real', 'rded', *base.CORESETS) = 'real'
+    init: choice('real', 'rded', 'given', *base.CORESETS) = 'real'
     """The natural images that are kept: 'real' ones at random, 'rded': RDED's mosaics of the first
     teacher's choice, or a core-set (as in `evaluation.coresets`)."""
 

@@ -152,14 +152,21 @@ def recovery(config: Recovered) -> Augment | Curriculum:
     if r.crop != 'curriculum':
         return plain()
     return Curriculum(
-        lambda step: plain(scale=(augment.curriculum_scale(step, config.num_steps), 1.0))
+        lambda step: plain(
+            scale=(
+                augment.curriculum_scale(
+                    step, config.num_steps, kind=r.curriculum, milestone=r.milestone
+                ),
+                1.0,
+            )
+        )
     )
 
 
 def require_affordable(config: Recovered, dataset: data.Dataset) -> None:
     """Refuses more natural images per class than there are, and an ipc that holds none."""
     spec, kept = dataset.spec, config.entry.natural
-    if kept is None and config.init == 'noise':
+    if config.init == 'given' or (kept is None and config.init == 'noise'):
         return
     needed = kept(config, spec) if kept else config.ipc
     smallest = data.class_members(dataset.train, spec.num_classes, len(dataset.train.labels))[1]

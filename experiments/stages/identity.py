@@ -32,6 +32,7 @@ BESIDE = (
     'num_devices',
     'smoke',
     'num_sets',
+    'init_path',
     'num_steps',
     'teachers',
     'proxies',
@@ -39,7 +40,7 @@ BESIDE = (
 )
 BESIDE_WITHIN = {
     'data': ('data_dir',),
-    'recover': ('together', 'part', 'storage'),
+    'recover': ('together', 'part', 'storage', 'verifier'),
     'teachers': ('checkpoint_every',),
     'experts': ('checkpoint_every', 'folder', 'together'),
 }
@@ -83,6 +84,8 @@ BEFORE: dict[str, dict[str, Any]] = {
 }
 # Options that came later, with the value that leaves everything as it was before.
 LATER = (
+    ('recover', 'curriculum', 'cosine'),
+    ('recover', 'milestone', 1.0),
     ('data', 'zca', False),
     ('data', 'classes', ()),
     ('matching', 'form', 'single'),
@@ -129,6 +132,8 @@ def of_run(job: Job) -> dict:
     for record, option, before in LATER:
         if fields.get(record, {}).get(option, before) == before:
             fields.get(record, {}).pop(option, None)
+    if config.init == 'given' and job.initial is not None:
+        fields['given'] = content(job.initial.images)
     drawn = jobs.real_per_class(job)
     # where classes differ, it matters how many of each are drawn
     if drawn and drawn['least'] < drawn['most']:

@@ -51,6 +51,7 @@ class Prepared(NamedTuple):
     teachers: list[Teacher]
     experts: list[PyTree] = []  # their parameters, epoch by epoch
     chooser: Chooser | None = None  # of core-sets, where any is asked for
+    verifier: Teacher | None = None  # of images that are recovered, where one is asked for
 
 
 class Distilled(NamedTuple):
@@ -103,7 +104,9 @@ def load(config: Config) -> Job:
     rehearsal.rehearse(config, dataset)
     if config.recovers:
         build.require_affordable(config, dataset)
-    initial = None if config.recovers else _initial(config, dataset, made[0])
+    initial = _given(config, spec) if config.init == 'given' else None
+    if not config.recovers:
+        initial = _initial(config, dataset, made[0], initial)
     return Job(config, spec, dataset, made, models, initial, steps_per_call(config))
 
 
@@ -129,7 +132,14 @@ def _whitened(config: Config, dataset: data.Dataset) -> data.Dataset:
     return data.whitened(dataset, how)
 
 
-def _initial(config: Config, dataset: data.Dataset, method: Method) -> SyntheticSet:
+def _given(config: Config, spec: data.Spec) -> SyntheticSet:
+    """The images that the user gave."""
+    return data.given_subset(str(config.init_path), spec, ipc=real_start(config, spec))
+
+
+def _initial(
+    config: Config, dataset: data.Dataset, method: Method, given: SyntheticSet | None
+) -> SyntheticSet:
     """The first synthetic images, before the parametrization stores them.
 
     Raises:
@@ -143,7 +153,7 @@ def _initial(config: Config, dataset: data.Dataset, method: Method) -> Synthetic
             f'stored images per class starts from {needed // config.ipc} real ones, and the '
             f'smallest class has {smallest}'
         )
-    initial = data.real_subset(key(config, INITIAL), dataset.train, spec, ipc=needed)
+    initial = given or data.real_subset(key(config, INITIAL), dataset.train, spec, ipc=needed)
     if config.init == 'noise':
         initial = initial._replace(
             images=jax.random.normal(key(config, INITIAL), initial.images.shape)

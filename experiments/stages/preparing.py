@@ -20,7 +20,8 @@ def prepare(job: jobs.Job, stop: Stop) -> Prepared:
     if jobs.chooses(job.config):
         looking = proxies or ([] if teachers else _proxies(job, stop, count=1))
         chooser = choosing.chooser(job, teachers, looking)
-    return Prepared(proxies, teachers, job.config.entry.stage.experts(job, stop), chooser)
+    experts, verifier = job.config.entry.stage.experts(job, stop), teaching.verifier(job, stop)
+    return Prepared(proxies, teachers, experts, chooser, verifier)
 
 
 def _proxies(job: jobs.Job, stop: Stop, count: int | None = None) -> list[Variables]:

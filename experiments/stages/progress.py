@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tqdm
@@ -93,20 +94,22 @@ class History:
         with naming(self.path), self.path.open('a') as file:
             file.write(records.sealed({'step': step, **values}))
 
-    def callback(self, every: int, *, offset: int = 0) -> Callback:
+    def callback(
+        self, every: int, *, offset: int = 0, more: Callable[[Any], dict] = lambda state: {}
+    ) -> Callback:
         """Writes the mean of each metric over the steps since the last dispatch,
         every `every` steps.
 
         Args:
             offset: steps of the run before this part of it.
+            more: what the state shows beside its metrics, by name.
         """
-        return Callback(
-            every,
-            lambda state, step, metrics: self.add(
-                offset + step,
-                {name: float(np.mean(values)) for name, values in sorted(metrics.items())},
-            ),
-        )
+
+        def write(state, step, metrics):
+            means = {name: float(np.mean(values)) for name, values in sorted(metrics.items())}
+            self.add(offset + step, {**means, **more(state)})
+
+        return Callback(every, write)
 
 
 SECONDS = records.fields(run=records.TEXT, seconds=records.mapping(records.AMOUNT))

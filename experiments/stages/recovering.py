@@ -3,6 +3,7 @@
 import functools
 import io
 import pathlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -27,6 +28,7 @@ from jaxdd.types import Feed, Inputs, Method, PRNGKey, PyTree, SyntheticSet
 
 TIMING = records.fields(clock=records.listing(records.AMOUNT, least=2))
 WEIGHTS = records.mapping(records.AMOUNT)  # plug-in -> lambda
+VERIFIED = 'accuracy/verifier'  # in the history, a fraction
 MARKED = 20  # chunks per teacher that the curves can show apart
 JPEG_QUALITY = 75  # the library's default, which the authors' scripts use
 
@@ -38,6 +40,7 @@ class Watched(NamedTuple):
     clock: Clock
     history: History
     stop: Stop
+    verifier: Teacher | None = None
 
 
 def distil(
@@ -57,7 +60,11 @@ def distil(
         made = _chunks(job, teacher, natural)
         weights = weights or _weights(job, method, made[0], workdir / 'chunks' / 'weights.json')
         found = _run(
-            job, regularized(job, method, weights), made, m, Watched(folder, clock, history, stop)
+            job,
+            regularized(job, method, weights),
+            made,
+            m,
+            Watched(folder, clock, history, stop, prepared.verifier),
         )
         records.save(timing, {'clock': clock.summary(job.steps_per_call)})
         marks |= _marks(
@@ -126,6 +133,7 @@ def _run(
     """One teacher's chunks, recovered or read."""
     config, total = job.config, job.config.num_steps * len(made)
     shown, move = bar(f'recover {watched.folder.name}', total)
+    more = _verified(method, watched.verifier)
 
     def callbacks(chunk: int) -> list[loop.Callback]:
         done = chunk * config.num_steps
@@ -133,7 +141,7 @@ def _run(
         return [
             loop.Callback(job.steps_per_call, watched.clock.tick),
             move._replace(call=lambda state, step, metrics: move.call(state, done + step, metrics)),
-            watched.history.callback(every, offset=m * total + done),
+            watched.history.callback(every, offset=m * total + done, more=more),
         ]
 
     made = [chunk._replace(callbacks=callbacks(i)) for i, chunk in enumerate(made)]
@@ -153,6 +161,27 @@ def _run(
             store=Store(watched.folder, identity.of_run(job)),
             control=control,
         )
+
+
+def _verified(method: Method, verifier: Teacher | None) -> Callable[[loop.State], dict]:
+    """What a network that recovers nothing says of the images as they stand."""
+    if verifier is None:
+        return lambda state: {}
+
+    @jax.jit
+    def accuracy(params: PyTree, fixed: PyTree) -> jax.Array:
+        shown = method.parametrization.decode(params, fixed)
+        images = shown.images.reshape(-1, *shown.images.shape[2:])
+        logits = verifier.model.apply(verifier.variables, images).logits
+        return jnp.mean(logits.argmax(-1) == shown.labels.reshape(len(images), -1).argmax(-1))
+
+    def more(state: loop.State) -> dict:
+        if isinstance(state, loop.Stacked):
+            params, fixed = state.states.params, state.states.fixed
+            return {VERIFIED: float(jnp.mean(jax.vmap(accuracy)(params, fixed)))}
+        return {VERIFIED: float(accuracy(state.params, state.fixed))}
+
+    return more
 
 
 def _marks(first: int, count: int, num_steps: int, teacher: str) -> dict[int, str]:

@@ -46,6 +46,13 @@ def prepare(job: jobs.Job, stop) -> list[Teacher]:
     return ready
 
 
+def verifier(job: jobs.Job, stop) -> Teacher | None:
+    """The network that classifies recovered images on the way; None where none is asked for, or
+    where it was stopped."""
+    name = job.config.recover.verifier if job.config.recovers else None
+    return _squeezed(job, name, stop) if name else None
+
+
 def _validated(job: jobs.Job, teacher: Teacher, *, own: bool) -> Teacher:
     """A teacher with its accuracy on real images, which is also told;
     one that lost its skill is refused."""

@@ -18,6 +18,7 @@ from jaxdd.data.feed_extras import with_candidates as with_candidates
 from jaxdd.data.feed_extras import with_minibatches as with_minibatches
 from jaxdd.data.folder import ImageFolder as ImageFolder
 from jaxdd.data.folder import read_folder as read_folder
+from jaxdd.data.given import given_subset as given_subset
 from jaxdd.data.image_files import FolderImages as FolderImages
 from jaxdd.data.image_files import checksum as checksum
 from jaxdd.data.prepare import prepare as prepare

@@ -107,7 +107,8 @@ def _class_names(folder: pathlib.Path, classes: Sequence[str] | None = None) -> 
     return tuple(sorted(classes))
 
 
-def _images_in(folder: pathlib.Path) -> list[str]:
+def images_in(folder: pathlib.Path) -> list[str]:
+    """The names of a folder's images, sorted."""
     with os.scandir(folder) as entries:  # a million files: pathlib would take minutes
         names = [entry.name for entry in entries]
     return sorted(
@@ -120,7 +121,7 @@ def _files_by_class(root: pathlib.Path, half: str, names: Sequence[str]) -> File
     for label, name in enumerate(names):
         folder = f'{half}/{name}'
         inner = f'{folder}/images' if (root / folder / 'images').is_dir() else folder
-        found = _images_in(root / inner)
+        found = images_in(root / inner)
         if not found:
             raise ValueError(
                 f'{root / folder}: class {name!r} has no images ({", ".join(SUFFIXES)})'

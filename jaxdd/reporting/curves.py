@@ -29,15 +29,16 @@ def curves_png(
 
     Args:
         path: the png file; written through a temporary file.
-        history: rows of {'step': synthetic-set updates, 'loss/<name>': value}; other metrics are
-            not drawn.
+        history: rows of {'step': synthetic-set updates, 'loss/<name>': value,
+            'accuracy/<name>': fraction}; other metrics are not drawn.
         accuracies: {step: {student: `Accuracy` or {'mean', 'std'}}}, fractions; may be empty.
         random: {student: the same} of random real images, drawn as a horizontal line.
         marks: {step: what begins there}, drawn as vertical lines through the losses: independent
             parts of a run, whose curves have nothing to do with each other; '' for a line without a
             name.
     """
-    names = sorted({name for row in history for name in row if name.startswith('loss/')})
+    drawn = ('loss/', 'accuracy/')
+    names = sorted({name for row in history for name in row if name.startswith(drawn)})
     panels = len(names) + bool(accuracies or random)
     columns = min(max(panels, 1), 3)
     lines = -(-max(panels, 1) // columns)
