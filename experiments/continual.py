@@ -5,22 +5,26 @@
 
 Classes come in, a task at a time, in random orders. Each task is distilled by itself, by any method
 with any plug-in; random images, and core-sets where asked for, stand beside it. After every task
-students are trained from scratch on the memory and tested on all classes seen. Every option of
+students are trained from scratch on the memory and tested on all classes seen; with --distillation
+they go on from the task before and hold on to what they said then. Every option of
 `experiments.run` holds for every task. The same command continues where it stopped.
 """
 
 import argparse
 import dataclasses
+import math
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from experiments import methods
 from experiments.configs import Config, rules
-from experiments.stages import incremental, jobs, outputs, workplace
+from experiments.stages import incremental, jobs, outputs, remembering, workplace
+from experiments.stages.remembering import Distillation
 from experiments.stages.scores import Stop
 from jaxdd import data
 from jaxdd.engine.distill import NonFiniteError
@@ -42,8 +46,16 @@ def main(argv: Sequence[str]) -> int:
         return 2
 
 
-def parse(argv: Sequence[str]) -> tuple[Config, int, int]:
-    """The configuration that every task's run has, the number of tasks, and of orders.
+class Protocol(NamedTuple):
+    """How the classes come in, and how students meet them."""
+
+    tasks: int
+    orders: int
+    distillation: Distillation | None  # None: students begin anew at every task
+
+
+def parse(argv: Sequence[str]) -> tuple[Config, Protocol]:
+    """The configuration that every task's run has, and the protocol.
 
     Raises:
         ValueError: what `methods.parse` refuses, or what has no meaning over several tasks.
@@ -58,16 +70,28 @@ def parse(argv: Sequence[str]) -> tuple[Config, int, int]:
     )
     parser.add_argument('--tasks', type=int, default=5, help='groups of classes, one after another')
     parser.add_argument('--orders', type=int, default=5, help='random orders of the classes')
+    parser.add_argument(
+        '--distillation',
+        type=float,
+        metavar='BETA',
+        help='students go on from the task before, with BETA times the divergence from what they '
+        'said then; default: they begin anew',
+    )
+    parser.add_argument('--temperature', type=float, default=2.0, help='of the distillation')
     own, words = parser.parse_known_args(list(argv))
     seeds = () if any(word.startswith(NUM_SEEDS[0]) for word in words) else NUM_SEEDS
     config = methods.parse([*words[:1], *seeds, *words[1:]])
     _require(config, own)
-    return config, own.tasks, own.orders
+    how = None if own.distillation is None else Distillation(own.distillation, own.temperature)
+    return config, Protocol(own.tasks, own.orders, how)
 
 
 def _require(config: Config, own: argparse.Namespace) -> None:
     for name, value in (('tasks', own.tasks), ('orders', own.orders)):
         rules.refuse(name, value, 'at least 1', value < 1)
+    beta, temperature = own.distillation, own.temperature
+    rules.refuse('distillation', beta, 'at least 0', beta is not None and not 0 <= beta < math.inf)
+    rules.refuse('temperature', temperature, 'above 0', not 0 < temperature < math.inf)
     e = config.evaluation
     rules.refuse(
         'evaluation.labels',
@@ -94,9 +118,7 @@ def _require(config: Config, own: argparse.Namespace) -> None:
     )
 
 
-def run(
-    config: Config, num_tasks: int, orders: int, words: Sequence[str], stop: Stop | None = None
-) -> int:
+def run(config: Config, protocol: Protocol, words: Sequence[str], stop: Stop | None = None) -> int:
     """Runs every task of every order from wherever the workdir stands.
 
     Args:
@@ -108,16 +130,21 @@ def run(
         every = jobs.load(config)  # refuses what no task could use, and gives the test images
         if why := jobs.no_baseline(every):
             raise ValueError(f'a memory holds ipc images of every class, but {why}')
-        plan = [incremental.tasks(every.spec.num_classes, num_tasks, i) for i in range(orders)]
+        plan = [
+            incremental.tasks(every.spec.num_classes, protocol.tasks, i)
+            for i in range(protocol.orders)
+        ]
         curves: dict[str, list] = {}
         for tasks in plan:
-            of_order = _one_order(config, every.dataset, tasks, workdir, stop)
+            score = _scorer(protocol.distillation)
+            of_order = _one_order(config, every.dataset, tasks, workdir, stop, score)
             if of_order is None:
                 print(f'stopped; the same command continues from what lies in {workdir}')
                 return STOPPED
             for kind, row in of_order.items():
                 curves.setdefault(kind, []).append(row)
-            print(_write(_results(config, every, plan, curves, words), workdir))
+            found = _results(config, every, plan, curves, words)
+            print(_write(found | _how(protocol), workdir))
     return 0
 
 
@@ -127,6 +154,7 @@ def _one_order(
     tasks: Sequence[incremental.Task],
     workdir: pathlib.Path,
     stop: Stop,
+    score: Callable[..., tuple[float, ...]],
 ) -> dict[str, list[tuple[float, ...]]] | None:
     """Kind of memory -> accuracies of the students after every task; None where it was stopped."""
     memories: dict[str, list[SyntheticSet]] = {}
@@ -140,11 +168,23 @@ def _one_order(
         for kind, one in sets.items():
             memories.setdefault(kind, []).append(jax.tree.map(np.asarray, one))
             memory = incremental.joined(memories[kind])
-            scored = incremental.score(own, dataset, memory, task, stop, kind)
+            scored = score(own, dataset, memory, task, stop, kind)
             found.setdefault(kind, []).append(scored)
         if stop():
             return None
     return found
+
+
+def _scorer(how: Distillation | None) -> Callable[..., tuple[float, ...]]:
+    if how is None:
+        return lambda *given: incremental.score(*given)
+    return lambda *given: remembering.score(*given, how)
+
+
+def _how(protocol: Protocol) -> dict:
+    """What the record says of students that go on."""
+    how = protocol.distillation
+    return {} if how is None else {'distillation': how._asdict()}
 
 
 def _results(

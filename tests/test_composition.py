@@ -24,21 +24,43 @@ from jaxdd.engine import fit, loop
 from jaxdd.engine.distill import init_state, make_gradient, make_step
 from jaxdd.labels import relabel
 from jaxdd.methods import Unroll, datm, dc, dm, idc, idm, infer, mtt, sre2l
-from jaxdd.networks import pools
+from jaxdd.networks import Growth, pools
 from jaxdd.regularizers import cc, cm, cmi
-from jaxdd.terms import regularize
+from jaxdd.terms import at_every, regularize
 from jaxdd.types import Expert, Method, Recipe
 
 NET = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=1)
 TEACHER = models.by_name('convnet_bn', (8, 8, 3), 3, width=4, depth=1)
 DATASET = data.fake()
 OPTIMIZER = optax.sgd(0.1, momentum=0.5)
-REGULARIZERS = {'cc': (0.05, cc()), 'cm': (0.01, cm()), 'cmi': (10.0, cmi())}
+REGULARIZERS = {
+    'cc': (0.05, cc()),
+    'cm': (0.01, cm()),
+    'cmi': (10.0, cmi()),
+    'cm-row': (0.01, cm(descriptor='channel-row')),
+    'cmi-rare': (10.0, at_every(cmi(), 2)),
+}
 
 SIAMESE, EACH = augment.shared('flip_scale'), augment.independent('flip_scale')
 TWICE = Recipe(
     optimizers.sgd(0.01, momentum=0.9, weight_decay=5e-4), 2, 4, losses.soft_cross_entropy
 )
+
+
+def idc_variant(**options):
+    return idc(
+        NET,
+        TWICE,
+        augment=SIAMESE,
+        box=(DATASET.spec.mean, DATASET.spec.std),
+        every=2,
+        train_augment=EACH,
+        mix=augment.cutmix,
+        max_synthetic=5,
+        **options,
+    )
+
+
 METHODS = {
     'dm': lambda: dm(NET, augment=SIAMESE),
     'dc': lambda: dc(
@@ -50,15 +72,20 @@ METHODS = {
     ),
     'dsa': lambda: dc(NET, TWICE, augment=SIAMESE, supervision=relabel.hard(EACH), every=2),
     'idm': lambda: idm(NET, TWICE, augment=SIAMESE, ce_weight=0.5, max_size=4, push_every=2),
-    'idc': lambda: idc(
+    'idc': lambda: idc_variant(),
+    # variants of objectives that the authors' programs offer
+    'idc-features': lambda: idc_variant(distance='features', form='multi'),
+    'idc-step': lambda: idc_variant(subset='step', clip_every=3, distance=losses.layerwise_l1),
+    'idm-easiest': lambda: idm(
         NET,
         TWICE,
         augment=SIAMESE,
-        box=(DATASET.spec.mean, DATASET.spec.std),
-        every=2,
-        train_augment=EACH,
-        mix=augment.cutmix,
-        max_synthetic=5,
+        ce_weight=0.5,
+        max_size=4,
+        push_every=2,
+        growth=Growth(push_count=2, train_every=2),
+        easiest=4,
+        only_misclassified=True,
     ),
     'sre2l': lambda: sre2l(
         TEACHER,
@@ -71,17 +98,32 @@ METHODS = {
     'datm': lambda: datm(NET, augment=EACH, unroll=Unroll(2), learning_rate=0.1, threshold=2.0),
 }
 # real images that fill one stored image; or enough to divide
-STORED = {'idm': 4, 'idc': 4, 'sre2l': 4, 'infer': 4, 'mtt': 4, 'datm': 4}
-TERM = {'dsa': 'dc'}  # the objective's name in the metrics, if not the method's
+STORED = {name: 4 for name in METHODS if name not in ('dm', 'dc', 'dsa')}
+TERM = {
+    'dsa': 'dc',
+    'idc-features': 'idc',
+    'idc-step': 'idc',
+    'idm-easiest': 'idm',
+}  # the objective's name in the metrics, if not the method's
 # what it reports beside
 EXTRA = {
     'idm': {'loss/cross_entropy'},
+    'idm-easiest': {'loss/cross_entropy'},
     'sre2l': {'loss/ce', 'loss/bn'},
     'infer': {'loss/ce', 'loss/bn'},
     'mtt': {'learning_rate'},
     'datm': {'learning_rate', 'accepted'},
 }
-PLUGINS = [(), ('cc',), ('cm',), ('cmi',), ('cc', 'cm'), ('cc', 'cm', 'cmi')]
+PLUGINS = [
+    (),
+    ('cc',),
+    ('cm',),
+    ('cmi',),
+    ('cc', 'cm'),
+    ('cm-row', 'cmi-rare'),
+    ('cc', 'cm', 'cmi'),
+]
+VARIANTS = ('idc-features', 'idc-step', 'idm-easiest')
 
 
 def pairs(of, *, rarely=('dc', 'datm')):
@@ -91,6 +133,8 @@ def pairs(of, *, rarely=('dc', 'datm')):
     Args:
         rarely: methods that are left to `make test-long`.
     """
+
+    rarely = (*rarely, *VARIANTS)
 
     def marks(name, plugins):
         usual = name == 'dm' and len(plugins) < 2 or name not in rarely and plugins == PLUGINS[-1]

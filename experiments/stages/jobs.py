@@ -160,7 +160,8 @@ def _initial(
         )
     if config.init == 'uniform':
         unit = jax.random.uniform(key(config, INITIAL), initial.images.shape)
-        initial = initial._replace(images=data.normalise(spec, np.asarray(unit) * 255))
+        levels = np.asarray(unit * 256, np.uint8)
+        initial = initial._replace(images=data.normalise(spec, levels))
     jax.eval_shape(lambda: method.parametrization.init(key(config, INITIAL), initial))
     return initial
 

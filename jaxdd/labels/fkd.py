@@ -3,8 +3,8 @@
 Shen & Xing, A Fast Knowledge Distillation Framework for Visual Recognition (ECCV 2022),
 https://arxiv.org/abs/2112.01528; SRe2L (NeurIPS 2023, https://arxiv.org/abs/2306.13092) and its
 successors publish such folders: `epoch_<e>/batch_<i>.tar`, each a torch file with what one
-mini-batch was shown (crops, flips, mix) and what a teacher said of it. `replay` needs a hundredth
-of a percent more than the logits; this form is what other programs read.
+mini-batch was shown (crops, flips, mix) and what a teacher said of it. `replay` keeps a key in
+place of what was shown; this form is what other programs read.
 """
 
 import contextlib

@@ -65,3 +65,41 @@ def soft_label_kl(
     log_q = jax.nn.log_softmax(student_logits / temperature, axis=-1)
     divergence = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
     return divergence * temperature**2 if scale_by_temperature_squared else divergence
+
+
+def remembering_cross_entropy(
+    logits: Array,
+    labels: Array,
+    said: Array,
+    *,
+    beta: float,
+    temperature: float,
+    unseen: float = -1e9,
+) -> Array:
+    """Cross-entropy, and the divergence from what a network said before of the classes it knew.
+
+    H(labels, q) + beta T^2 KL(p || q'), p = softmax(said / T) and q' = softmax(logits / T), both
+    over the classes that were known before. Castro et al., "End-to-End Incremental Learning" (ECCV
+    2018), https://arxiv.org/abs/1807.09623, equation 1; T^2 is that of Hinton, Vinyals & Dean,
+    https://arxiv.org/abs/1503.02531.
+
+    Args:
+        logits: `[..., Y]` the student's predictions before the softmax.
+        labels: `[..., Y]` probabilities.
+        said: `[..., Y]` what it predicted before; `unseen` or less of a class that it did not know.
+        beta: weight of the divergence; 0 leaves the cross-entropy.
+        temperature: T, positive.
+        unseen: the logit that marks an unknown class; its softmax must be 0.
+
+    Returns:
+        `[...]` in nats, one value per sample.
+
+    Raises:
+        ValueError: `temperature` is not positive.
+    """
+    known = said > unseen / 2
+    ours = jnp.where(known, logits, jnp.asarray(unseen, logits.dtype))
+    divergence = soft_label_kl(
+        ours, said, temperature=temperature, scale_by_temperature_squared=True
+    )
+    return soft_cross_entropy(logits, labels) + beta * divergence

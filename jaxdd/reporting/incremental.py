@@ -28,7 +28,8 @@ def report(results: Results, picture: str) -> str:
         results: 'method', 'plugins', 'dataset', 'ipc', 'command', 'hardware', 'commit', 'versions'
             {package: version}, 'protocol' {'name', ...}, 'steps per task', 'seen' [classes after
             each task], 'orders' [the classes, one list per order], and 'accuracy' {memory:
-            [order][task][student]}, fractions.
+            [order][task][student]}, fractions; 'distillation' {'beta', 'temperature'} where
+            students go on from the task before.
         picture: path of the figure, relative to the page.
     """
     header, rows = _rows(results)
@@ -36,7 +37,7 @@ def report(results: Results, picture: str) -> str:
     facts = [
         f'Orders of the classes: {len(results["orders"])}, students each: {protocol["num_seeds"]}; '
         'mean ± population std over both, last step, test images of all classes seen.',
-        f'Protocol {protocol["name"]}: each student starts anew and trains on the memory alone.',
+        f'Protocol {protocol["name"]}: {_meeting(results.get("distillation"))}',
         f'Synthetic-set updates per task: {results["steps per task"]:,}.',
         f'Made with {results["hardware"]}, commit {results["commit"]}.',
     ]
@@ -49,6 +50,17 @@ def report(results: Results, picture: str) -> str:
             '\n'.join(facts),
             f'## How to run it again\n\n    {results["command"]}\n',
         )
+    )
+
+
+def _meeting(distillation: Mapping[str, float] | None) -> str:
+    """How a student meets a task."""
+    if distillation is None:
+        return 'each student starts anew and trains on the memory alone.'
+    return (
+        'each student goes on from the task before, on the memory, with '
+        f'{distillation["beta"]:g} times the divergence from what it said then (temperature '
+        f'{distillation["temperature"]:g}).'
     )
 
 

@@ -118,3 +118,24 @@ def test_soft_labels_are_refused_with_the_way_out(tmp_path, monkeypatch, capsys)
     words = f'sre2l --dataset cifar10 --workdir {tmp_path}'.split()
     assert continual.main(words) == 2
     assert '--evaluation.protocol dsa' in capsys.readouterr().err
+
+
+def test_students_may_go_on_from_the_task_before(call, results, tmp_path):
+    words = f'{WORDS} --distillation 1 --temperature 2'
+    assert call(words, tmp_path) == 0
+    found = json.loads((tmp_path / 'results.json').read_text())
+    assert found['distillation'] == {'beta': 1.0, 'temperature': 2.0}
+    assert 'goes on from the task before' in (tmp_path / 'report.md').read_text()
+    students = sorted(tmp_path.glob('order-0/task-*/remembering/*'))
+    assert [path.name for path in students] == ['distilled-0', 'random-0'] * 2
+    times = [path.stat().st_mtime_ns for path in students]
+    assert call(words, tmp_path) == 0  # nothing is trained again
+    assert [path.stat().st_mtime_ns for path in students] == times
+    again = json.loads((tmp_path / 'results.json').read_text())
+    assert again['accuracy'] == found['accuracy']
+
+
+@pytest.mark.parametrize('option', ['--distillation -1', '--distillation nan', '--temperature 0'])
+def test_a_distillation_that_cannot_be_is_refused(option):
+    with pytest.raises(ValueError, match='(distillation must be at least|temperature must be abo)'):
+        continual.parse(f'{WORDS} {option}'.split())

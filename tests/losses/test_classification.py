@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdd.losses import soft_cross_entropy, soft_label_kl
+from jaxdd.losses import remembering_cross_entropy, soft_cross_entropy, soft_label_kl
 
 
 def log_softmax(logits):
@@ -149,3 +149,45 @@ def test_refuses_unequal_shapes():
         soft_cross_entropy(jnp.zeros((2, 3)), jnp.zeros((3,)))
     with pytest.raises(AssertionError):
         soft_label_kl(jnp.zeros((2, 3)), jnp.zeros((2, 1)), temperature=1.0)
+
+
+def test_remembering_by_hand_and_in_numpy(x64):
+    unseen = -1e9
+    logits, labels = jnp.array([[0.0, 0.0, 0.0]]), jnp.array([[0.0, 0.0, 1.0]])
+    said = jnp.array([[np.log(3.0), 0.0, unseen]])  # 3/4 and 1/4; the student says 1/2 and 1/2
+    value = remembering_cross_entropy(logits, labels, said, beta=2.0, temperature=1.0)
+    divergence = 0.75 * np.log(1.5) + 0.25 * np.log(0.5)
+    np.testing.assert_allclose(value, np.log(3) + 2 * divergence, rtol=1e-12)
+    alone = remembering_cross_entropy(logits, labels, said, beta=0.0, temperature=1.0)
+    np.testing.assert_allclose(alone, np.log(3), rtol=1e-12)
+
+    rng, beta, temperature = np.random.default_rng(0), 0.7, 2.0
+    q, old = rng.normal(size=(4, 5)), rng.normal(size=(4, 3))
+    truth = rng.dirichlet(np.ones(5), 4)
+
+    def softmax(x):
+        return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+
+    def in_numpy(q):
+        entropy = -(truth * np.log(softmax(q))).sum(-1)
+        p, ours = softmax(old / temperature), softmax(q[:, :3] / temperature)
+        return entropy + beta * temperature**2 * (p * (np.log(p) - np.log(ours))).sum(-1)
+
+    def ours(q):
+        filled = jnp.concatenate([jnp.asarray(old), jnp.full((4, 2), unseen)], axis=1)
+        return remembering_cross_entropy(
+            q, jnp.asarray(truth), filled, beta=beta, temperature=temperature
+        )
+
+    np.testing.assert_allclose(ours(jnp.asarray(q)), in_numpy(q), rtol=1e-9)
+    slope = jax.grad(lambda q: ours(q).sum())(jnp.asarray(q))
+    step = np.zeros_like(q)
+    step[1, 2] = 1e-6
+    ends = in_numpy(q + step)[1], in_numpy(q - step)[1]
+    np.testing.assert_allclose(slope[1, 2], (ends[0] - ends[1]) / 2e-6, rtol=1e-6)
+    # p of classes that were seen, less the student's own share of them, is all that pulls
+    expected = softmax(q) - truth
+    expected[:, :3] += (
+        beta * temperature * (softmax(q[:, :3] / temperature) - softmax(old / temperature))
+    )
+    np.testing.assert_allclose(slope, expected, atol=1e-9)
