@@ -6,7 +6,7 @@ The page is its own template: a table stands between a marker and `<!-- end -->`
 word is a person's and stays. There are three markers. `cells BUDGET` shows each cell that has a
 record at that budget, so a new record appears by itself. `runs` shows runs that somebody made by
 hand: each of its lines has a record's name and what the page calls it. `curves` does so for runs of
-`experiments.continual`, a row per memory.
+`experiments.continual`, a row per memory, and draws them in docs/continual.png.
 
 `--add` takes a run's results.json in as results/NAME.json, without the folders of the machine that
 it ran on.
@@ -26,12 +26,13 @@ from experiments.configs.base import CORESETS
 from experiments.reproduction import ledger, rows, tasks
 from experiments.reproduction.ledger import Ledger
 from experiments.reproduction.tasks import Task
-from jaxdd.reporting import tables
+from jaxdd.reporting import incremental, tables
 from jaxdd.storage import records
 from jaxdd.storage.atomic import write_whole
 
 PAGE = pathlib.Path(__file__).parents[1] / 'README.md'
 END = '<!-- end -->'
+FIGURE = PAGE.parents[1] / 'docs' / 'continual.png'
 BEGIN = re.compile(r'<!-- (?:cells|runs|curves)\s')
 TABLE = re.compile(rf'(<!-- (cells|runs|curves)\s+(.*?)\s*-->\n).*?{END}', re.DOTALL)
 UNSEALED = 'checksums.json'  # of records that carry none; in the folder of the records
@@ -68,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if added:
             add(pathlib.Path(added[0]), added[1])
-        write_whole(PAGE, written(PAGE.read_text(), PAGE.parent).encode())
+        text = written(PAGE.read_text(), PAGE.parent)
+        write_whole(PAGE, text.encode())
+        figure(text, PAGE.parent, FIGURE)
     except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
@@ -172,10 +175,22 @@ def _curves(lines: str, folder: pathlib.Path) -> str:
         record = records.load(path, CURVES)
         if record is None:
             raise ValueError(f'a marker `curves` of the page names {path}, which is not there')
-        found += rows.of_curves(called, record, path)
+        # real images are the same under the same protocol, on the same hardware
+        found += [row for row in rows.of_curves(called, record, path) if row not in found]
     if not found:
         raise ValueError('a marker `curves` of the page names no record')
     return _table(found)
+
+
+def figure(text: str, folder: pathlib.Path, path: pathlib.Path) -> None:
+    """Draws the memories of continual learning that the page names, all in one figure."""
+    for _, kind, lines in (found.groups() for found in TABLE.finditer(text)):
+        if kind == 'curves':
+            first, *others = [
+                (called, records.load(where, CURVES))
+                for called, where in _named(lines, folder / 'results')
+            ]
+            incremental.curves_png(path, first[1], dict(others))
 
 
 def _run(path: pathlib.Path, checksum: str | None) -> dict:

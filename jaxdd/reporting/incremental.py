@@ -64,17 +64,24 @@ def _meeting(distillation: Mapping[str, float] | None) -> str:
     )
 
 
-def curves_png(path: str | os.PathLike, results: Results) -> None:
+def curves_png(
+    path: str | os.PathLike, results: Results, others: Mapping[str, Results] | None = None
+) -> None:
     """Draws accuracy over the number of classes seen, a line with its std per memory.
 
     Args:
         path: the png file; written through a temporary file.
         results: as for `report`.
+        others: name -> results of other methods on the same tasks, whose distilled memories are
+            drawn beside these.
     """
     figure = Figure(figsize=(6, 4), layout='constrained')
     FigureCanvasAgg(figure)
     axis, seen = figure.subplots(), results['seen']
-    for i, (kind, called, means, stds) in enumerate(summaries(results)):
+    lines = list(summaries(results))
+    for name, other in (others or {}).items():
+        lines += [(name, name, *found[2:]) for found in summaries(other) if found[0] == 'distilled']
+    for i, (kind, called, means, stds) in enumerate(lines):
         color = _COLORS.get(kind, f'C{i + 1}')
         axis.plot(seen, means, color=color, marker='o', markersize=4, linewidth=1.4, label=called)
         axis.fill_between(seen, means - stds, means + stds, color=color, alpha=0.15, linewidth=0)
