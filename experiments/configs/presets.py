@@ -14,6 +14,7 @@ SMOKE = {
     'encoder': {'width': 8},
     'training': {'epochs': 1, 'num_batches': 2, 'batch_size': 8, 'queue_size': 4},
     'matching': {'num_steps': 2, 'span': 1, 'least_start': 0, 'first_start': None, 'last_start': 1},
+    'early': {'epochs': 0.02},
     'experts': {'count': 2, 'epochs': None, 'batch_size': 128},
     'recover': {'classes_per_chunk': 4},
     'teachers': {

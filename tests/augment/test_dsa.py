@@ -299,3 +299,12 @@ def test_user_mistakes_are_named(build):
         build(strengths=augment.Strengths(cutout=16))
     with pytest.raises(ValueError, match='strength scale .* at least 1, got 0.8'):
         build(strengths=augment.Strengths(scale=0.8))
+
+
+def test_translate_is_a_crop_that_shifts_sideways_alone():
+    images = jnp.zeros((600, 8, 8, 1)).at[:, 3, 3].set(1.0)
+    moved = augment.independent('translate', mode='M')(jax.random.key(0), images)
+    places = np.argwhere(np.asarray(moved[..., 0]) == 1)
+    assert len(places) == 600 and set(places[:, 1]) == {3} and set(places[:, 2]) == {2, 3, 4}
+    together = augment.shared('translate')(jax.random.key(1), images)
+    np.testing.assert_array_equal(together, jnp.broadcast_to(together[:1], together.shape))

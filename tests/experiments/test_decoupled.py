@@ -270,3 +270,40 @@ def test_infer_keeps_what_rded_or_a_core_set_chooses(init):
     plain = jobs.load(parse(INFER.split()))
     assert not np.array_equal(found, recovering._real_start(plain, judge).images)
     assert jobs.real_start(job.config, job.spec) == kept
+
+
+@pytest.fixture(scope='module')
+def watched(main, folder):
+    words = (
+        f'sre2l --dataset digits --ipc 2 --smoke {TEACHER} --recover.crop curriculum '
+        '--recover.curriculum linear --recover.verifier convnet_aswish_bn '
+        f'--evaluation.labels stored --evaluation.label-store {folder / "store"} '
+        '--evaluation.strategy resized-crop-flip --evaluation.batch-size 6 '
+        '--evaluation.accumulate 2'
+    )
+    assert main(words, folder / 'watched') == 0
+    return folder / 'watched'
+
+
+def test_a_verifier_looks_on_and_its_accuracy_is_in_the_history(watched):
+    rows = [json.loads(line) for line in (watched / 'history.jsonl').read_text().splitlines()]
+    assert rows and all(0 <= row['accuracy/verifier'] <= 1 for row in rows)
+
+
+def test_labels_are_recorded_into_a_store_and_read_by_an_evaluation(watched, folder, monkeypatch):
+    files = sorted(path.relative_to(folder / 'store') for path in folder.glob('store/*/*'))
+    assert [str(file) for file in files] == [f'epoch_0/batch_{i}.tar' for i in range(4)]
+    found = results(watched)
+    assert found['bytes']['labels'] > 4 * 20 and found['accuracy']['distilled']
+    monkeypatch.setattr(parallel, 'start', lambda: None)
+    words = [
+        str(watched / 'distilled.npz'),
+        '--num-devices',
+        '1',
+        '--output',
+        str(folder / 'e.json'),
+    ]
+    words += ['--evaluation.networks', 'mlp']
+    assert evaluate.main(words) == 0
+    assert 0 <= json.loads((folder / 'e.json').read_text())['accuracy']['distilled']['mlp']['mean']
+    assert evaluate.main([*words, '--random']) == 2  # random images have no labels there

@@ -464,3 +464,20 @@ def test_a_queue_may_be_trained_at_every_second_step_and_grow_by_two_networks():
     for name in ('push_count', 'train_every'):
         with pytest.raises(ValueError, match=f'{name} must be at least 1, got 0'):
             queue(MLP, RECIPE, draw=real_batches(4), **{**SIZES, 'growth': Growth(**{name: 0})})
+
+
+def test_every_network_may_begin_from_one_that_the_feed_supplies():
+    pool = [new_network(jax.random.fold_in(KEY, 90 + i)).variables for i in range(6)]
+    policy = resetting(MLP, RECIPE, every=2, draw=real_batches(2), start='start')
+    state = policy.init(KEY)
+    for t, given in enumerate(pool):
+        inputs = INPUTS._replace(pretrained={'start': given})
+        encoder, _ = policy.sample(state, KEY, inputs)
+        # a new one is what is given, the other one is what training has made of it
+        assert equal(encoder.params, given.params) == (t % 2 == 0)
+        after = policy.update(state, jax.random.fold_in(KEY, t), inputs, SYNTHETIC)
+        if t % 2 == 0:
+            assert int(after.network.variables.age) == int(given.age) + RECIPE.num_steps
+        state = after
+    with pytest.raises(ValueError, match="begin from the role 'start', which the feed does not"):
+        policy.sample(state, KEY, INPUTS)

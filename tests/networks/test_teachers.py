@@ -9,7 +9,7 @@ from jaxdd import data, losses, models, optimizers
 from jaxdd.engine import loop
 from jaxdd.networks import teachers
 from jaxdd.storage.fingerprint import Store
-from jaxdd.types import Recipe, Source
+from jaxdd.types import Batch, Recipe, Source
 
 DATASET = data.fake()
 TRAINING = models.by_name('convnet_bn', (8, 8, 3), 3, width=8, depth=1, batch_statistics=True)
@@ -228,3 +228,17 @@ def test_augmented_batches_follow_from_key_and_step():
         np.testing.assert_allclose(next(stream).images, batch.images, atol=1e-6)
     np.testing.assert_array_equal(first.images, again.images)
     assert np.abs(first.images - later.images).max() > 0.1 and first.labels.shape == (8, 3)
+
+
+def test_mixed_batches_follow_from_key_and_step():
+    def swapped(key, images, labels):
+        return images + jax.random.normal(key), labels[::-1]
+
+    def counted(key, step):
+        del key
+        return Batch(jnp.full((2, 1, 1, 1), step, jnp.float32), jnp.eye(2), jnp.ones(2))
+
+    feed = teachers.with_mixing(counted, swapped)
+    shifts = [float(feed(jax.random.key(0), at).images[0, 0, 0, 0]) - at for at in (0, 1, 1)]
+    assert shifts[1] == shifts[2] != shifts[0]
+    np.testing.assert_array_equal(feed(jax.random.key(0), 0).labels, np.eye(2)[::-1])

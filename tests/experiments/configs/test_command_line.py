@@ -358,3 +358,27 @@ def test_students_are_variants_of_the_encoder_unless_told_otherwise():
     key = jax.random.key(0)
     assert not jax.eval_shape(training['convnet'].init, key).batch_stats
     assert jax.eval_shape(training['convnet_bn'].init, key).batch_stats  # as its name says
+
+
+@pytest.mark.parametrize(
+    'dataset, ipc, rate, batch, epochs, form',
+    [
+        ('imagenet10', 10, 3e-3, 64, 1000, 'single'),  # 90 decoded images per class
+        ('imagenet10', 1, 3e-4, 64, 2000, 'single'),
+        ('imagenet100', 20, 2e-3, 128, 666, 'bound'),  # 180, of which two thirds of 1,000 epochs
+        ('imagefruit', 10, 3e-3 * (128 / 224) ** 2, 64, 1000, 'single'),
+    ],
+)
+def test_idc_has_its_imagenet_settings(dataset, ipc, rate, batch, epochs, form):
+    config = parse(f'idc --dataset {dataset} --ipc {ipc}'.split())
+    assert config.optimizer.learning_rate == pytest.approx(rate)
+    assert (config.matching.factor, config.matching.distance, config.matching.form) == (
+        3,
+        'l1',
+        form,
+    )
+    assert config.data.per_class == config.training.batch_size == batch
+    assert config.training.num_batches == -(-500 // batch) and config.num_steps == 50_000
+    e = config.evaluation
+    assert (e.protocol, e.epochs, e.networks) == ('idc-imagenet', epochs, ('resnet10_ap_stem7',))
+    assert (config.early.count, config.early.epochs) == (10, 5 if dataset == 'imagenet100' else 10)
