@@ -62,7 +62,7 @@ def view(name: str, mode: str, spec: data.Spec, crop_scale: float = 0.08) -> Aug
     if name == 'resized-crop-flip-color':
         return augment.then(
             augment.resized_crop_flip(scale=(crop_scale, 1.0), flip=spec.flip),
-            augment.photometric(mean=spec.mean, std=spec.std),
+            augment.jitter_and_light(mean=spec.mean, std=spec.std),
         )
     if name == 'padded-crop-flip':
         if spec.zca:

@@ -15,6 +15,6 @@ from jaxdd.augment.mixing import mixup as mixup
 from jaxdd.augment.natural import padded_crop_flip as padded_crop_flip
 from jaxdd.augment.natural import resized_crop_flip as resized_crop_flip
 from jaxdd.augment.natural import then as then
-from jaxdd.augment.photometric import photometric as photometric
+from jaxdd.augment.photometric import jitter_and_light as jitter_and_light
 from jaxdd.augment.recovery import curriculum_scale as curriculum_scale
 from jaxdd.augment.recovery import recovery as recovery

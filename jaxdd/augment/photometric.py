@@ -3,7 +3,7 @@
 Krizhevsky, Sutskever & Hinton, NIPS 2012, section 4.1 (lighting); Howard,
 https://arxiv.org/abs/1312.5402, section 2.2 (jitter). IDC (Kim et al., ICML 2022,
 https://arxiv.org/abs/2205.14959) trains so on ImageNet. Images are `[m, H, W, 3]` pixels in [0, 1]
-(`photometric` takes normalised ones); a parameter has one entry per image.
+(`jitter_and_light` takes normalised ones); a parameter has one entry per image.
 """
 
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ def draw_jitter(key: PRNGKey, num_draws: int, *, strength: float = 0.4) -> tuple
     return 1 + strength * unit, jax.random.permutation(k_order, 3)
 
 
-def photometric(
+def jitter_and_light(
     *, mean: Sequence[float], std: Sequence[float], strength: float = 0.4, spread: float = 0.1
 ) -> Augment:
     """Colour jitter, then lighting, drawn per image; the order of the jitter once per call.

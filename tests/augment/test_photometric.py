@@ -59,9 +59,9 @@ def test_draws_stay_in_their_ranges_and_images_are_normalised_again():
     assert sorted(np.asarray(order)) == [0, 1, 2]
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 0.125)
     images = jnp.asarray(pictures(), jnp.float32)
-    none = photometric.photometric(mean=mean, std=std, strength=0, spread=0)
+    none = photometric.jitter_and_light(mean=mean, std=std, strength=0, spread=0)
     np.testing.assert_allclose(none(jax.random.key(0), images), images, atol=1e-5)
-    some = photometric.photometric(mean=mean, std=std)
+    some = photometric.jitter_and_light(mean=mean, std=std)
     moved = some(jax.random.key(0), images)
     assert moved.shape == images.shape and np.abs(moved - images).max() > 0.05
 
@@ -76,4 +76,4 @@ def test_draws_stay_in_their_ranges_and_images_are_normalised_again():
 )
 def test_what_cannot_be_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
-        photometric.photometric(**{'mean': (0.5,) * 3, 'std': (0.5,) * 3, **wrong})
+        photometric.jitter_and_light(**{'mean': (0.5,) * 3, 'std': (0.5,) * 3, **wrong})

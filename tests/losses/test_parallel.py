@@ -78,6 +78,12 @@ def of_moments(loss):
     )
 
 
+def remembering(synthetic, target):
+    return losses.remembering_cross_entropy(
+        synthetic, jax.nn.softmax(target), target, beta=0.5, temperature=2.0
+    )
+
+
 def soft_cross_entropy(logits, target):
     return losses.soft_cross_entropy(logits, jax.nn.softmax(target))
 
@@ -123,6 +129,7 @@ CASES = {
     'pixel_norm': Case(alone(losses.pixel_norm), IMAGES, False),
     'soft_cross_entropy': Case(soft_cross_entropy, LOGITS, False),
     'soft_label_kl': Case(functools.partial(losses.soft_label_kl, temperature=2.0), LOGITS, False),
+    'remembering_cross_entropy': Case(remembering, LOGITS, False),
 }
 
 

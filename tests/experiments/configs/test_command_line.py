@@ -237,7 +237,7 @@ def test_a_protocols_fields_may_be_changed():
 
 def test_an_unknown_protocol_is_refused():
     with pytest.raises(
-        ValueError, match="protocol 'das'; valid: datm, dc, dsa, idc, infer, .* Did you mean 'dsa'"
+        ValueError, match="protocol 'das'; valid: datm, dc, dc-batchnorm, .* Did you mean 'dsa'"
     ):
         parse('dm --evaluation.protocol das'.split())
 
@@ -255,10 +255,12 @@ def test_a_weight_of_ones_own_is_not_called_published():
      "unknown matching.distance 'squared'; valid: cos, features, l1, l1-mean, l2, l2-all"),
     ('idm --matching.classes both', "unknown matching.classes 'both'; valid: joint, sequential"),
     ('idm --data.sampling kmeans', "unknown data.sampling 'kmeans'; valid: random, representative"),
-    ('dc --init zeros', "unknown init 'zeros'; valid: herding, k-center, k-means, noise, real"),
+    ('dc --init zeros',
+     "unknown init 'zeros'; valid: given, herding, k-center, k-means, noise, real, uniform"),
     ('dc --evaluation.schedule cosin',
      "unknown evaluation.schedule 'cosin'; valid: cosine, dsa, idc"),
-    ('dm --init rded', "unknown init 'rded'; valid: herding, k-center, k-means, noise, real"),
+    ('dm --init rded',
+     "unknown init 'rded'; valid: given, herding, k-center, k-means, noise, real"),
     ('dm --evaluation.labels static --evaluation.temperature 4', 'static labels need teachers'),
     ('sre2l --evaluation.temperature None',
      'evaluation.temperature must be given: soft labels need it'),
@@ -269,7 +271,7 @@ def test_a_weight_of_ones_own_is_not_called_published():
     ('infer --teachers.networks', 'teachers.networks must be at least one network'),
     ('infer --teachers.networks convnet_bn convnet_bn', 'names that differ'),
     ('infer --teachers.weights a.pth', r'one per network \(4\), got 1 files'),
-    ('infer --init noise', "unknown init 'noise'; valid: herding, k-center, k-means, rded, real"),
+    ('infer --init noise', "unknown init 'noise'; valid: given, herding, k-center, k-means, rded"),
     ('infer --recover.storage png', "unknown recover.storage 'png'; valid: exact, jpeg, uint8"),
     ('infer --evaluation.labels soft', "unknown evaluation.labels 'soft'; valid: dynamic, hard")
 ])  # fmt: skip
@@ -303,9 +305,9 @@ def test_help_shows_what_the_method_has_with_the_valid_choices(capsys):
     for other in ('--training', '--recover', '--matching', '{real,noise,rded}'):
         assert other not in shown
     for words in (
-        '--init {real,noise,herding,k-center,k-means}',
+        '--init {real,noise,uniform,given,herding,k-center,k-means}',
         '--optimizer.schedule {constant,cosine}',
-        '{hard,static,dynamic,replayed}',
+        '{hard,static,dynamic,replayed,stored}',
         '--plugins [{cc,cm,cmi} ...]',
         '--regularizers.cc-form {squared,exp_hinge}',
     ):
