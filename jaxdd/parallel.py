@@ -9,10 +9,12 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxdd.types import Array, PyTree
@@ -74,6 +76,24 @@ def mesh(num_devices: int | None = None) -> Mesh:
         axis_types=(AxisType.Auto,),
         devices=devices[:num_devices],
     )
+
+
+def described(platform: str, **topology: Any) -> Mesh:
+    """A mesh of accelerators that are not here, as `mesh` would make it there.
+
+    Programs are compiled for it, with the platform's own compiler, and not run.
+
+    Args:
+        platform: 'tpu' or 'cuda'.
+        topology: what the compiler asks for, as in `jax.experimental.topologies.get_topology_desc`.
+    """
+    found = topologies.get_topology_desc(platform=platform, **topology).devices
+    return Mesh(np.array(found), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def hosts(which: Mesh) -> int:
+    """Machines that the devices of a mesh belong to."""
+    return len({device.process_index for device in which.devices.flat})
 
 
 def use(which: Mesh | None) -> contextlib.AbstractContextManager:

@@ -8,9 +8,9 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = (
     ('types', 'checks', 'bound', 'interpolation', 'whitening'),
+    ('parallel',),
     (
         'storage',
-        'parallel',
         'losses',
         'augment',
         'parametrizations',
@@ -30,7 +30,7 @@ FLOORS = (
     ('stages',),
     ('methods',),
     ('examples', 'reproduction', 'speed', 'run', 'evaluate', 'continual', 'prepare'),
-    ('reproduce',),
+    ('reproduce', 'compiled'),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}

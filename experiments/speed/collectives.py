@@ -54,7 +54,7 @@ def compiled(step: loop.Step, state: loop.State, feed: loop.DeviceFeed, count: i
     given = state, feed, jnp.int32(PER_CALL)
     whole = work(loop.run_steps.trace(step, PER_CALL, *given).jaxpr.jaxpr)
     with parallel.use(parallel.mesh(count)):
-        program = loop.run_steps.trace(step, PER_CALL, *_shapes(given)).lower().compile().as_text()
+        program = loop.run_steps.trace(step, PER_CALL, *shapes(given)).lower().compile().as_text()
     share, collectives = counted(program, unknown=PER_CALL)
     return Found(
         count,
@@ -64,7 +64,7 @@ def compiled(step: loop.Step, state: loop.State, feed: loop.DeviceFeed, count: i
     )
 
 
-def _shapes(tree):
+def shapes(tree):
     """Shapes of arrays of which every device holds a copy."""
     whole = jax.sharding.NamedSharding(jax.sharding.get_mesh(), jax.sharding.PartitionSpec())
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), tree)

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import chex
 import jax
 
-from jaxdd import checks
+from jaxdd import checks, parallel
 from jaxdd.augment import color, geometry
 from jaxdd.types import Array, Augment, PRNGKey
 
@@ -157,7 +157,12 @@ def _every(operations: list[Augment]) -> Augment:
 
 
 def _operations(strengths: Strengths) -> dict[str, Operation]:
-    """Each operation together with its draw."""
+    """Each operation together with its draw.
+
+    Every device draws for all images: left to itself, XLA would divide the generator along with the
+    images, and send its pieces about.
+    """
+    whole = parallel.replicate
 
     def recolor(key: PRNGKey, images: Array, num_draws: int) -> Array:
         draw = color.draw_color(
@@ -167,30 +172,30 @@ def _operations(strengths: Strengths) -> dict[str, Operation]:
             saturation=strengths.saturation,
             contrast=strengths.contrast,
         )
-        return color.color(images, draw)
+        return color.color(images, whole(draw))
 
     def crop(key: PRNGKey, images: Array, num_draws: int) -> Array:
         offset = geometry.draw_crop(key, num_draws, images.shape[1:3], ratio=strengths.crop)
-        return geometry.crop(images, offset, ratio=strengths.crop)
+        return geometry.crop(images, whole(offset), ratio=strengths.crop)
 
     def translate(key: PRNGKey, images: Array, num_draws: int) -> Array:
         offset = geometry.draw_crop(key, num_draws, images.shape[1:3], ratio=strengths.crop)
-        return geometry.crop(images, offset.at[:, 0].set(0), ratio=strengths.crop)
+        return geometry.crop(images, whole(offset.at[:, 0].set(0)), ratio=strengths.crop)
 
     def cutout(key: PRNGKey, images: Array, num_draws: int) -> Array:
         centre = geometry.draw_cutout(key, num_draws, images.shape[1:3], ratio=strengths.cutout)
-        return geometry.cutout(images, centre, ratio=strengths.cutout)
+        return geometry.cutout(images, whole(centre), ratio=strengths.cutout)
 
     def flip(key: PRNGKey, images: Array, num_draws: int) -> Array:
-        return geometry.flip(images, geometry.draw_flip(key, num_draws))
+        return geometry.flip(images, whole(geometry.draw_flip(key, num_draws)))
 
     def scale(key: PRNGKey, images: Array, num_draws: int) -> Array:
-        return geometry.scale(images, geometry.draw_scale(key, num_draws, strength=strengths.scale))
+        factor = geometry.draw_scale(key, num_draws, strength=strengths.scale)
+        return geometry.scale(images, whole(factor))
 
     def rotate(key: PRNGKey, images: Array, num_draws: int) -> Array:
-        return geometry.rotate(
-            images, geometry.draw_rotate(key, num_draws, degrees=strengths.rotate)
-        )
+        angle = geometry.draw_rotate(key, num_draws, degrees=strengths.rotate)
+        return geometry.rotate(images, whole(angle))
 
     return dict(
         color=recolor,

@@ -45,7 +45,7 @@ def stratified(source: Source, spec: Spec, *, per_class: int) -> jax.tree_util.P
     members, weights, per_class = _prepared(source, spec, per_class)
     draw = bind(_stratified, spec, per_class)
     arrays = (
-        jnp.asarray(source.images),
+        resident(source.images),
         jnp.asarray(members),
         None if weights is None else jnp.asarray(weights),
     )
@@ -82,9 +82,7 @@ def epochs(source: Source, spec: Spec, *, batch_size: int) -> jax.tree_util.Part
     """
     images, labels = np.asarray(source.images), np.asarray(source.labels, np.int32)
     draw = bind(_epoch_batch, spec, batch_size)
-    return jax.tree_util.Partial(
-        draw, *parallel.replicate((jnp.asarray(images), jnp.asarray(labels)))
-    )
+    return jax.tree_util.Partial(draw, *parallel.replicate((resident(images), jnp.asarray(labels))))
 
 
 def epoch_indices(key: PRNGKey, step: Array, *, size: int, batch_size: int) -> tuple[Array, Array]:
@@ -237,9 +235,23 @@ def _stratified(
     key: PRNGKey,
     step: Array,
 ) -> Inputs:
-    return _inputs(
-        spec, images[parallel.shard(_draw(per_class, members, weights, key, step), 1)], weights
-    )
+    # drawn whole on every device: what is divided afterwards must not divide the draw
+    index = parallel.replicate(_draw(per_class, members, weights, key, step))
+    return _inputs(spec, gathered(spec, images, parallel.shard(index, 1)), weights)
+
+
+def resident(images: Array | np.ndarray) -> Array:
+    """A set's images as they lie on the devices: a row `[H * W * C]` of each, `[N, H * W * C]`.
+
+    An accelerator keeps the two last axes of an array together; rows are what `gathered` reads,
+    while images would be laid out anew in every program that looks at them.
+    """
+    return jnp.asarray(images).reshape(len(images), -1)
+
+
+def gathered(spec: Spec, rows: Array, index: Array) -> Array:
+    """The images `[*index.shape, H, W, C]` that `resident` made rows of."""
+    return rows[index].reshape(*index.shape, *spec.image_shape)
 
 
 def _inputs(spec: Spec, images: Array, weights: Array | None) -> Inputs:
@@ -264,6 +276,6 @@ def _epoch_batch(
     spec: Spec, batch_size: int, images: Array, labels: Array, key: PRNGKey, step: Array
 ) -> Batch:
     index, weights = epoch_indices(key, step, size=images.shape[0], batch_size=batch_size)
-    index = parallel.shard(index)
+    index = parallel.shard(parallel.replicate(index))
     targets = jax.nn.one_hot(labels[index], spec.num_classes)
-    return Batch(parallel.shard(normalise(spec, images[index])), targets, weights)
+    return Batch(parallel.shard(normalise(spec, gathered(spec, images, index))), targets, weights)

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxdd import feeds, parallel
 from jaxdd.bound import bind
-from jaxdd.data.batches import class_members
+from jaxdd.data.batches import class_members, gathered, resident
 from jaxdd.data.prefetch import ahead, on_host
 from jaxdd.data.specs import Spec, normalise
 from jaxdd.types import Array, Batch, Candidates, Feed, Inputs, PRNGKey, Source, Stream
@@ -64,20 +64,18 @@ def with_candidates(feed: Feed[Inputs], source: Source, spec: Spec) -> Feed[Inpu
             'use a device feed (data.stratified)'
         )
     rows = class_members(source, spec.num_classes, 1)[0]
-    candidates = Candidates(_resident(source, feed), parallel.replicate(jnp.asarray(rows)))
-    return feeds.transform(feed, _with_candidates, candidates)
+    candidates = _resident(source, feed), parallel.replicate(jnp.asarray(rows))
+    return feeds.transform(feed, bind(_with_candidates, spec), candidates)
 
 
 def _resident(source: Source, feed) -> Array:
     """The set's images on the devices:
     the feed's own copy where it has one, so that a run holds no second."""
+    rows = np.asarray(source.images).reshape(len(source.images), -1)
     for leaf in jax.tree.leaves(feed):
-        if (leaf.shape, leaf.dtype) == (
-            source.images.shape,
-            source.images.dtype,
-        ) and np.array_equal(leaf, source.images):
+        if (leaf.shape, leaf.dtype) == (rows.shape, rows.dtype) and np.array_equal(leaf, rows):
             return leaf
-    return parallel.replicate(jnp.asarray(source.images))
+    return parallel.replicate(resident(rows))
 
 
 def _mixed_stream(feed: Stream, source: Source, spec: Spec, shape: tuple[int, int]) -> Stream:
@@ -99,9 +97,13 @@ def _mixed_stream(feed: Stream, source: Source, spec: Spec, shape: tuple[int, in
     return Stream(start)
 
 
-def _with_candidates(candidates: Candidates, inputs: Inputs, key: PRNGKey, step: Array) -> Inputs:
+def _with_candidates(
+    spec: Spec, arrays: tuple[Array, Array], inputs: Inputs, key: PRNGKey, step: Array
+) -> Inputs:
     del key, step
-    return inputs._replace(candidates=candidates)
+    rows, members = arrays
+    images = rows.reshape(len(rows), *spec.image_shape)
+    return inputs._replace(candidates=Candidates(images, members))
 
 
 def _with_minibatches(
@@ -113,8 +115,9 @@ def _with_minibatches(
     key: PRNGKey,
     step: Array,
 ) -> Inputs:
-    index = _pick(len(labels), shape, key, step)
-    return inputs._replace(mixed=_batch(spec, images[parallel.shard(index, 1)], labels[index]))
+    index = parallel.replicate(_pick(len(labels), shape, key, step))
+    shown = gathered(spec, images, parallel.shard(index, 1))
+    return inputs._replace(mixed=_batch(spec, shown, labels[index]))
 
 
 def _pick(size: int, shape: tuple[int, int], key: PRNGKey, step: Array) -> Array:
