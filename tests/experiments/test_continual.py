@@ -120,6 +120,7 @@ def test_soft_labels_are_refused_with_the_way_out(tmp_path, monkeypatch, capsys)
     assert '--evaluation.protocol dsa' in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_students_may_go_on_from_the_task_before(call, results, tmp_path):
     words = f'{WORDS} --distillation 1 --temperature 2'
     assert call(words, tmp_path) == 0

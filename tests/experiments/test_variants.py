@@ -93,7 +93,17 @@ def prepared(words, cache):
 OF_MATCHING = [words for words in VARIANTS if not words.startswith('sre2l')]
 
 
-@pytest.mark.parametrize('words', [words for words in OF_MATCHING if 'proxies' not in words])
+QUICK = ('dm --encoder.features-after 1', 'idm --matching.easiest 2 --matching.only-misclassified')
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        pytest.param(words, marks=() if words in QUICK else pytest.mark.long)
+        for words in OF_MATCHING
+        if 'proxies' not in words
+    ],
+)
 def test_every_option_keeps_the_shapes_of_a_state(words, tmp_path):
     step, state, feed = prepared(words, str(tmp_path))
     after, _ = jax.eval_shape(lambda state: step(state, feed(loop.feed_key(state), 0)), state)

@@ -23,7 +23,10 @@ ORDER = fkd.orders(9, 4, 2)  # two epochs of 4 + 4 + 1
 Case = collections.namedtuple('Case', 'store shown')
 
 
-@pytest.fixture(scope='module', params=['cutmix', 'mixup', 'none'])
+@pytest.fixture(
+    scope='module',
+    params=['cutmix', 'mixup', pytest.param('none', marks=pytest.mark.long)],
+)
 def case(request):
     how = {
         'cutmix': fkd.Mixing(),

@@ -20,8 +20,8 @@ def count(name, num_classes, side):
 @pytest.mark.parametrize(
     'name, num_classes, side, expected',
     [
-        ('densenet121_stem7', 1000, 224, 7_978_856),  # torchvision's
-        ('densenet_bn', 10, 32, 1_000_618),
+        pytest.param('densenet121_stem7', 1000, 224, 7_978_856, marks=pytest.mark.long),
+        pytest.param('densenet_bn', 10, 32, 1_000_618, marks=pytest.mark.long),
         ('densenet', 10, 32, 1_000_618),
     ],
 )
