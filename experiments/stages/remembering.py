@@ -23,8 +23,6 @@ from jaxdd.labels import relabel
 from jaxdd.storage import checkpoint
 from jaxdd.types import Array, Batch, Model, PRNGKey, SyntheticSet, Variables
 
-UNSEEN = -1e9  # a logit whose share of a softmax is 0
-
 
 class Distillation(NamedTuple):
     """How much a student holds on to what it said before."""
@@ -143,7 +141,7 @@ def _recalled(
 ) -> Batch:
     """A mini-batch whose labels are followed by what the student said of it before."""
     (before, old), batch = past, supervision(key, step, synthetic, batch_size)
-    said = jnp.where(old[None], model.apply(before, batch.images).logits, UNSEEN)
+    said = jnp.where(old[None], model.apply(before, batch.images).logits, losses.UNSEEN)
     # at most 0: the largest of a row is still its label
     said = jax.lax.stop_gradient(said - said.max(-1, keepdims=True))
     return batch._replace(labels=jnp.concatenate([batch.labels, said], axis=-1))
@@ -152,5 +150,5 @@ def _recalled(
 def _loss(how: Distillation, logits: Array, labels: Array) -> Array:
     truth, said = jnp.split(labels, 2, axis=-1)
     return losses.remembering_cross_entropy(
-        logits, truth, said, beta=how.beta, temperature=how.temperature, unseen=UNSEEN
+        logits, truth, said, beta=how.beta, temperature=how.temperature
     )

@@ -17,7 +17,6 @@ from jaxdd import checks
 from jaxdd.augment import cropping
 from jaxdd.types import Array, Augment, PRNGKey
 
-STRATEGY = {'mnist': 'crop_scale_rotate', 'batchnorm': 'crop_noise'}
 PADDING = 4  # pixels of a crop
 DEGREES = 45  # largest rotation
 NOISE = 1e-3  # standard deviation, normalised pixels

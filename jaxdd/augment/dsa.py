@@ -17,7 +17,7 @@ import chex
 import jax
 
 from jaxdd import checks, parallel
-from jaxdd.augment import color, geometry
+from jaxdd.augment import color, geometry, natural
 from jaxdd.types import Array, Augment, PRNGKey
 
 # Digits change their meaning when mirrored (MNIST, SVHN, handwritten digits): use 'no_flip' there.
@@ -119,7 +119,7 @@ def _transform(
     if mode == 'S':
         return _one(list(named.values()))
     if mode == 'M':
-        return _every(list(named.values()))
+        return natural.then(*named.values())
     others = [
         operation for name, operation in named.items() if name not in ('flip', 'color', 'cutout')
     ]
@@ -129,7 +129,7 @@ def _transform(
         _one(others) if others else None,
         named.get('cutout'),
     )
-    return _every([stage for stage in stages if stage])
+    return natural.then(*(stage for stage in stages if stage))
 
 
 def _one(operations: list[Augment]) -> Augment:
@@ -140,18 +140,6 @@ def _one(operations: list[Augment]) -> Augment:
         k_operation, k_draw = jax.random.split(key)
         index = jax.random.randint(k_operation, (), 0, len(operations))
         return jax.lax.switch(index, operations, k_draw, images)
-
-    return transform
-
-
-def _every(operations: list[Augment]) -> Augment:
-    """All operations in order."""
-
-    def transform(key: PRNGKey, images: Array) -> Array:
-        chex.assert_rank(images, 4)
-        for operation, k_draw in zip(operations, jax.random.split(key, len(operations))):
-            images = operation(k_draw, images)
-        return images
 
     return transform
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import chex
 import jax
 
 from jaxdd.augment import cropping, geometry
@@ -69,6 +70,7 @@ def then(*transforms: Augment) -> Augment:
     """
 
     def transform(key: PRNGKey, images: Array) -> Array:
+        chex.assert_rank(images, 4)
         for one, k_own in zip(transforms, jax.random.split(key, len(transforms))):
             images = one(k_own, images)
         return images

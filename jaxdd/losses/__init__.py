@@ -1,5 +1,6 @@
 """Losses: arrays in, one number per class or sample out; no keys, networks or configurations."""
 
+from jaxdd.losses.classification import UNSEEN as UNSEEN
 from jaxdd.losses.classification import remembering_cross_entropy as remembering_cross_entropy
 from jaxdd.losses.classification import soft_cross_entropy as soft_cross_entropy
 from jaxdd.losses.classification import soft_label_kl as soft_label_kl

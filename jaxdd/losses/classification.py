@@ -6,6 +6,8 @@ import jax.numpy as jnp
 
 from jaxdd.types import Array
 
+UNSEEN = -1e9  # the logit of a class that a network does not know; its share of a softmax is 0
+
 
 def soft_cross_entropy(logits: Array, labels: Array) -> Array:
     """Cross-entropy of predictions under labels that are probabilities.
@@ -74,7 +76,6 @@ def remembering_cross_entropy(
     *,
     beta: float,
     temperature: float,
-    unseen: float = -1e9,
 ) -> Array:
     """Cross-entropy, and the divergence from what a network said before of the classes it knew.
 
@@ -86,10 +87,9 @@ def remembering_cross_entropy(
     Args:
         logits: `[..., Y]` the student's predictions before the softmax.
         labels: `[..., Y]` probabilities.
-        said: `[..., Y]` what it predicted before; `unseen` or less of a class that it did not know.
+        said: `[..., Y]` what it predicted before; `UNSEEN` or less of a class that it did not know.
         beta: weight of the divergence; 0 leaves the cross-entropy.
         temperature: T, positive.
-        unseen: the logit that marks an unknown class; its softmax must be 0.
 
     Returns:
         `[...]` in nats, one value per sample.
@@ -97,8 +97,8 @@ def remembering_cross_entropy(
     Raises:
         ValueError: `temperature` is not positive.
     """
-    known = said > unseen / 2
-    ours = jnp.where(known, logits, jnp.asarray(unseen, logits.dtype))
+    known = said > UNSEEN / 2
+    ours = jnp.where(known, logits, jnp.asarray(UNSEEN, logits.dtype))
     divergence = soft_label_kl(
         ours, said, temperature=temperature, scale_by_temperature_squared=True
     )

@@ -1,6 +1,9 @@
-"""Policies for the encoder: which network measures the match at each step, and how it grows."""
+"""Policies for the encoder: which network measures the match at each step, and how it grows.
 
-from collections.abc import Callable, Mapping
+A single network at a time; `queues` keeps many.
+"""
+
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -27,6 +30,7 @@ from jaxdd.types import (
 
 # (key, number of the mini-batch within this step, inputs, synthetic) -> what a network trains on
 Draw = Callable[[PRNGKey, Array, Inputs, SyntheticSet], Batch]
+FitStep = Callable[[fit.FitState, Batch], tuple[fit.FitState, Metrics]]
 
 # real images per class behind the running moments of a matched network (DC's code)
 BATCH_NORM_IMAGES = 16
@@ -182,7 +186,7 @@ def resetting(
             return network._replace(variables=_acquainted(model, network.variables, inputs))
 
         def train(network: fit.FitState) -> fit.FitState:
-            return _trained(
+            return trained(
                 step, keep(network), recipe.num_steps, lambda i: draw(k_draw, i, inputs, synthetic)
             )
 
@@ -196,159 +200,6 @@ def resetting(
         return Resetting(state.count + 1, network)
 
     return Networks(init, sample, update)
-
-
-class Queue(NamedTuple):
-    """State of `queue`."""
-
-    # int32, synthetic-set updates so far; the name as in `Resetting`
-    count: Array  # pyright: ignore[reportIncompatibleMethodOverride]
-    pushed: Array  # int32, networks made so far; the next goes to slot `pushed % max_size`
-    networks: fit.FitState  # leaves [max_size, ...]; slots beyond `pushed` are not in use
-
-
-class Growth(NamedTuple):
-    """How a queue begins and grows."""
-
-    initial_size: int = 3  # networks before the first push
-    push_count: int = 1  # networks that join at once
-    train_every: int = 1  # steps, each measured by a network of its own, between trainings
-
-
-def queue(
-    model: Model,
-    recipe: Recipe,
-    *,
-    max_size: int,
-    push_every: int,
-    train_count: int,
-    draw: Draw,
-    growth: Growth = Growth(),
-) -> Networks:
-    """A queue of networks of all ages:
-    one measures each step, a few are trained after it, the oldest leave (IDM).
-
-    Zhao et al., Improved Distribution Matching for Dataset Condensation (CVPR 2023),
-    https://arxiv.org/abs/2307.09742. Every network has its own optimiser and running accuracy.
-
-    Args:
-        model: in batch-statistics mode if it has batch norm.
-        recipe: optimiser, and the number of updates that each chosen network gets.
-        max_size: networks kept; the oldest is dropped for a new one beyond that.
-        push_every: steps between new networks; the first comes before the first step.
-        train_count: distinct networks trained after every step; network j uses the mini-batches
-            j * recipe.num_steps ... (j + 1) * recipe.num_steps - 1 of `draw`.
-        draw: what they train on.
-        growth: how it begins and grows.
-
-    Raises:
-        ValueError: a count below 1, or fewer networks at the start than are trained.
-
-    Note:
-        The authors' code resets the networks' accuracies at each evaluation, which ties the loss to
-        how often one looks (`forgetting` does so at an interval). Here `Variables.accuracy` is the
-        mean over the network's life.
-    """
-    filled = _filled(
-        {
-            'max_size': max_size,
-            'push_every': push_every,
-            'train_count': train_count,
-            **growth._asdict(),
-        }
-    )
-    step = fit.make_fit_step(model, recipe)
-
-    def init(key: PRNGKey) -> Queue:
-        first = jax.vmap(lambda k: fit.init_fit(k, model, recipe))(jax.random.split(key, filled))
-        slots = jax.tree.map(lambda leaf: leaf[jnp.arange(max_size) % filled], first)
-        return Queue(jnp.zeros((), jnp.int32), jnp.full((), filled, jnp.int32), slots)
-
-    def sample(state: Queue, key: PRNGKey, inputs: Inputs) -> tuple[Variables, Inputs]:
-        chosen = jax.random.randint(key, (), 0, jnp.minimum(state.pushed, max_size))
-        return _slot(state.networks.variables, chosen), inputs
-
-    def update(state: Queue, key: PRNGKey, inputs: Inputs, synthetic: SyntheticSet) -> Queue:
-        k_choice, k_new, k_draw = jax.random.split(key, 3)
-        chosen = _distinct(k_choice, state.pushed, max_size, train_count)
-
-        def train(j: Array, networks: fit.FitState) -> fit.FitState:
-            after = _trained(
-                step,
-                _slot(networks, chosen[j]),
-                recipe.num_steps,
-                lambda i: draw(k_draw, j * recipe.num_steps + i, inputs, synthetic),
-            )
-            return _with_slot(networks, chosen[j], after)
-
-        def train_all(networks: fit.FitState) -> fit.FitState:
-            return jax.lax.fori_loop(0, train_count, train, networks)
-
-        if growth.train_every == 1:
-            networks = train_all(state.networks)
-        else:
-            turn = (state.count + 1) % growth.train_every == 0
-            networks = jax.lax.cond(turn, train_all, lambda old: old, state.networks)
-        count, pushed = state.count + 1, state.pushed
-        for i in range(growth.push_count):
-            k_own = jax.random.fold_in(k_new, i) if i else k_new
-            due, slot = count % push_every == 0, pushed % max_size
-            new = jax.lax.cond(
-                due,
-                lambda old, key=k_own: fit.init_fit(key, model, recipe),
-                lambda old: old,
-                _slot(networks, slot),
-            )
-            pushed, networks = pushed + due, _with_slot(networks, slot, new)
-        return Queue(count, pushed, networks)
-
-    return Networks(init, sample, update)
-
-
-def forgetting(policy: Networks, *, every: int) -> Networks:
-    """A queue whose networks forget their accuracies now and then, as in the code of IDM's authors.
-
-    They begin to count again, as if new; weights and optimisers stay.
-
-    Args:
-        policy: a `queue`.
-        every: steps between forgetting.
-
-    Raises:
-        ValueError: `every` below 1.
-    """
-    if every < 1:
-        raise ValueError(f'networks must remember for at least 1 step, got every={every}')
-
-    def update(state: Queue, key: PRNGKey, inputs: Inputs, synthetic: SyntheticSet) -> Queue:
-        after = policy.update(state, key, inputs, synthetic)
-        variables, due = after.networks.variables, after.count % every == 0
-        forgotten = variables._replace(
-            accuracy=jnp.where(due, 0, variables.accuracy).astype(variables.accuracy.dtype),
-            age=jnp.where(due, 0, variables.age).astype(variables.age.dtype),
-        )
-        return after._replace(networks=after.networks._replace(variables=forgotten))
-
-    return policy._replace(update=update)
-
-
-def _filled(counts: Mapping[str, int]) -> int:
-    """How many networks a queue has at the start; refuses counts that make none."""
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f'{name} must be at least 1, got {value}')
-    filled = min(counts['initial_size'] + counts['push_count'], counts['max_size'])
-    if (trained := counts['train_count']) > filled:
-        raise ValueError(
-            f'train_count must be at most {filled}, the networks at the start, got {trained}'
-        )
-    return filled
-
-
-def _distinct(key: PRNGKey, pushed: Array, max_size: int, count: int) -> Array:
-    """Slots `[count]` at random, of those in use, none twice."""
-    lots = jnp.where(jnp.arange(max_size) < pushed, jax.random.uniform(key, (max_size,)), -1.0)
-    return jax.lax.top_k(lots, count)[1]
 
 
 def _from(role: str, new: Array, network: fit.FitState, inputs: Inputs) -> fit.FitState:
@@ -365,8 +216,8 @@ def _from(role: str, new: Array, network: fit.FitState, inputs: Inputs) -> fit.F
     return network._replace(variables=given)
 
 
-def _trained(
-    step: Callable[[fit.FitState, Batch], tuple[fit.FitState, Metrics]],
+def trained(
+    step: FitStep,
     network: fit.FitState,
     num_steps: int,
     batch: Callable[[Array], Batch],
@@ -390,11 +241,3 @@ def _acquainted(model: Model, variables: Variables, inputs: Inputs) -> Variables
     images = inputs.real[:, :BATCH_NORM_IMAGES]
     moments = model.apply(variables, images.reshape(-1, *images.shape[2:])).moments
     return variables._replace(batch_stats=update_batch_stats(variables.batch_stats, moments))
-
-
-def _slot(tree: PyTree, index: Array) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[index], tree)
-
-
-def _with_slot(tree: PyTree, index: Array, value: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf, new: leaf.at[index].set(new), tree, value)

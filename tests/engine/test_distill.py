@@ -346,14 +346,16 @@ def test_one_class_alone_has_a_gradient_nowhere_else():
     np.testing.assert_allclose(one['images'][1], whole['images'][1], atol=1e-6)
 
 
+BOX = pixels()._replace(
+    project=lambda params, fixed: jax.tree.map(lambda x: x.clip(-0.5, 0.5), params)
+)
+
+
 def test_stored_parameters_return_to_their_box():
-    box = pixels()._replace(
-        project=lambda params, fixed: jax.tree.map(lambda x: x.clip(-0.5, 0.5), params)
-    )
     method = toy(
         lambda seen: -100 * (seen.images['synthetic', 'raw'] ** 2).sum(),
         RAW[1],
-        parametrization=box,
+        parametrization=BOX,
     )
     state, metrics = jax.jit(make_step(method, SGD))(start(method), Inputs())
     np.testing.assert_allclose(state.params['images'], (21 * IMAGES).clip(-0.5, 0.5), atol=1e-5)
@@ -361,13 +363,10 @@ def test_stored_parameters_return_to_their_box():
 
 
 def test_stored_parameters_may_return_to_their_box_only_now_and_then():
-    box = pixels()._replace(
-        project=lambda params, fixed: jax.tree.map(lambda x: x.clip(-0.5, 0.5), params)
-    )
     method = toy(
         lambda seen: -100 * (seen.images['synthetic', 'raw'] ** 2).sum(),
         RAW[1],
-        parametrization=box,
+        parametrization=BOX,
         project_every=3,
     )
     step, state, largest = jax.jit(make_step(method, SGD)), start(method), []
