@@ -22,8 +22,9 @@ import jax.numpy as jnp
 from experiments.speed import collectives, scaling, targets
 from experiments.speed.estimates import Estimate, estimate
 from experiments.speed.targets import Target
-from jaxdd import parallel
+from jaxdd import models, parallel
 from jaxdd.engine import loop
+from jaxdd.models.precision import PRECISIONS
 from jaxdd.reporting import tables
 
 STEPS = tuple(scaling.DIVIDED)
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = []
     for machine in machines:
         for name in options.steps:
-            found.append(measure(machine, name))
+            found.append(measure(machine, name, options.precision))
             if not options.markdown:
                 print('\n'.join(words(found[-1])), flush=True)
     print('\n'.join(table(found)))
@@ -59,14 +60,15 @@ def _parser() -> argparse.ArgumentParser:
         '--target', nargs='+', default=['v5e:2x4'], metavar='NAME', help=', '.join(targets.NAMES)
     )
     parser.add_argument('--steps', nargs='+', default=list(STEPS), choices=STEPS)
+    parser.add_argument('--precision', default='bf16', choices=list(PRECISIONS))
     parser.add_argument('--markdown', action='store_true', help='the table alone')
     parser.add_argument('--json', metavar='FILE', help='everything that was found')
     return parser
 
 
-def program(machine: Target, name: str) -> tuple[Any, collectives.Work]:
+def program(machine: Target, name: str, precision: str) -> tuple[Any, collectives.Work]:
     """A dispatch of a preset's steps, compiled for a machine; and what a whole step computes."""
-    with parallel.lowering_for(machine.chip.platform):
+    with parallel.lowering_for(machine.chip.platform), models.precision(precision):
         made = (scaling.evaluating if name == 'evaluation' else scaling.distilling)(
             scaling.preset(name)
         )
@@ -81,10 +83,10 @@ def program(machine: Target, name: str) -> tuple[Any, collectives.Work]:
             return lowered.compile(), whole
 
 
-def measure(machine: Target, name: str) -> dict[str, Any]:
+def measure(machine: Target, name: str, precision: str) -> dict[str, Any]:
     """Everything that is known of one step on one machine, as a record."""
     start = time.perf_counter()
-    compiled, whole = program(machine, name)
+    compiled, whole = program(machine, name, precision)
     seconds, text, memory = (
         time.perf_counter() - start,
         compiled.as_text(),
@@ -93,6 +95,7 @@ def measure(machine: Target, name: str) -> dict[str, Any]:
     record = {
         'step': name,
         'target': machine.name,
+        'precision': precision,
         'chips': machine.mesh.size,
         'hosts': parallel.hosts(machine.mesh),
         'compile seconds': round(seconds, 1),

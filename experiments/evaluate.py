@@ -22,7 +22,7 @@ import tyro
 
 from experiments.configs import base, presets, validation
 from experiments.configs.rules import Count, Seed, choice
-from experiments.stages import identity, jobs, labelling, scores, students
+from experiments.stages import identity, jobs, labelling, scores, students, workplace
 from experiments.stages.progress import StopSignal
 from jaxdd import data, parallel
 from jaxdd.engine.distill import NonFiniteError
@@ -68,6 +68,9 @@ class Options:
     """Steps per dispatch; default: 5 on CPUs, 50 on accelerators."""
     num_devices: Count | None = None
     """Devices to use; default: all, one per core on a CPU host."""
+    precision: base.PRECISION | None = None
+    """Of what networks compute before their last layer; default: 'bf16' on accelerators, 'f32' on
+    CPUs."""
 
 
 class Given(NamedTuple):
@@ -151,7 +154,7 @@ def run(options: Options, given: Given) -> int:
     parallel.start()
     path = expanded(options.output or pathlib.Path(options.distilled).parent / 'evaluation.json')
     with (
-        parallel.use(parallel.mesh(options.num_devices)),
+        workplace.computing(options),
         locks.alone(path.parent, name=f'.{path.name}.lock'),
     ):
         dataset = _read(options, given)

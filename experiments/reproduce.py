@@ -39,7 +39,7 @@ from experiments.configs import Config
 from experiments.reproduction import ledger, tasks
 from experiments.reproduction.ledger import Ledger
 from experiments.reproduction.tasks import Task
-from experiments.stages import jobs, messages, outputs, preparing, scores
+from experiments.stages import jobs, messages, outputs, preparing, scores, workplace
 from experiments.stages.progress import Stages, StopSignal
 from jaxdd import parallel
 from jaxdd.engine.distill import NonFiniteError
@@ -209,7 +209,7 @@ def _do(
     )
     before, config = ledger.students(where, task), methods.parse(words)
     # so that the ledger knows what is computed on
-    with parallel.use(parallel.mesh(config.num_devices)):
+    with workplace.computing(config):
         ledger.begin(where, task)
         try:
             found = (

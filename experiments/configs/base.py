@@ -30,7 +30,9 @@ from jaxdd.coresets.selection import RULES as CORESETS
 from jaxdd.models import NAMES
 from jaxdd.models.convnet import ACTIVATIONS, POOLINGS
 from jaxdd.models.norms import NORMS
+from jaxdd.models.precision import PRECISIONS
 
+PRECISION = choice(*PRECISIONS)
 frozen = dataclasses.dataclass(frozen=True, kw_only=True)
 Architecture = name_of(NAMES)
 # Normalisation is of pixels in [0, 1]: a deviation below a quarter of a grey level or above 1 is a
@@ -370,6 +372,9 @@ class Config:
     """Steps per dispatch; default: 5 on CPUs, 50 on accelerators."""
     num_devices: Count | None = None
     """Devices to use; default: all, one per core on a CPU host."""
+    precision: PRECISION | None = None
+    """Of what networks compute before their last layer; default: 'bf16' on accelerators, 'f32' on
+    CPUs."""
 
     entry: ClassVar[Any]  # `entry.Entry`: what the method is, beside its options
     # images are recovered from teachers, in chunks, not matched with real batches

@@ -30,6 +30,7 @@ BESIDE = (
     'keep',
     'steps_per_call',
     'num_devices',
+    'precision',
     'smoke',
     'num_sets',
     'init_path',
@@ -140,10 +141,17 @@ def of_run(job: Job) -> dict:
         fields['real_per_class'] = drawn
     return {
         **fields,
+        **_precision(config),
         'regularizers': _regularizers(config, every['regularizers']),
         'plugins': sorted(config.plugins),
         'data_set': of_data(job),
     }
+
+
+def _precision(options) -> dict:
+    """What networks compute in, where that is not float32, as it was before there was a choice."""
+    found = jobs.precision(options)
+    return {} if found == 'f32' else {'precision': found}
 
 
 def _as_before(network: dict) -> dict:
@@ -177,7 +185,7 @@ def of_pool(job: Job) -> dict:
     del fields['count'], fields['every'], fields['pixels']
     fields['network'] = _as_before(fields['network'])
     fields['weight_decay'] = build.proxy_decay(job.config)
-    return {'recipe': fields, **of_data(job)}
+    return {'recipe': fields, **_precision(job.config), **of_data(job)}
 
 
 def of_experts(job: Job) -> dict:
@@ -188,6 +196,7 @@ def of_experts(job: Job) -> dict:
     return {
         'network': _as_before(dataclasses.asdict(job.config.encoder)),
         'recipe': fields,
+        **_precision(job.config),
         **of_data(job),
     }
 
@@ -218,6 +227,7 @@ def of_teacher(job: jobs.Job, name: str) -> dict:
         'number': number(name),
         'recipe': fields,
         'feed': job.config.data.feed,
+        **_precision(job.config),
         **of_data(job),
     }
 
@@ -259,6 +269,7 @@ def of_students(options, dataset: data.Dataset, teachers: Sequence[Teacher] = ()
         if e.labels != 'hard'
         else [],
         'hardware': parallel.hardware(),
+        **_precision(options),
         'several steps per dispatch': jobs.steps_per_call(options) > 1,
         'program': program(),
     }

@@ -171,6 +171,11 @@ def steps_per_call(options) -> int:
     return options.steps_per_call or (5 if parallel.on_cpu() else 50)
 
 
+def precision(options) -> str:
+    """What networks' bodies compute in: as configured, else what suits the hardware."""
+    return options.precision or ('f32' if parallel.on_cpu() else 'bf16')
+
+
 def needs_proxy(config: Config) -> bool:
     """Whether a plug-in reads a proxy."""
     return any(read.role == 'proxy' for term in build.terms(config).values() for read in term.reads)

@@ -117,6 +117,7 @@ def results(
         'command': 'python -m experiments.run ' + ' '.join(words),
         'config': dataclasses.asdict(config),
         **provenance(),
+        'precision': jobs.precision(config),
         'seed': config.seed,
         'steps': config.num_steps,
         **_learned(job, distilled),
@@ -184,6 +185,8 @@ def budget(config: Config) -> dict[str, dict[str, str]]:
     """Where a run differs from what was published for its cell:
     field -> {'published', 'here'}; {} where nowhere."""
     published = config.entry.published(config.dataset, config.ipc, config.plugins)
+    published = dataclasses.replace(published, precision='f32')
+    config = dataclasses.replace(config, precision=jobs.precision(config))
     found = changes(*(_of_the_number(dataclasses.asdict(one)) for one in (published, config)))
     return {field: {'published': old, 'here': new} for field, (old, new) in found.items()}
 

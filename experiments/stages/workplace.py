@@ -3,12 +3,13 @@
 import contextlib
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 from experiments.configs import Config
 from experiments.stages import jobs, outputs
 from experiments.stages.progress import StopSignal
 from experiments.stages.scores import Stop
-from jaxdd import parallel
+from jaxdd import models, parallel
 from jaxdd.storage import locks
 from jaxdd.storage.atomic import expanded
 
@@ -41,5 +42,22 @@ def entered(config: Config) -> Iterator[pathlib.Path]:
         locks.sweep(workdir)
         for kind in jobs.real_rows(config):
             locks.sweep(jobs.cache(config) / kind, older_than=SHARED)
-        with parallel.use(parallel.mesh(config.num_devices)):
+        with computing(config):
             yield workdir
+
+
+@contextlib.contextmanager
+def computing(options: Any) -> Iterator[None]:
+    """On which devices, and in which precision, a block computes.
+
+    Args:
+        options: a record with `num_devices` and `precision`.
+
+    Raises:
+        ValueError: more devices asked for than there are.
+    """
+    with (
+        parallel.use(parallel.mesh(options.num_devices)),
+        models.precision(jobs.precision(options)),
+    ):
+        yield

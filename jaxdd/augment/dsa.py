@@ -10,15 +10,17 @@ The operations and their constants are those of DSA in every mode.
 """
 
 import collections
+import functools
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 
 from jaxdd import checks, parallel
 from jaxdd.augment import color, geometry, natural
-from jaxdd.types import Array, Augment, PRNGKey
+from jaxdd.types import Array, Augment, PRNGKey, PyTree
 
 # Digits change their meaning when mirrored (MNIST, SVHN, handwritten digits): use 'no_flip' there.
 STRATEGY = {
@@ -27,8 +29,23 @@ STRATEGY = {
 }
 
 Mode = Literal['S', 'M', 'IDC']
-# (key, images [m, H, W, C], number of draws) -> same
-Operation = Callable[[PRNGKey, Array, int], Array]
+
+
+class Operation(NamedTuple):
+    """One of DSA's operations."""
+
+    draw: Callable[[PRNGKey, int, tuple[int, int]], PyTree]  # (key, number, (H, W)) -> parameters
+    apply: Callable[[Array, PyTree], Array]  # (images [m, H, W, C], parameters) -> images
+    # (parameters, (H, W), dtype) -> weights, where it treats rows and columns apart
+    axes: Callable[[PyTree, tuple[int, int], jnp.dtype], geometry.Axes] | None = None
+
+    def drawn(self, key: PRNGKey, images: Array, num_draws: int) -> PyTree:
+        """Its parameters.
+
+        Every device draws for all images: left to itself, XLA would divide the generator along with
+        the images, and send its pieces about.
+        """
+        return parallel.replicate(self.draw(key, num_draws, images.shape[1:3]))
 
 
 class Strengths(NamedTuple):
@@ -110,90 +127,135 @@ def _transform(
 ) -> Augment:
     checks.one_of('augmentation mode', mode, ('S', 'M', 'IDC'))
     _check_strengths(strengths)
-    named = {
-        name: lambda key, images, operation=operation: operation(key, images, num_draws(images))
-        for name, operation in _select(strategy, _operations(strengths)).items()
-    }
+    named = _select(strategy, _operations(strengths))
     if not named:
         return identity()
     if mode == 'S':
-        return _one(list(named.values()))
+        return _one(list(named.values()), num_draws)
+    always = {name: _applied(operation, num_draws) for name, operation in named.items()}
     if mode == 'M':
-        return natural.then(*named.values())
+        return natural.then(*always.values())
     others = [
         operation for name, operation in named.items() if name not in ('flip', 'color', 'cutout')
     ]
     stages = (
-        named.get('flip'),
-        named.get('color'),
-        _one(others) if others else None,
-        named.get('cutout'),
+        always.get('flip'),
+        always.get('color'),
+        _one(others, num_draws) if others else None,
+        always.get('cutout'),
     )
     return natural.then(*(stage for stage in stages if stage))
 
 
-def _one(operations: list[Augment]) -> Augment:
+def _applied(operation: Operation, num_draws: Callable[[Array], int]) -> Augment:
+    def transform(key: PRNGKey, images: Array) -> Array:
+        drawn = operation.drawn(key, images, num_draws(images))
+        if num_draws(images) == 1:
+            return operation.apply(images, drawn)
+        # left to itself, XLA would send pixels about where the images do not divide
+        return parallel.shard_map_rows(lambda rows: operation.apply(*rows), (images, drawn))
+
+    return transform
+
+
+def _one(operations: list[Operation], num_draws: Callable[[Array], int]) -> Augment:
     """One operation, drawn uniformly per call."""
 
     def transform(key: PRNGKey, images: Array) -> Array:
         chex.assert_rank(images, 4)
         k_operation, k_draw = jax.random.split(key)
         index = jax.random.randint(k_operation, (), 0, len(operations))
-        return jax.lax.switch(index, operations, k_draw, images)
+        choice = _chosen if parallel.on_cpu() else _chosen_of_kinds
+        return choice(operations, index, num_draws)(k_draw, images)
 
     return transform
 
 
-def _operations(strengths: Strengths) -> dict[str, Operation]:
-    """Each operation together with its draw.
+def _chosen(
+    operations: list[Operation], index: Array, num_draws: Callable[[Array], int]
+) -> Augment:
+    """The operation of this number."""
+    branches = [_applied(operation, num_draws) for operation in operations]
+    return lambda key, images: jax.lax.switch(index, branches, key, images)
 
-    Every device draws for all images: left to itself, XLA would divide the generator along with the
-    images, and send its pieces about.
+
+def _chosen_of_kinds(
+    operations: list[Operation], index: Array, num_draws: Callable[[Array], int]
+) -> Augment:
+    """The operation of this number, where all of them are computed and one is selected, as under
+    `jax.vmap`.
+
+    Those that treat rows and columns apart are computed as one: they differ in two small matrices,
+    and these are what is selected.
     """
-    whole = parallel.replicate
+    apart = [operation for operation in operations if operation.axes]
+    others = [operation for operation in operations if not operation.axes]
 
-    def recolor(key: PRNGKey, images: Array, num_draws: int) -> Array:
-        draw = color.draw_color(
-            key,
-            num_draws,
-            brightness=strengths.brightness,
-            saturation=strengths.saturation,
-            contrast=strengths.contrast,
-        )
-        return color.color(images, whole(draw))
+    def moved(key: PRNGKey, images: Array) -> Array:
+        branches = [
+            lambda operation=operation: operation.axes(
+                operation.drawn(key, images, num_draws(images)), images.shape[1:3], images.dtype
+            )
+            for operation in apart
+        ]
+        return geometry.resample(images, jax.lax.switch(_place(operations, apart)[index], branches))
 
-    def crop(key: PRNGKey, images: Array, num_draws: int) -> Array:
-        offset = geometry.draw_crop(key, num_draws, images.shape[1:3], ratio=strengths.crop)
-        return geometry.crop(images, whole(offset), ratio=strengths.crop)
+    branches = [_applied(operation, num_draws) for operation in others]
+    branches += [moved] if apart else []
+    place = _place(operations, others)[index]
+    return lambda key, images: jax.lax.switch(place, branches, key, images)
 
-    def translate(key: PRNGKey, images: Array, num_draws: int) -> Array:
-        offset = geometry.draw_crop(key, num_draws, images.shape[1:3], ratio=strengths.crop)
-        return geometry.crop(images, whole(offset.at[:, 0].set(0)), ratio=strengths.crop)
 
-    def cutout(key: PRNGKey, images: Array, num_draws: int) -> Array:
-        centre = geometry.draw_cutout(key, num_draws, images.shape[1:3], ratio=strengths.cutout)
-        return geometry.cutout(images, whole(centre), ratio=strengths.cutout)
+def _place(operations: list[Operation], some: list[Operation]) -> Array:
+    """Where each operation stands among some of them; behind the last, where it does not."""
+    return jnp.array([some.index(one) if one in some else len(some) for one in operations])
 
-    def flip(key: PRNGKey, images: Array, num_draws: int) -> Array:
-        return geometry.flip(images, whole(geometry.draw_flip(key, num_draws)))
 
-    def scale(key: PRNGKey, images: Array, num_draws: int) -> Array:
-        factor = geometry.draw_scale(key, num_draws, strength=strengths.scale)
-        return geometry.scale(images, whole(factor))
+def _operations(strengths: Strengths) -> dict[str, Operation]:
+    def shift(key: PRNGKey, num_draws: int, size: tuple[int, int]) -> Array:
+        return geometry.draw_crop(key, num_draws, size, ratio=strengths.crop)
 
-    def rotate(key: PRNGKey, images: Array, num_draws: int) -> Array:
-        angle = geometry.draw_rotate(key, num_draws, degrees=strengths.rotate)
-        return geometry.rotate(images, whole(angle))
-
-    return dict(
-        color=recolor,
-        crop=crop,
-        cutout=cutout,
-        flip=flip,
-        scale=scale,
-        rotate=rotate,
-        translate=translate,
-    )
+    shifted = functools.partial(geometry.crop, ratio=strengths.crop)
+    return {
+        'color': Operation(
+            lambda key, num_draws, size: color.draw_color(
+                key,
+                num_draws,
+                brightness=strengths.brightness,
+                saturation=strengths.saturation,
+                contrast=strengths.contrast,
+            ),
+            color.color,
+        ),
+        'crop': Operation(shift, shifted, geometry.crop_axes),
+        'cutout': Operation(
+            functools.partial(geometry.draw_cutout, ratio=strengths.cutout),
+            functools.partial(geometry.cutout, ratio=strengths.cutout),
+        ),
+        'flip': Operation(
+            lambda key, num_draws, size: geometry.draw_flip(key, num_draws),
+            geometry.flip,
+            geometry.flip_axes,
+        ),
+        'scale': Operation(
+            lambda key, num_draws, size: geometry.draw_scale(
+                key, num_draws, strength=strengths.scale
+            ),
+            geometry.scale,
+            geometry.scale_axes,
+        ),
+        'rotate': Operation(
+            lambda key, num_draws, size: geometry.draw_rotate(
+                key, num_draws, degrees=strengths.rotate
+            ),
+            geometry.rotate,
+        ),
+        'translate': Operation(
+            lambda key, num_draws, size: shift(key, num_draws, size).at[:, 0].set(0),
+            shifted,
+            geometry.crop_axes,
+        ),
+    }
 
 
 def _select(strategy: str, operations: dict[str, Operation]) -> dict[str, Operation]:

@@ -11,14 +11,21 @@ bilinearly from their four neighbours; a neighbour outside counts as zero, witho
 """
 
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from jaxdd import interpolation
-from jaxdd.types import Array, PRNGKey
+from jaxdd.types import Array, PRNGKey, PyTree
+
+
+class Axes(NamedTuple):
+    """Weights (to, from) of the pixels of one axis."""
+
+    rows: Array  # [m, H, H] or [1, H, H]
+    columns: Array  # [m, W, W] or [1, W, W]
 
 
 def crop(images: Array, offset: Array, *, ratio: float = 0.125) -> Array:
@@ -99,11 +106,67 @@ def scale(images: Array, factor: Array) -> Array:
     chex.assert_rank([images, factor], [4, 2])
 
     # Separable, hence two small matrices: measured faster than gathers, above all in the gradient.
-    def resample(images: Array, factor: Array) -> Array:
-        axes = (_taps(factor[axis], images.shape[1 + axis], images.dtype) for axis in (0, 1))
-        return interpolation.resample(images, *axes)
+    return resample(images, scale_axes(factor, images.shape[1:3], images.dtype))
 
-    return _once_or_each(resample, images, factor)
+
+def resample(images: Array, axes: Axes) -> Array:
+    """What an operation does that treats rows and columns apart.
+
+    y[i, j] = sum over p, q of rows[i, p] columns[j, q] x[p, q]
+
+    Args:
+        images: `[m, H, W, C]`.
+        axes: of `crop_axes`, `flip_axes` or `scale_axes`.
+
+    Returns:
+        `[m, H, W, C]`, dtype of `images`.
+    """
+    return _once_or_each(lambda x, both: interpolation.resample(x, *both), images, axes)
+
+
+def crop_axes(offset: Array, size: tuple[int, int], dtype: jnp.dtype) -> Axes:
+    """`crop` as a pair of matrices, which move pixels and mix none.
+
+    Args:
+        offset: `[m, 2]` or `[1, 2]` integers, pixels.
+        size: (H, W) pixels.
+        dtype: of the images.
+    """
+
+    def axis(shift: Array, length: int) -> Array:
+        place = jnp.arange(length)
+        seen = place[None, :] + shift[:, None]
+        return (seen[:, :, None] == place[None, None]).astype(dtype)
+
+    return Axes(*(axis(offset[:, i], length) for i, length in enumerate(size)))
+
+
+def flip_axes(mirrored: Array, size: tuple[int, int], dtype: jnp.dtype) -> Axes:
+    """`flip` as a pair of matrices.
+
+    Args:
+        mirrored: `[m]` or `[1]` bool.
+        size, dtype: as in `crop_axes`.
+    """
+    rows, columns = (
+        jnp.broadcast_to(jnp.eye(length, dtype=dtype), (len(mirrored), length, length))
+        for length in size
+    )
+    return Axes(rows, jnp.where(mirrored[:, None, None], columns[:, ::-1], columns))
+
+
+def scale_axes(factor: Array, size: tuple[int, int], dtype: jnp.dtype) -> Axes:
+    """`scale` as a pair of matrices.
+
+    Args:
+        factor: `[m, 2]` or `[1, 2]`, positive.
+        size, dtype: as in `crop_axes`.
+    """
+
+    def axis(factor: Array, length: int) -> Array:
+        return jax.vmap(lambda one: _taps(one, length, dtype))(factor)
+
+    return Axes(*(axis(factor[:, i], length) for i, length in enumerate(size)))
 
 
 def rotate(images: Array, angle: Array) -> Array:
@@ -218,13 +281,14 @@ def _pixels(ratio: float, size: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _once_or_each(
-    function: Callable[[Array, Array], Array], images: Array, parameter: Array
+    function: Callable[[Array, Any], Array], images: Array, parameter: PyTree
 ) -> Array:
     """Applies `function(images, one parameter)` to the whole batch if shared,
     else to each image."""
-    if len(parameter) == 1:
-        return function(images, parameter[0])
-    chex.assert_equal_shape_prefix([images, parameter], 1)
+    leaves = jax.tree.leaves(parameter)
+    if len(leaves[0]) == 1:
+        return function(images, jax.tree.map(lambda leaf: leaf[0], parameter))
+    chex.assert_equal_shape_prefix([images, *leaves], 1)
     return jax.vmap(lambda image, one: function(image[None], one)[0])(images, parameter)
 
 

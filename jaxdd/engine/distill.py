@@ -230,18 +230,13 @@ def observe(
     """
     # a frozenset's order differs between processes, and so would the program
     reads = sorted(method.objective.reads)
-    keys = jax.vmap(lambda c: key if method.draws == 'step' else jax.random.fold_in(key, c))(
-        classes
-    )
-    augment = method.augment.at(step) if isinstance(method.augment, Curriculum) else method.augment
+    augment = _augmentation(method, key, classes, step)
     sources = {'synthetic': synthetic.images, 'real': inputs.real}
     images = {}
     for data, view in sorted({(read.data, read.view) for read in reads}):
         _require_images(data, view, sources)
         raw = parallel.shard(sources[data], 1)
-        images[data, view] = (
-            raw if view == 'raw' else parallel.shard(parallel.each(augment, keys, raw), 1)
-        )
+        images[data, view] = raw if view == 'raw' else parallel.shard(augment(raw), 1)
     outputs: dict[Read, Outputs] = {}
     for read in (read for read in reads if read.role):  # those of every step come first
         usual = outputs.get(read._replace(every=1))
@@ -253,6 +248,17 @@ def observe(
             ),
         )
     return Observation(outputs, images, synthetic, networks, inputs, step, classes)
+
+
+def _augmentation(
+    method: Method, key: PRNGKey, classes: Array, step: Array
+) -> Callable[[Array], Array]:
+    """What happens to the images `[K, m, ...]` of all classes, by one draw or by one for each."""
+    augment = method.augment.at(step) if isinstance(method.augment, Curriculum) else method.augment
+    if method.draws == 'step':
+        return lambda raw: parallel.each(lambda images: augment(key, images), raw)
+    keys = jax.vmap(lambda c: jax.random.fold_in(key, c))(classes)
+    return lambda raw: parallel.each(augment, keys, raw)
 
 
 def _at(every: int, step: Array, forward: Callable[[], Outputs]) -> Outputs:

@@ -16,6 +16,7 @@ from jaxdd.models.names import fixed as fixed
 from jaxdd.models.names import has_depth as has_depth
 from jaxdd.models.names import open_options as open_options
 from jaxdd.models.norms import update_batch_stats as update_batch_stats
+from jaxdd.models.precision import precision as precision
 from jaxdd.models.resnet import ResNet as ResNet
 from jaxdd.models.shufflenet import ShuffleNet as ShuffleNet
 from jaxdd.models.shufflenetv2 import ShuffleNetV2 as ShuffleNetV2

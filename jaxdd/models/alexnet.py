@@ -3,8 +3,8 @@
 import flax.linen as nn
 
 from jaxdd import checks
-from jaxdd.models.layers import SMALLEST_SIDES, check_side, conv, flattened_head, stem_padding
-from jaxdd.models.norms import norm as make_norm
+from jaxdd.models.layers import SMALLEST_SIDES, check_side, flattened_head, stem_padding
+from jaxdd.models.norms import normed_conv
 from jaxdd.types import Array
 
 # per convolution: 128ths of the width that are its channels, side of its kernel,
@@ -55,9 +55,16 @@ class AlexNet(nn.Module):
         for i, (share, size, pool) in enumerate(LAYERS):
             padding = size // 2 + (stem_padding(images.shape[1:]) if i == 0 else 0)
             channels = self.width * share // 128
-            x = conv(x, channels, size=size, padding=padding, dtype=self.dtype, name=f'conv{i}')
-            x = nn.relu(
-                make_norm(self.norm, batch_statistics=self.batch_statistics, name=f'norm{i}')(x)
+            x = normed_conv(
+                x,
+                channels,
+                kind=self.norm,
+                batch_statistics=self.batch_statistics,
+                names=(f'conv{i}', f'norm{i}'),
+                size=size,
+                padding=padding,
+                dtype=self.dtype,
             )
+            x = nn.relu(x)
             x = nn.max_pool(x, (2, 2), (2, 2)) if pool else x
         return flattened_head(x, self.num_classes)

@@ -3,8 +3,8 @@
 import flax.linen as nn
 
 from jaxdd import checks
-from jaxdd.models.layers import average_pool, conv, flattened, flattened_head, stem_padding
-from jaxdd.models.norms import norm as make_norm
+from jaxdd.models.layers import average_pool, flattened, flattened_head, stem_padding
+from jaxdd.models.norms import normed_conv
 from jaxdd.types import Array
 
 ACTIVATIONS = {
@@ -76,8 +76,15 @@ class ConvNet(nn.Module):
         x, taken = images, None
         for i in range(self.depth):
             padding = 1 + extra if i == 0 else 1
-            x = conv(x, self.width, padding=padding, dtype=self.dtype, name=f'conv{i}')
-            x = make_norm(self.norm, batch_statistics=self.batch_statistics, name=f'norm{i}')(x)
+            x = normed_conv(
+                x,
+                self.width,
+                kind=self.norm,
+                batch_statistics=self.batch_statistics,
+                names=(f'conv{i}', f'norm{i}'),
+                padding=padding,
+                dtype=self.dtype,
+            )
             x = self._pooled(ACTIVATIONS[self.activation](x))
             taken = x if i + 1 == self.features_after else taken
         head = flattened_head(x, self.num_classes)

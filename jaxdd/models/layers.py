@@ -2,15 +2,19 @@
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.dtypes import promote_dtype
 
 from jaxdd import parallel
 from jaxdd.models import derivatives
 from jaxdd.models.cpu import convolution, grouped_convolution
+from jaxdd.models.precision import of_body
 from jaxdd.types import Array
 
 # Network -> smallest image side, `margin` included, at which no map vanishes and no instance norm
@@ -41,6 +45,7 @@ def conv(
     groups: int = 1,
     use_bias: bool = True,
     dtype: str | None = None,
+    centred: bool = False,
 ) -> Array:
     """Applies a square convolution with torch's padding, inside a compact module.
 
@@ -53,13 +58,17 @@ def conv(
         groups: of neighbouring channels, each mapped on its own, in torch's order; as many as
             channels is a depthwise convolution.
         use_bias: whether to add a bias.
-        dtype: of the products; None = promoted from image and parameters.
+        dtype: of the products; None = see `precision.of_body`.
+        centred: a norm that subtracts the mean of every map comes next. On accelerators something
+            near to it is subtracted at once, see `_centred`.
 
     Returns:
         `[N, H', W', features]`.
     """
     on_cpu = (convolution if groups == 1 else grouped_convolution).general_dilated
-    own = parallel.on_cpu() and derivatives.own()
+    product = on_cpu if parallel.on_cpu() and derivatives.own() else None
+    if centred and groups == 1 and not parallel.on_cpu():
+        product = _centred
     layer = nn.Conv(
         features,
         (size, size),
@@ -67,11 +76,35 @@ def conv(
         [(padding, padding)] * 2,
         feature_group_count=groups,
         use_bias=use_bias,
-        dtype=dtype,
+        dtype=of_body(dtype),
         name=name,
-        conv_general_dilated=on_cpu if own else None,
+        conv_general_dilated=product,
+        promote_dtype=_without_slope if product is _centred else promote_dtype,
     )
     return layer(x)
+
+
+def _centred(x: Array, kernel: Array, *args: Any, **options: Any) -> Array:
+    """A convolution less what the mean of each of its maps would be without borders.
+
+    The mean of the image and the sum of the kernel give it before the product is there. A norm then
+    needs one pass over the map for its mean and its variance, since what is left of the mean is
+    too small to cancel; and half precision rounds deviations instead of the whole.
+    """
+    y = jax.lax.conv_general_dilated(x, kernel, *args, **options)
+    # What writes a map sums it on the way; of images, which are read once more, some rows do.
+    some = x[:, ::4] if x.shape[-1] <= 4 else x
+    mean, total = at_least_float32(some).mean((1, 2)), at_least_float32(kernel).sum((0, 1))
+    return y - jax.lax.stop_gradient(mean @ total)[:, None, None].astype(y.dtype)
+
+
+def _without_slope(x: Array, kernel: Array, bias: Array | None, **options: Any) -> Sequence[Any]:
+    """Flax's promotion, after which the bias has no gradient: the norm that follows subtracts it
+    with the mean of its map, so that nothing depends on it, and a sum over all maps would only
+    gather rounding errors."""
+    return promote_dtype(
+        x, kernel, None if bias is None else jax.lax.stop_gradient(bias), **options
+    )
 
 
 def classifier(features: Array, num_classes: int) -> Array:
@@ -153,6 +186,16 @@ def _averaged(x: Array, window: tuple[int, int]) -> Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _spread(x: Array, window: tuple[int, int]) -> Array:
     n, h, w, c = x.shape
+    if not parallel.on_cpu():  # where a window of ones over an image with holes costs least
+        return jax.lax.reduce_window(
+            x / math.prod(window),
+            np.zeros((), x.dtype),
+            jax.lax.add,
+            (1, *window, 1),
+            (1, 1, 1, 1),
+            [(0, 0), *((side - 1, side - 1) for side in window), (0, 0)],
+            base_dilation=(1, *window, 1),
+        )
     even = jnp.broadcast_to(
         (x / math.prod(window))[:, :, None, :, None], (n, h, window[0], w, window[1], c)
     )

@@ -10,6 +10,7 @@ from jaxdd.models.layers import (
     conv,
     stem_padding,
 )
+from jaxdd.models.precision import of_body
 from jaxdd.types import Array
 
 
@@ -62,6 +63,6 @@ class LeNet(nn.Module):
         maps = at_least_float32(x).reshape(len(x), -1, x.shape[-1])
         x = x.reshape(len(x), -1)
         for i, units in enumerate((20 * self.width, 14 * self.width)):
-            x = nn.relu(nn.Dense(units, dtype=self.dtype, name=f'dense{i}')(x))
+            x = nn.relu(nn.Dense(units, dtype=of_body(self.dtype), name=f'dense{i}')(x))
         features = at_least_float32(x)
         return classifier(features, self.num_classes), features, maps

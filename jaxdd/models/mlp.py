@@ -3,6 +3,7 @@
 import flax.linen as nn
 
 from jaxdd.models.layers import at_least_float32, classifier
+from jaxdd.models.precision import of_body
 from jaxdd.types import Array
 
 
@@ -34,6 +35,6 @@ class MLP(nn.Module):
         `[N, Y]` logits, `[N, D]` features, the same as maps `[N, 1, D]`."""
         x = images.reshape(len(images), -1)
         for i in range(2):
-            x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f'dense{i}')(x))
+            x = nn.relu(nn.Dense(self.width, dtype=of_body(self.dtype), name=f'dense{i}')(x))
         features = at_least_float32(x)
         return classifier(features, self.num_classes), features, features.reshape(len(x), 1, -1)

@@ -2,8 +2,8 @@
 
 import flax.linen as nn
 
-from jaxdd.models.layers import average_pool, conv
-from jaxdd.models.norms import norm as make_norm
+from jaxdd.models.layers import average_pool
+from jaxdd.models.norms import normed_conv
 from jaxdd.types import Array
 
 EXPANSION = 4  # output channels of a bottleneck per channel inside it
@@ -51,32 +51,28 @@ class ResidualBlock(nn.Module):
         def pooled(x: Array) -> Array:
             return average_pool(x, (pool, pool)) if pool > 1 else x
 
-        def convolved(x: Array, name: str, features: int, size: int, stride: int) -> Array:
-            return conv(
+        def normed(x: Array, name: str, features: int, size: int, stride: int, **options) -> Array:
+            return normed_conv(
                 x,
                 features,
+                kind=self.norm,
+                batch_statistics=self.batch_statistics,
+                names=(f'{name}_conv', f'{name}_norm'),
                 size=size,
                 stride=stride,
                 padding=size // 2,
                 use_bias=False,
                 dtype=self.dtype,
-                name=f'{name}_conv',
+                centred=False,
+                **options,
             )
-
-        def normed(x: Array, name: str) -> Array:
-            return make_norm(
-                self.norm, batch_statistics=self.batch_statistics, name=f'{name}_norm'
-            )(x)
 
         y, last = x, len(sizes) - 1
         for i, size in enumerate(sizes):
             features = channels if i == last else self.features
-            y = normed(
-                convolved(y, f'layer{i}', features, size, stride if i == strided else 1),
-                f'layer{i}',
-            )
+            y = normed(y, f'layer{i}', features, size, stride if i == strided else 1)
             y = nn.relu(y) if i < last else y
             y = pooled(y) if i == strided else y
         if self.stride != 1 or x.shape[-1] != channels:
-            x = normed(pooled(convolved(x, 'shortcut', channels, 1, stride)), 'shortcut')
+            x = normed(x, 'shortcut', channels, 1, stride, between=pooled)
         return nn.relu(x + y)

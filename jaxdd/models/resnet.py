@@ -3,8 +3,8 @@
 import flax.linen as nn
 
 from jaxdd import checks
-from jaxdd.models.layers import at_least_float32, average_pool, check_side, classifier, conv
-from jaxdd.models.norms import norm as make_norm
+from jaxdd.models.layers import at_least_float32, average_pool, check_side, classifier
+from jaxdd.models.norms import normed_conv
 from jaxdd.models.residual import ResidualBlock
 from jaxdd.types import Array
 
@@ -150,17 +150,20 @@ class ResNet(nn.Module):
         size, stride = (3, 1) if self.stem == 'small' else (7, 2)
         # Names sort in the order of the network:
         # pytrees of per-layer values then list the stem first.
-        x = conv(
-            images,
-            self.width,
-            size=size,
-            stride=stride,
-            padding=size // 2,
-            use_bias=False,
-            dtype=self.dtype,
-            name='conv',
+        x = nn.relu(
+            normed_conv(
+                images,
+                self.width,
+                kind=self.norm,
+                batch_statistics=self.batch_statistics,
+                names=('conv', 'norm'),
+                size=size,
+                stride=stride,
+                padding=size // 2,
+                use_bias=False,
+                dtype=self.dtype,
+            )
         )
-        x = nn.relu(make_norm(self.norm, batch_statistics=self.batch_statistics, name='norm')(x))
         return x if self.stem == 'small' else nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
 
 

@@ -3,8 +3,8 @@
 import flax.linen as nn
 
 from jaxdd import checks
-from jaxdd.models.layers import check_side, conv, flattened_head, stem_padding
-from jaxdd.models.norms import norm as make_norm
+from jaxdd.models.layers import check_side, flattened_head, stem_padding
+from jaxdd.models.norms import normed_conv
 from jaxdd.types import Array
 
 # layers -> per stage, per convolution: how many times the width its channels are (table 1: A, B,
@@ -64,16 +64,15 @@ class VGG(nn.Module):
         x, extra = images, stem_padding(images.shape[1:])
         for stage, multiples in enumerate(self.stages):
             for i, multiple in enumerate(multiples):
-                x = conv(
+                x = normed_conv(
                     x,
                     multiple * self.width,
+                    kind=self.norm,
+                    batch_statistics=self.batch_statistics,
+                    names=(f'stage{stage}_conv{i}', f'stage{stage}_norm{i}'),
                     padding=1 + extra,
                     dtype=self.dtype,
-                    name=f'stage{stage}_conv{i}',
                 )
-                normed = make_norm(
-                    self.norm, batch_statistics=self.batch_statistics, name=f'stage{stage}_norm{i}'
-                )
-                x, extra = nn.relu(normed(x)), 0
+                x, extra = nn.relu(x), 0
             x = nn.max_pool(x, (2, 2), (2, 2))
         return flattened_head(x, self.num_classes)

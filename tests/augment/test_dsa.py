@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdd import augment
+from jaxdd import augment, parallel
 from jaxdd.augment import color, geometry
 
 ALL = augment.STRATEGY['default']
@@ -229,6 +229,26 @@ def test_gradients_are_finite_and_equal_under_vmap(build, mode):
         loop = jnp.stack([gradient(x, key) for x, key in zip(images, keys)])
         assert jnp.isfinite(loop).all() and (loop != 0).any()
         np.testing.assert_allclose(together(images), loop, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('mode', ('S', 'IDC'))
+@pytest.mark.parametrize('strategy', [ALL, 'crop_flip_translate', 'color_rotate', 'scale'])
+@pytest.mark.parametrize('build', [augment.shared, augment.independent])
+def test_accelerators_choose_matrices_and_get_the_same(build, strategy, mode):
+    transform = build(strategy, mode=mode)
+    keys = jax.random.split(jax.random.key(7), 12)
+    images = jax.random.normal(jax.random.key(8), (12, 2, 8, 6, 3))
+    cotangent = jax.random.normal(jax.random.key(9), images.shape)
+
+    def both(images):
+        y, back = jax.vjp(lambda x: jax.vmap(transform)(keys, x), images)
+        return y, back(cotangent)[0]
+
+    here = jax.jit(both)(images)
+    with parallel.lowering_for('tpu'):
+        there = jax.jit(both)(images)
+    for found, expected in zip(there, here):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=WARP)
 
 
 @pytest.mark.parametrize('shape', [(1, 28, 28, 1), (2, 6, 9, 3)])

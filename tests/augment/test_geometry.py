@@ -174,6 +174,25 @@ def test_shared_equals_repeated_and_keeps_the_dtype(name, dtype):
     np.testing.assert_allclose(y.astype('f4'), each.astype('f4'), rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize('num_draws', [1, 5])
+@pytest.mark.parametrize('name', ['crop', 'flip', 'scale'])
+def test_a_pair_of_matrices_is_the_operation(name, num_draws):
+    images = jax.random.normal(jax.random.key(0), (5, 8, 12, 3))
+    size, key = images.shape[1:3], jax.random.key(1)
+    drawn = {
+        'crop': lambda: geometry.draw_crop(key, num_draws, size),
+        'flip': lambda: geometry.draw_flip(key, num_draws),
+        'scale': lambda: geometry.draw_scale(key, num_draws),
+    }[name]()
+    axes = getattr(geometry, f'{name}_axes')(drawn, size, images.dtype)
+    assert [side.shape for side in axes] == [(num_draws, 8, 8), (num_draws, 12, 12)]
+    found, expected = geometry.resample(images, axes), getattr(geometry, name)(images, drawn)
+    if name == 'scale':
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    else:  # pixels are moved, not mixed
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_warps_are_linear_in_the_image():
     x, y = jax.random.normal(jax.random.key(0), (2, 2, 8, 8, 1))
     for operation, draw in (

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxdd import parallel
-from jaxdd.models import NAMES, by_name
+from jaxdd.models import NAMES, by_name, norms
 from jaxdd.models.layers import SMALLEST_SIDES, average_pool, check_side, conv, stem_padding
 from jaxdd.models.names import fixed
 
@@ -21,8 +21,9 @@ def test_average_pool_drops_the_remainder():
     )
 
 
+@pytest.mark.parametrize('platform', ['cpu', 'tpu'])
 @pytest.mark.parametrize('window', [(2, 2), (1, 2), (3, 3)])
-def test_derivatives_of_an_average_pool_are_those_of_the_mean(x64, window):
+def test_derivatives_of_an_average_pool_are_those_of_the_mean(x64, window, platform):
     x, direction = jax.random.normal(jax.random.key(0), (2, 2, 7, 6, 3), jnp.float64)
 
     def mean(x):
@@ -33,9 +34,9 @@ def test_derivatives_of_an_average_pool_are_those_of_the_mean(x64, window):
         gradient = jax.grad(lambda x: jnp.sin(pool(x)).sum())
         return pool(x), gradient(x), jax.grad(lambda x: jnp.vdot(gradient(x), direction))(x)
 
-    for found, expected in zip(
-        derivatives(lambda x: average_pool(x, window)), derivatives(mean), strict=True
-    ):
+    with parallel.lowering_for(platform):
+        pooled = derivatives(lambda x: average_pool(x, window))
+    for found, expected in zip(pooled, derivatives(mean), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-14)
 
 
@@ -125,3 +126,49 @@ def test_grouped_convolutions_are_the_same_on_every_device(groups, monkeypatch):
     np.testing.assert_allclose(
         cpu, module.apply(variables, x), rtol=0, atol=1e-6 * np.abs(cpu).max()
     )
+
+
+class Centred(nn.Module):
+    stride: int
+
+    @nn.compact
+    def __call__(self, x):
+        return conv(x, 8, stride=self.stride, centred=True, name='conv')
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('channels', [3, 16])
+def test_a_centred_convolution_leaves_out_a_number_per_map_near_its_mean(channels, stride):
+    module = Centred(stride)
+    x = np.random.default_rng(0).normal(50, 1, size=(4, 32, 32, channels)).astype(np.float32)
+    variables = module.init(jax.random.key(0), x)
+    whole = module.apply(variables, x)
+    with parallel.lowering_for('tpu'):
+        centred = module.apply(variables, x)
+    gap = np.asarray(whole - centred)
+    np.testing.assert_allclose(gap, np.broadcast_to(gap[:, :1, :1], gap.shape), atol=1e-3)
+    inner = np.abs(np.asarray(centred)[:, 1:-1, 1:-1].mean((1, 2)))
+    assert inner.max() < 0.05 * np.abs(np.asarray(whole)).max()
+
+
+def test_the_bias_before_an_instance_norm_has_no_gradient():
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return norms.normed_conv(
+                x, 8, kind='instance', batch_statistics=True, names=('conv', 'norm')
+            )
+
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    params = Block().init(jax.random.key(0), x)['params']
+
+    def slopes(params):
+        return jax.grad(lambda p: jnp.sin(Block().apply({'params': p}, x)).sum())(params)
+
+    here = slopes(params)
+    with parallel.lowering_for('tpu'):
+        there = slopes(params)
+    assert not np.asarray(there['conv']['bias']).any()
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(here))
+    for one, other in zip(jax.tree.leaves(here), jax.tree.leaves(there)):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * largest)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdd import parallel
 from jaxdd.models import norms
 from jaxdd.types import Moments
 
@@ -112,6 +113,51 @@ def test_variance_survives_a_large_mean():
     np.testing.assert_allclose(
         y, (wide - wide.mean((1, 2), keepdims=True)) / spread * v['scale'] + v['bias'], atol=2e-3
     )
+
+
+class Convolved(nn.Module):
+    """A convolution and its norm, as networks have them."""
+
+    kind: str
+
+    @nn.compact
+    def __call__(self, x):
+        return norms.normed_conv(
+            x, 8, kind=self.kind, batch_statistics=True, names=('conv', 'norm'), padding=0
+        )
+
+
+@pytest.mark.parametrize('kind', norms.NORMS)
+@pytest.mark.parametrize('mean', [0, 10_000])
+def test_one_pass_over_a_map_gives_what_two_give(kind, mean):
+    x = mean + np.random.default_rng(0).normal(size=(3, 16, 16, 3)).astype(np.float32)
+    v = Convolved(kind).init(jax.random.key(0), x)
+    if kind == 'batch':  # an image's mean stands for that of former batches
+        maps = Convolved('none').apply({'params': {'conv': v['params']['conv']}}, x)
+        v['batch_stats']['norm']['mean'] = maps[0].mean((0, 1))
+
+    def value_and_slope(x):
+        value, back = jax.vjp(lambda x: Convolved(kind).apply(v, x), x)
+        return value, back(jnp.cos(value))[0]
+
+    here = value_and_slope(x)
+    with parallel.lowering_for('tpu'):
+        there = value_and_slope(x)
+    # Both round products of the size of the mean. E[x^2] - E[x]^2 alone would lose the variance.
+    for one, other in zip(here, there):
+        scale = max(1, np.abs(one).max())
+        np.testing.assert_allclose(other, one, rtol=0, atol=scale * (1e-5 if mean == 0 else 2e-2))
+
+
+@pytest.mark.parametrize('kind', norms.NORMS)
+def test_one_pass_over_a_constant_map_is_finite(kind):
+    x = jnp.full((2, 8, 8, 3), 7.0)
+    v = Convolved(kind).init(jax.random.key(0), x)
+    with parallel.lowering_for('tpu'):
+        value, gradient = jax.value_and_grad(
+            lambda x: jnp.sum(jnp.sin(Convolved(kind).apply(v, x)))
+        )(x)
+    assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
 def test_half_precision_maps_keep_their_type_and_float32_moments():
