@@ -7,10 +7,17 @@ dispatch) for each target: bytes of each device, collectives (each channel once)
 they hold, and of TPUs the compiler's estimate of cycles, of a step and of what runs once per
 dispatch, with the fusions that cost most. Estimates are the compiler's model of a chip, not a
 measurement. A step compiles for one or two minutes on one core.
+
+    python -m experiments.compiled --target v5e:1x1 --runs 'sre2l --dataset imagenet --ipc 50'
+
+compiles the steps of runs by their command lines, whatever the data set: what does not fit into a
+chip's memory is told so, with what it would need.
 """
 
 import argparse
 import json
+import re
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +26,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from experiments import methods
+from experiments.configs import Config
 from experiments.speed import collectives, scaling, targets
 from experiments.speed.estimates import Estimate, estimate
 from experiments.speed.targets import Target
@@ -36,13 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         machines = [targets.find(name) for name in options.target]
+        runs = {name: methods.parse(shlex.split(name)) for name in options.runs}
     except ValueError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    named = options.steps or ([] if runs else STEPS)
     found = []
     for machine in machines:
-        for name in options.steps:
-            found.append(measure(machine, name, options.precision))
+        for name, config in {**dict.fromkeys(named), **runs}.items():
+            found.append(measure(machine, name, options.precision, config))
             if not options.markdown:
                 print('\n'.join(words(found[-1])), flush=True)
     print('\n'.join(table(found)))
@@ -59,19 +70,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--target', nargs='+', default=['v5e:2x4'], metavar='NAME', help=', '.join(targets.NAMES)
     )
-    parser.add_argument('--steps', nargs='+', default=list(STEPS), choices=STEPS)
+    parser.add_argument('--steps', nargs='+', choices=STEPS, help='presets; default: all')
+    parser.add_argument(
+        '--runs', nargs='+', default=[], metavar='WORDS', help='command lines of experiments.run'
+    )
     parser.add_argument('--precision', default='bf16', choices=list(PRECISIONS))
     parser.add_argument('--markdown', action='store_true', help='the table alone')
     parser.add_argument('--json', metavar='FILE', help='everything that was found')
     return parser
 
 
-def program(machine: Target, name: str, precision: str) -> tuple[Any, collectives.Work]:
-    """A dispatch of a preset's steps, compiled for a machine; and what a whole step computes."""
+def program(
+    machine: Target, name: str, precision: str, config: Config | None = None
+) -> tuple[Any, collectives.Work]:
+    """A dispatch of steps, compiled for a machine; and what a whole step computes.
+
+    Args:
+        name: of a preset, or anything where there is a `config`.
+        config: of a run; of one that recovers images, of its first teacher.
+    """
     with parallel.lowering_for(machine.chip.platform), models.precision(precision):
-        made = (scaling.evaluating if name == 'evaluation' else scaling.distilling)(
-            scaling.preset(name)
-        )
+        made = scaling.distilling(config) if config else scaling.by_name(name)
         step, given = made[0], (*made[1:], jnp.int32(collectives.PER_CALL))
         whole = collectives.work(
             loop.run_steps.trace(step, collectives.PER_CALL, *given).jaxpr.jaxpr
@@ -83,21 +102,29 @@ def program(machine: Target, name: str, precision: str) -> tuple[Any, collective
             return lowered.compile(), whole
 
 
-def measure(machine: Target, name: str, precision: str) -> dict[str, Any]:
-    """Everything that is known of one step on one machine, as a record."""
-    start = time.perf_counter()
-    compiled, whole = program(machine, name, precision)
-    seconds, text, memory = (
-        time.perf_counter() - start,
-        compiled.as_text(),
-        compiled.memory_analysis(),
-    )
+def measure(
+    machine: Target, name: str, precision: str, config: Config | None = None
+) -> dict[str, Any]:
+    """Everything that is known of one step on one machine, as a record; see `program`."""
     record = {
         'step': name,
         'target': machine.name,
         'precision': precision,
         'chips': machine.mesh.size,
         'hosts': parallel.hosts(machine.mesh),
+    }
+    start = time.perf_counter()
+    try:
+        compiled, whole = program(machine, name, precision, config)
+    except jax.errors.JaxRuntimeError as error:
+        if 'RESOURCE_EXHAUSTED' not in str(error):
+            raise
+        return {**record, 'does not fit': _needed(str(error))}
+    seconds, text = time.perf_counter() - start, compiled.as_text()
+    memory = compiled.memory_analysis()
+    share, sent = collectives.counted(text, unknown=collectives.PER_CALL)
+    record = {
+        **record,
         'compile seconds': round(seconds, 1),
         'bytes per device': {
             'arguments': memory.argument_size_in_bytes,
@@ -105,12 +132,18 @@ def measure(machine: Target, name: str, precision: str) -> dict[str, Any]:
             'code': memory.generated_code_size_in_bytes,
         },
         'FLOPs of a step': whole.flops,
+        'FLOPs of one chip': share / collectives.PER_CALL,
     }
     if machine.chip.platform != 'tpu':
-        _, sent = collectives.counted(text, unknown=collectives.PER_CALL)
         rows = [{'kind': c.kind, 'bytes': c.size, 'times': c.times} for c in sent]
         return {**record, 'collectives of a dispatch': rows}
     return {**record, **_estimated(machine, estimate(text), whole.flops)}
+
+
+def _needed(message: str) -> str:
+    """What a compiler says that a program needs, and what there is."""
+    said = re.search(r'Used (\S+) of (\S+)', message)
+    return f'{said[1]} of {said[2]}' if said else message.splitlines()[0]
 
 
 def _estimated(machine: Target, found: Estimate, flops: float) -> dict[str, Any]:
@@ -128,6 +161,8 @@ def _estimated(machine: Target, found: Estimate, flops: float) -> dict[str, Any]
 
 def words(record: dict[str, Any]) -> list[str]:
     """A record for people."""
+    if 'does not fit' in record:
+        return [f'{record["step"]} on {record["target"]} does not fit: {record["does not fit"]}']
     size = record['bytes per device']
     lines = [
         f'{record["step"]} on {record["target"]} ({record["chips"]} chips, {record["hosts"]} '
@@ -164,6 +199,9 @@ def table(found: Sequence[dict[str, Any]]) -> list[str]:
     ]
     rows = []
     for one in found:
+        if 'does not fit' in one:
+            rows.append([one['step'], one['target'], *[''] * 3, one['does not fit'], '', ''])
+            continue
         sent = one.get('collectives of a step')
         cycles = one.get('cycles of a step (estimate)')
         beside = one.get('cycles of a dispatch beside its steps (estimate)', 0)

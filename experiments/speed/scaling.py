@@ -34,7 +34,7 @@ import numpy as np
 from experiments.configs import Config
 from experiments.methods import METHODS
 from experiments.speed.collectives import Found, compiled
-from experiments.stages import build, jobs, students
+from experiments.stages import build, jobs, recovering, students
 from jaxdd import data, parallel
 from jaxdd.engine import distill, evaluate, fit, loop
 from jaxdd.networks import pools, segments
@@ -42,7 +42,8 @@ from jaxdd.reporting import tables
 from jaxdd.terms import regularize
 from jaxdd.types import Inputs, Method, Model, Source, SyntheticSet
 
-EFFICIENCY, TOGETHER, IPC, SIZE = 0.4, 8, 10, 50_000
+EFFICIENCY, IPC = 0.4, 10
+SIZE, SIZES = 50_000, {'tiny_imagenet': 100_000}  # training images, by name where they differ
 PASSES = {'all-reduce': 2}  # around the ring, else 1
 Step = tuple[loop.Step, Any, loop.DeviceFeed]  # of the engine, with its state and its feed
 
@@ -81,9 +82,10 @@ DIVIDED = {
 def distilling(config: Config) -> Step:
     """One step of a method's preset; INFER with its first teacher."""
     spec = data.spec(config.dataset)
-    labels = np.arange(SIZE, dtype=np.int32) % spec.num_classes
+    size = SIZES.get(spec.name, SIZE)
+    labels = np.arange(size, dtype=np.int32) % spec.num_classes
     dataset = data.Dataset(
-        spec, Source(np.zeros((SIZE, *spec.image_shape), np.uint8), labels), None
+        spec, Source(np.zeros((size, *spec.image_shape), np.uint8), labels), None
     )
     method, roles = config.entry.build(config, dataset)[0], {}
     if jobs.needs_proxy(config):
@@ -116,12 +118,11 @@ def _feed(config: Config, dataset: data.Dataset, method: Method) -> loop.DeviceF
 
 def _recovering(config: Config, spec: data.Spec, method: Method) -> Step:
     """The chunks that an accelerator recovers as one program."""
-    images = jobs.real_start(config, spec)
-    count, optimizer = (
-        min(TOGETHER, images // config.recover.images_per_chunk),
-        build.optimizer(config),
-    )
-    initial = _set(spec, config.recover.images_per_chunk)
+    images, optimizer = jobs.real_start(config, spec), build.optimizer(config)
+    classes = min(config.classes_per_chunk or spec.num_classes, spec.num_classes)
+    chunks = -(-spec.num_classes // classes) * (images // config.recover.images_per_chunk)
+    count = min(recovering.together(config, spec), max(1, chunks))
+    initial = _set(spec, config.recover.images_per_chunk, classes)
     states = [
         distill.init_state(jax.random.key(i), method, optimizer, initial) for i in range(count)
     ]
@@ -152,6 +153,11 @@ def evaluating(config: Config) -> Step:
         loop.stack_states(states),
         loop.broadcast_feed(feed),
     )
+
+
+def by_name(name: str) -> Step:
+    """One step of a preset, or of the students."""
+    return (evaluating if name == 'evaluation' else distilling)(preset(name))
 
 
 def preset(name: str) -> Config:
@@ -243,8 +249,8 @@ def _cells(machine: Machine, found: Found) -> list[str]:
     ]
 
 
-def _set(spec: data.Spec, per_class: int) -> SyntheticSet:
-    labels = jnp.repeat(jnp.eye(spec.num_classes)[:, None], per_class, axis=1)
+def _set(spec: data.Spec, per_class: int, classes: int | None = None) -> SyntheticSet:
+    labels = jnp.repeat(jnp.eye(spec.num_classes)[:classes, None], per_class, axis=1)
     return SyntheticSet(jnp.zeros((*labels.shape[:2], *spec.image_shape)), labels)
 
 

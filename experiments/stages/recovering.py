@@ -148,7 +148,7 @@ def _run(
     control = loop.Control(
         job.steps_per_call,
         should_stop=watched.stop,
-        together=together(config, job),
+        together=together(config, job.spec),
         checkpoint_every=config.checkpoint_every,
     )
     with shown:
@@ -191,9 +191,9 @@ def _marks(first: int, count: int, num_steps: int, teacher: str) -> dict[int, st
     return {first: teacher, **{first + i * num_steps: '' for i in inner}}
 
 
-def together(config, job: jobs.Job) -> int:
+def together(config, spec: data.Spec) -> int:
     """Chunks that run as one program."""
-    small = max(job.spec.image_shape[:2]) <= 64
+    small = max(spec.image_shape[:2]) <= 64
     return config.recover.together or (1 if parallel.on_cpu() or not small else 8)
 
 

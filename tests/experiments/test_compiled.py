@@ -1,0 +1,77 @@
+"""What the compiler of a TPU makes of two steps, in a process of its own."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+MIB = 2**20
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec('libtpu') is None and 'TPU_LIBRARY_PATH' not in os.environ,
+    reason="libtpu is not installed: pip install '.[tpu]'",
+)
+
+
+def compiled(folder, *words):
+    """The records of `python -m experiments.compiled`, by step."""
+    file = folder / 'found.json'
+    done = subprocess.run(
+        (sys.executable, '-m', 'experiments.compiled', *words, '--json', str(file)),
+        # libtpu ends the process over a flag of XLA:CPU
+        env={
+            **os.environ,
+            'JAX_DISABLE_MOST_OPTIMIZATIONS': '0',
+            'JAX_PLATFORMS': 'cpu',
+            'XLA_FLAGS': '',
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return {one['step']: one for one in json.loads(file.read_text())['programs']}
+
+
+def sampled(one):
+    """Collectives of a step that come from sampling, drawing or augmenting."""
+    words = ('top_k', 'take', 'random', 'threefry', 'uniform', 'sort', 'pad', 'ijc', 'iqc')
+    return [c for c in one['collectives of a step'] if any(word in c['path'] for word in words)]
+
+
+@needs_libtpu
+def test_eight_chips_share_a_step_and_send_features_and_gradients_alone(tmp_path):
+    found = compiled(tmp_path, '--target', 'v5e:2x4', '--steps', 'dm', 'sre2l')
+    for one in found.values():
+        # the synthetic images divide, too: each chip has little more than its eighth
+        assert one['FLOPs of one chip'] <= 1.05 * one['FLOPs of a step'] / 8
+        assert not sampled(one)
+        # a real batch are 7.9 MB of uint8, the training set 154 MB
+        assert sum(c['size'] * c['times'] for c in one['collectives of a step']) < 2.5e6
+        assert not [d for d in one['dearest beside the steps'] if 'u8[50000' in d['shape']]
+        assert one['bytes per device']['temporaries'] < 32 * MIB
+    dm, sre2l = found['dm'], found['sre2l']
+    assert sum(c['times'] for c in dm['collectives of a step']) <= 3
+    assert not sre2l['collectives of a step']
+    assert dm['cycles of a dispatch beside its steps (estimate)'] < 1e5
+    # what they were before one pass and half precision: 4.2e6 and 1.9e6
+    assert dm['cycles of a step (estimate)'] < 2.4e6
+    assert sre2l['cycles of a step (estimate)'] < 1.2e6
+
+
+@needs_libtpu
+@pytest.mark.long
+def test_sixty_four_chips_of_eight_hosts_draw_without_a_word(tmp_path):
+    one = compiled(tmp_path, '--target', 'v5e:8x8', '--steps', 'dm')['dm']
+    assert (one['chips'], one['hosts']) == (64, 8)
+    assert not sampled(one)
+    assert sum(c['times'] for c in one['collectives of a step']) <= 3
+
+
+@needs_libtpu
+@pytest.mark.long
+def test_what_does_not_fit_says_what_it_needs(tmp_path):
+    words = 'dm --dataset imagenette --ipc 10 --data.per-class 256 --precision f32'
+    one = compiled(tmp_path, '--target', 'v5e:1x1', '--precision', 'f32', '--runs', words)[words]
+    assert ' of 15.75G' in one['does not fit']
