@@ -34,10 +34,13 @@ $(BIN)/ready: requirements.txt setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
-# torch, for the tests alone: networks and losses are compared with it
+# torch, for the tests alone: networks and losses are compared with it. A TPU's compiler lies beside
+# the packages and not among them, since JAX would look for a TPU in every process; without it (it is
+# there for Linux on x86 alone) its tests are skipped.
 $(BIN)/test-ready: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e '.[test]'
+	-$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/libtpu libtpu==0.0.52
 	touch $(BIN)/ready $@
 
 # pyright, for `make lint` alone: it brings a Node.js of its own, 67 MB to fetch, and fetches nothing when it runs
