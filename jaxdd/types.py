@@ -152,6 +152,8 @@ class Parametrization(NamedTuple):
     project: Callable[[PyTree, PyTree], PyTree]  # (params, fixed): back into the pixel box
     # what students see, where it is not what is matched
     shown: Callable[[PyTree, PyTree], SyntheticSet] | None = None
+    # whether every leaf has a row per class, from which alone that class is decoded
+    by_class: bool = False
 
 
 class Networks(NamedTuple):

@@ -55,6 +55,8 @@ QUIET = {
     'TPU_ACCELERATOR_TYPE': 'v5litepod-16',
     'TPU_MIN_LOG_LEVEL': '3',
     'JAX_SKIP_CUDA_CONSTRAINTS_CHECK': '1',
+    # there is no card to try kernels on, and of Triton's products some need that
+    'XLA_FLAGS': '--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false',
 }
 EXTRAS = {'tpu': ('libtpu', 'tpu'), 'cuda': ('jax_cuda12_plugin', 'cuda-aot')}
 

@@ -29,6 +29,7 @@ from jaxdd.types import (
     Model,
     Observation,
     Outputs,
+    Parametrization,
     PRNGKey,
     PyTree,
     Read,
@@ -178,8 +179,8 @@ def _gradient(method: Method):
         keys = _keys(state)
 
         def loss(params: PyTree) -> tuple[Array, Metrics]:
-            synthetic, given, classes = _restrict(
-                method.parametrization.decode(params, state.fixed), inputs, only
+            synthetic, given, classes = _decoded(
+                method.parametrization, params, state.fixed, inputs, only
             )
             if method.looks_at is not None:
                 own = jax.random.fold_in(keys.terms, _LOOK)
@@ -301,19 +302,29 @@ def _forward(
     return Outputs(unfold(out.logits), unfold(out.features), unfold(out.maps), out.moments)
 
 
-def _restrict(synthetic: SyntheticSet, inputs: Inputs, only: Array | None):
-    """Keeps one class (a step of its own), or all of them."""
+def _decoded(
+    parametrization: Parametrization,
+    params: PyTree,
+    fixed: PyTree,
+    inputs: Inputs,
+    only: Array | None,
+) -> tuple[SyntheticSet, Inputs, Array]:
+    """One class (a step of its own), or all of them."""
     if only is None:
+        synthetic = parametrization.decode(params, fixed)
         return synthetic, inputs, jnp.arange(synthetic.images.shape[0])
 
     def take(x):
         return None if x is None else jax.lax.dynamic_slice_in_dim(x, only, 1)
 
-    return (
-        synthetic._replace(images=take(synthetic.images), labels=take(synthetic.labels)),
-        inputs._replace(real=take(inputs.real), real_weights=take(inputs.real_weights)),
-        only[None],
-    )
+    if parametrization.by_class:
+        # else each of K steps would decode K classes, and send a gradient through all of them
+        synthetic = parametrization.decode(*jax.tree.map(take, (params, fixed)))
+    else:
+        whole = parametrization.decode(params, fixed)
+        synthetic = whole._replace(images=take(whole.images), labels=take(whole.labels))
+    given = inputs._replace(real=take(inputs.real), real_weights=take(inputs.real_weights))
+    return synthetic, given, only[None]
 
 
 def num_classes(method: Method, state: DistillState) -> int:

@@ -110,4 +110,5 @@ def partitioned(
         return {'images': jnp.clip(params['images'], 0, 1)} if box else params
 
     decode, shown = (functools.partial(formed, one) for one in (form, 'single'))
-    return Parametrization(init, decode, project, shown if form == 'bound' else None)
+    seen = shown if form == 'bound' else None
+    return Parametrization(init, decode, project, seen, by_class=True)

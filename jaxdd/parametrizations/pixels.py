@@ -39,7 +39,7 @@ def pixels(box: Normalisation | None = None) -> Parametrization:
         del fixed
         return {'images': clipped(params['images'], box)} if box else params
 
-    return Parametrization(init, decode, project)
+    return Parametrization(init, decode, project, by_class=True)
 
 
 def clipped(images: Array, box: Normalisation) -> Array:

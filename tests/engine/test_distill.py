@@ -11,7 +11,7 @@ import pytest
 from jaxdd import augment, models, parallel
 from jaxdd.engine.distill import init_state, make_gradient, make_step, observe
 from jaxdd.methods import dm
-from jaxdd.parametrizations import pixels
+from jaxdd.parametrizations import partitioned, pixels
 from jaxdd.regularizers import cc, cm, cmi
 from jaxdd.terms import named, regularize
 from jaxdd.types import Inputs, Method, Networks, Read, SyntheticSet, Term
@@ -335,6 +335,33 @@ def test_sequential_is_joint_where_classes_do_not_meet():
         images[classes] = state.params['images']
     assert np.abs(images['joint'] - IMAGES).max() > 0.01
     np.testing.assert_allclose(images['sequential'], images['joint'], atol=1e-5)
+
+
+@pytest.mark.parametrize('stored', [
+    pixels(),
+    partitioned(2, order='column', shrink='mean'),
+    partitioned(2, order='row', shrink='nearest', box=((0.5,) * 3, (0.2,) * 3), form='multi'),
+])  # fmt: skip
+def test_one_class_is_decoded_from_its_own_rows_alone(stored):
+    initial = SyntheticSet(
+        jax.random.normal(KEY, (3, 4, 8, 8, 3)),
+        jax.nn.softmax(jax.random.normal(KEY, (3, 4, 3))),
+    )
+    params, fixed = stored.init(KEY, initial)
+    whole = stored.decode(params, fixed)
+    assert stored.by_class
+    for c in range(3):
+        one = stored.decode(*jax.tree.map(lambda x, c=c: x[c : c + 1], (params, fixed)))
+        np.testing.assert_array_equal(one.images, whole.images[c : c + 1])
+        np.testing.assert_array_equal(one.labels, whole.labels[c : c + 1])
+
+    method = toy(toward_real, *RAW)._replace(parametrization=stored)
+    state = start(method, initial=initial)
+    inputs = Inputs(real=jax.random.normal(KEY, (3, 2, 8, 8, 3)))
+    apart = method._replace(parametrization=stored._replace(by_class=False))
+    for c in range(3):
+        found, expected = (make_gradient(m)(state, inputs, jnp.int32(c)) for m in (method, apart))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected)
 
 
 def test_one_class_alone_has_a_gradient_nowhere_else():
