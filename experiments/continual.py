@@ -26,7 +26,7 @@ from experiments.configs import Config, rules
 from experiments.stages import incremental, jobs, outputs, remembering, workplace
 from experiments.stages.remembering import Distillation
 from experiments.stages.scores import Stop
-from jaxdd import data
+from jaxdd import data, hosts
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.reporting import incremental as reporting
 from jaxdd.storage import records
@@ -42,8 +42,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return run(*parse(argv), argv)
     except (ValueError, NonFiniteError, OSError, jax.errors.JaxRuntimeError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+        return hosts.failed(error)
 
 
 class Protocol(NamedTuple):
@@ -125,7 +124,7 @@ def run(config: Config, protocol: Protocol, words: Sequence[str], stop: Stop | N
         words: the command line, for the record.
         stop: as in `experiments.run.run`.
     """
-    stop = workplace.begun(stop)
+    stop = workplace.begun(stop, config.hosts)
     with workplace.entered(config) as workdir:
         every = jobs.load(config)  # refuses what no task could use, and gives the test images
         if why := jobs.no_baseline(every):
@@ -221,4 +220,4 @@ def _write(results: dict, workdir: pathlib.Path) -> str:
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(hosts.together(main, sys.argv[1:]))

@@ -23,8 +23,7 @@ import tyro
 from experiments.configs import base, presets, validation
 from experiments.configs.rules import Count, Seed, choice
 from experiments.stages import identity, jobs, labelling, scores, students, workplace
-from experiments.stages.progress import StopSignal
-from jaxdd import data, parallel
+from jaxdd import data, hosts, parallel
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.reporting import report
 from jaxdd.storage import checkpoint, distilled_set, locks, records
@@ -71,6 +70,7 @@ class Options:
     precision: base.PRECISION | None = None
     """Of what networks compute before their last layer; default: 'bf16' on accelerators, 'f32' on
     CPUs."""
+    hosts: base.Hosts = base.Hosts()
 
 
 class Given(NamedTuple):
@@ -87,8 +87,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return run(*parse(argv))
     except (ValueError, NonFiniteError, OSError, jax.errors.JaxRuntimeError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+        return hosts.failed(error)
 
 
 def parse(argv: Sequence[str]) -> tuple[Options, Given]:
@@ -150,8 +149,7 @@ def _defaults(argv: Sequence[str], made: dict) -> Options:
 
 def run(options: Options, given: Given) -> int:
     """Scores the missing architectures, one after the other."""
-    stop = StopSignal()
-    parallel.start()
+    stop = workplace.begun(None, options.hosts)
     path = expanded(options.output or pathlib.Path(options.distilled).parent / 'evaluation.json')
     with (
         workplace.computing(options),
@@ -393,4 +391,4 @@ def _results(
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(hosts.together(main, sys.argv[1:]))

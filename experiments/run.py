@@ -28,6 +28,7 @@ from experiments.stages import (
 )
 from experiments.stages.progress import Stages
 from experiments.stages.scores import Stop
+from jaxdd import hosts
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.storage import checkpoint
 
@@ -42,8 +43,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return run(methods.parse(argv), argv)
     except (ValueError, NonFiniteError, OSError, jax.errors.JaxRuntimeError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+        return hosts.failed(error)
     except KeyboardInterrupt:
         print('interrupted; the same command continues from the last checkpoint', file=sys.stderr)
         return 130
@@ -57,7 +57,7 @@ def run(config: Config, words: Sequence[str], stop: Stop | None = None) -> int:
         stop: becomes true when the run shall save and end, in a process whose devices are set up;
             None: a process of the run's own, ended by SIGTERM or SIGINT.
     """
-    stop = workplace.begun(stop)
+    stop = workplace.begun(stop, config.hosts)
     with workplace.entered(config) as workdir:
         return _sets(config, words, workdir, stop)
 
@@ -116,4 +116,4 @@ def _stages(config: Config, words: Sequence[str], workdir: pathlib.Path, stop: S
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(hosts.together(main, sys.argv[1:]))

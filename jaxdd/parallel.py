@@ -113,7 +113,7 @@ def shard(x: Array, axis: int = 0) -> Array:
     where = PartitionSpec(*[None] * axis, AXIS)
     if isinstance(x, jax.core.Tracer):
         return jax.lax.with_sharding_constraint(x, where)
-    return jax.device_put(x, NamedSharding(jax.sharding.get_mesh(), where))
+    return _put(x, NamedSharding(jax.sharding.get_mesh(), where))
 
 
 def replicate(tree: PyTree) -> PyTree:
@@ -125,7 +125,35 @@ def replicate(tree: PyTree) -> PyTree:
         return tree
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
         return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec()), tree)
-    return jax.device_put(tree, NamedSharding(jax.sharding.get_mesh(), PartitionSpec()))
+    return _put(tree, NamedSharding(jax.sharding.get_mesh(), PartitionSpec()))
+
+
+def _put(tree: PyTree, where: NamedSharding) -> PyTree:
+    """Lays arrays on devices, of other processes too: each of these gives its own devices' part of
+    what all of them have."""
+    if where.is_fully_addressable:
+        return jax.device_put(tree, where)
+
+    def one(x: Array) -> Array:
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:  # it lies on all of them
+            return x if x.sharding == where else jax.jit(lambda x: x, out_shardings=where)(x)
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            drawn = one(jax.random.key_data(x))
+            return jax.random.wrap_key_data(drawn, impl=jax.random.key_impl(x))
+        own = np.asarray(x)
+        return jax.make_array_from_callback(own.shape, where, lambda part: own[part])
+
+    return jax.tree.map(one, tree)
+
+
+def fetched(x: Array) -> np.ndarray:
+    """An array as this process holds it, even where it is divided among several processes.
+
+    All of them must ask.
+    """
+    if not x.is_fully_addressable and not x.is_fully_replicated:
+        x = jax.jit(lambda x: x, out_shardings=NamedSharding(x.sharding.mesh, PartitionSpec()))(x)
+    return np.asarray(x)
 
 
 def host() -> contextlib.AbstractContextManager:
@@ -361,14 +389,6 @@ def memory() -> int:
     if on_cpu() or not all('bytes_limit' in one for one in stats):
         return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     return sum(one['bytes_limit'] for one in stats) * jax.process_count()
-
-
-def first_process() -> bool:
-    """Whether this is the first of the processes that compute together.
-
-    It writes for all of them.
-    """
-    return jax.process_index() == 0
 
 
 def hardware() -> str:

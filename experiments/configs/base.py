@@ -331,6 +331,21 @@ class Evaluation:
 
 
 @frozen
+class Hosts:
+    """Several processes that compute one program. What a scheduler says of them (TPU pods, Slurm,
+    GKE) needs no option."""
+
+    coordinator: str | None = None
+    """ADDRESS:PORT of process 0."""
+    num_processes: Count | None = None
+    """How many there are."""
+    process_id: Number | None = None
+    """Which one this is, from 0."""
+    patience: Positive = 30.0
+    """Seconds without a sign of life after which a process counts as gone, and the others end."""
+
+
+@frozen
 class Config:
     """One run: prepare, distil, evaluate, report."""
 
@@ -375,6 +390,8 @@ class Config:
     precision: PRECISION | None = None
     """Of what networks compute before their last layer; default: 'bf16' on accelerators, 'f32' on
     CPUs."""
+
+    hosts: Hosts = Hosts()
 
     entry: ClassVar[Any]  # `entry.Entry`: what the method is, beside its options
     # images are recovered from teachers, in chunks, not matched with real batches

@@ -8,7 +8,7 @@ from experiments.configs.cells import Cell
 from experiments.reproduction.tasks import Task
 from experiments.stages import outputs
 from experiments.stages.progress import rows_of
-from jaxdd import parallel
+from jaxdd import hosts, parallel
 from jaxdd.reporting import tables
 from jaxdd.storage import records
 
@@ -83,9 +83,13 @@ def students(ledger: Ledger, task: Task) -> list[str] | None:
     """The accuracies of the students that are finished, as their files hold them;
     None before the evaluation."""
     where = workdir(ledger, task)
-    if not (where / 'distilled.npz').exists():
-        return None
-    return sorted(path.read_text() for path in (where / 'students').glob('*.json'))
+
+    def found() -> list[str] | None:
+        if not (where / 'distilled.npz').exists():
+            return None
+        return sorted(path.read_text() for path in (where / 'students').glob('*.json'))
+
+    return hosts.told(found)
 
 
 def begin(ledger: Ledger, task: Task) -> None:

@@ -31,6 +31,7 @@ BESIDE = (
     'steps_per_call',
     'num_devices',
     'precision',
+    'hosts',
     'smoke',
     'num_sets',
     'init_path',

@@ -237,10 +237,7 @@ def no_baseline(job: Job) -> str | None:
 
 
 def turn(folder: pathlib.Path, stop) -> contextlib.AbstractContextManager[bool]:
-    """Waits until no other run works in a folder that runs share;
-    of several hosts only the first one asks."""
-    if not parallel.first_process():
-        return contextlib.nullcontext(True)
+    """Waits until no other run works in a folder that runs share."""
     return locks.in_turn(folder, should_stop=stop)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.configs.base import Evaluation
 from experiments.stages import students
-from jaxdd import data
+from jaxdd import data, hosts, parallel
 from jaxdd.labels import fkd, relabel, replay
 from jaxdd.networks.teachers import Teacher
 from jaxdd.storage import distilled_set, npz
@@ -51,7 +51,7 @@ def label(
         return Labelled(synthetic, view, distilled_set.stored_bytes(synthetic)['labels'])
     if evaluation.labels == 'static':
         taught = relabel.static(models, variables, synthetic)
-        kept = np.asarray(taught.labels).astype(evaluation.label_dtype)
+        kept = parallel.fetched(taught.labels).astype(evaluation.label_dtype)
         if path is not None:
             save_static(path, kept)
         return Labelled(
@@ -76,7 +76,7 @@ def _replayed(
     num_images = synthetic.images.shape[0] * synthetic.images.shape[1]
     num_steps = students.recipe(evaluation, num_images).num_steps
     path = path and path.with_name('replay.npz')
-    if path is not None and path.exists():
+    if path is not None and hosts.told(path.exists):
         recorded = _checked(path, view, synthetic, num_steps)
     else:
         recorded = replay.record(
@@ -110,7 +110,7 @@ def _stored(
     size = min(e.batch_size, num_images)
     order = fkd.orders(num_images, size, students.num_epochs(e))
     folder = expanded(str(e.label_store))
-    if own and folder.is_dir():
+    if own and hosts.told(folder.is_dir):
         stored = fkd.read(folder, order, spec.num_classes)
     elif not teachers:
         where = f'{folder} is not there' if own else 'the store holds the labels of one set'

@@ -33,6 +33,7 @@ NOT_OF_THE_NUMBER = (
     'keep',
     'steps_per_call',
     'num_devices',
+    'hosts',
     'num_sets',
     'regularizers',
 )

@@ -2,6 +2,8 @@
 stages, a bar with steps/s and time left, and the history of its metrics."""
 
 import contextlib
+import io
+import os
 import pathlib
 import signal
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
+from jaxdd import hosts
 from jaxdd.engine.loop import Callback
 from jaxdd.storage import records
 from jaxdd.storage.atomic import naming, write_whole
@@ -24,7 +27,7 @@ def bar(title: str, total: int, *, initial: int = 0, every: int = 1) -> tuple[tq
         initial=initial,
         desc=title,
         unit='step',
-        file=sys.stderr,
+        file=sys.stderr if hosts.first() else io.StringIO(),
         dynamic_ncols=True,
         mininterval=0.5 if sys.stderr.isatty() else 15.0,
     )
@@ -82,17 +85,19 @@ class History:
 
     def __init__(self, path: pathlib.Path, *, up_to: int):
         self.path = path
-        kept = [row for row in rows_of(path, warn=print) if row['step'] <= up_to]
+        every = hosts.told(lambda: rows_of(path, warn=print))
+        kept = [row for row in every if row['step'] <= up_to]
         write_whole(path, ''.join(map(records.sealed, kept)).encode())
 
     def rows(self) -> list[dict]:
         """Every row so far."""
-        return rows_of(self.path)
+        return hosts.told(lambda: rows_of(self.path))
 
     def add(self, step: int, values: dict) -> None:
         """Appends one row."""
-        with naming(self.path), self.path.open('a') as file:
-            file.write(records.sealed({'step': step, **values}))
+        if hosts.first():
+            with naming(self.path), self.path.open('a') as file:
+                file.write(records.sealed({'step': step, **values}))
 
     def callback(
         self, every: int, *, offset: int = 0, more: Callable[[Any], dict] = lambda state: {}
@@ -152,10 +157,14 @@ class Stages:
 
 class StopSignal:
     """Becomes true once SIGTERM or SIGINT asked the process to end;
-    a second SIGINT ends it at once."""
+    a second SIGINT ends it at once.
+
+    Of several processes any one may be asked: it becomes true in all of them at the same call, so
+    each must make the same calls. Make it before they join (`hosts.join`).
+    """
 
     def __init__(self):
-        self.asked = False
+        self.asked, self._together = False, hosts.Preemption()
         signal.signal(signal.SIGTERM, self._note)
         signal.signal(signal.SIGINT, self._note)
 
@@ -163,10 +172,18 @@ class StopSignal:
         del frame
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if hosts.count() > 1 and number == signal.SIGINT:
+            os.kill(os.getpid(), signal.SIGTERM)  # which JAX then tells the others
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
         self.asked = True
         print('\nstopping: saving where the run stands', flush=True)
 
     def __call__(self) -> bool:
+        if hosts.count() > 1 and not self.asked and self._together():
+            self._stop()
         return self.asked
 
 

@@ -17,7 +17,7 @@ from experiments.stages.jobs import Distilled, Prepared
 from experiments.stages.progress import Clock, History, bar
 from experiments.stages.scores import Stop
 from experiments.stages.weighing import regularized, weigh
-from jaxdd import data, feeds, methods, parallel
+from jaxdd import data, feeds, hosts, methods, parallel
 from jaxdd.coresets import rded
 from jaxdd.engine import chunks, distill, loop
 from jaxdd.networks import pools
@@ -99,7 +99,7 @@ def require_continuable(job: jobs.Job, workdir: pathlib.Path) -> None:
     Raises:
         ValueError: says what differs.
     """
-    for folder in sorted((workdir / 'chunks').glob('*-*')):
+    for folder in hosts.told(lambda: sorted((workdir / 'chunks').glob('*-*'))):
         checkpoint.claim(folder, identity.of_run(job))
 
 

@@ -61,7 +61,7 @@ def score(
         mine = {**who, 'number': i, 'before': identity.content(before)}
         path = pathlib.Path(own.workdir) / place
         like = jax.eval_shape(student.model.init, jax.random.key(0))
-        network = checkpoint.recall_tree(path, like, mine) if path.exists() else None
+        network = checkpoint.recall_tree(path, like, mine)
         if network is None:
             key = jax.random.fold_in(jobs.key(own, jobs.STUDENTS), i)
             title = f'order {task.order}, {len(task.seen)} classes ({kind}), student {i}'

@@ -7,7 +7,7 @@ import jax
 
 from experiments.stages import build, identity, jobs
 from experiments.stages.progress import bar
-from jaxdd import data
+from jaxdd import data, hosts
 from jaxdd.engine import loop
 from jaxdd.models import torch_weights
 from jaxdd.networks import teachers
@@ -82,7 +82,7 @@ def _squeezed(job: jobs.Job, name: str, stop) -> Teacher | None:
 
 def _known(job: jobs.Job, folder: pathlib.Path, name: str) -> Teacher | None:
     """A teacher of the cache; one that is damaged is set aside."""
-    if not (folder / 'card.json').exists():
+    if not hosts.told((folder / 'card.json').exists):
         return None
     try:
         return _own(job, folder, name)

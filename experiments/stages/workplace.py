@@ -1,28 +1,36 @@
 """Where a command works: its devices, its folders, and nobody else in them."""
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 from experiments.configs import Config
+from experiments.configs.base import Hosts
 from experiments.stages import jobs, outputs
 from experiments.stages.progress import StopSignal
 from experiments.stages.scores import Stop
-from jaxdd import models, parallel
+from jaxdd import hosts, models, parallel
 from jaxdd.storage import locks
 from jaxdd.storage.atomic import expanded
 
 SHARED = 3600  # seconds after which a half-written file in a shared folder is nobody's any more
 
 
-def begun(stop: Stop | None) -> Stop:
+def begun(stop: Stop | None, place: Hosts = Hosts()) -> Stop:
     """What says that a command shall end; without one, a process of its own that SIGTERM and SIGINT
-    end, whose devices are set up now."""
+    end, whose devices are set up now, together with those of the other processes.
+
+    Raises:
+        ValueError: half a place among several processes, or one that cannot be.
+    """
     if stop is not None:
         return stop
     signal = StopSignal()
     parallel.start()
+    where = hosts.Place(place.coordinator, place.num_processes, place.process_id)
+    hosts.join(where, patience=place.patience)
     return signal
 
 
@@ -30,20 +38,30 @@ def begun(stop: Stop | None) -> Stop:
 def entered(config: Config) -> Iterator[pathlib.Path]:
     """The workdir of a configuration, alone in it and on all of its devices.
 
-    Half-written files of killed commands are removed.
+    Half-written files of killed commands are removed. Of several processes the first one prints
+    from now on.
 
     Raises:
-        ValueError: the workdir or the cache cannot be written, or another process works there.
+        ValueError: the workdir or the cache cannot be written or is another one on another host,
+            another process works there, or the processes were not given the same command.
     """
-    workdir = expanded(config.workdir)
-    outputs.require_writable(workdir, 'workdir')
-    outputs.require_writable(jobs.cache(config), 'cache_dir')
-    with locks.alone(workdir) if parallel.first_process() else contextlib.nullcontext():
+    workdir, cache = expanded(config.workdir), jobs.cache(config)
+    hosts.require_alike('the command', _words(config))
+    for folder, option in ((workdir, 'workdir'), (cache, 'cache_dir')):
+        outputs.require_writable(folder, option)
+        hosts.require_shared(folder, option)
+    hosts.greet(f'workdir {workdir}')
+    with locks.alone(workdir):
         locks.sweep(workdir)
         for kind in jobs.real_rows(config):
-            locks.sweep(jobs.cache(config) / kind, older_than=SHARED)
+            locks.sweep(cache / kind, older_than=SHARED)
         with computing(config):
             yield workdir
+
+
+def _words(config: Config) -> str:
+    """What all processes must have been told alike."""
+    return str(dataclasses.replace(config, hosts=Hosts()))
 
 
 @contextlib.contextmanager

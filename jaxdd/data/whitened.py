@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdd import whitening
+from jaxdd import hosts, whitening
 from jaxdd.data.image_files import checksum
 from jaxdd.data.sources import Dataset
 from jaxdd.data.specs import Spec, denormalise
@@ -70,16 +70,23 @@ def recalled_fit(
     """
     require_whitenable(dataset)
     path = folder / f'{checksum(dataset.train):08x}.npz'
+    # no two machines decompose alike to the last bit: the first process does it for all
+    hosts.told(lambda: _keep(dataset, path, log))
+    return _read(path, dataset.spec)
+
+
+def _keep(dataset: Dataset, path: pathlib.Path, log: Callable[[str], None]) -> None:
+    """Fits a whitening and writes it, where its file is not there or cannot be believed."""
     if path.exists():
         try:
-            return _read(path, dataset.spec)
+            _read(path, dataset.spec)
+            return
         except ValueError as error:
             log(f'{error}; {records.set_aside(path)}, and it is fitted again')
     log(f'whitening: decomposing the covariance of {len(dataset.train.labels)} images')
     how = whitening.fit(dataset.train.images)
     how = Whitening(*(np.asarray(array, np.float32) for array in how[:3]), how.eps)
     save(path, how)
-    return how
 
 
 def save(path: pathlib.Path, how: Whitening) -> None:

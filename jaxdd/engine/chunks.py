@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxdd import hosts
 from jaxdd.engine import distill, loop
 from jaxdd.storage import checkpoint
 from jaxdd.storage.fingerprint import Store
@@ -110,7 +111,11 @@ def run(
 
 def finished(folder: pathlib.Path) -> int:
     """How many chunks a folder holds."""
-    return sum(child.name.isdigit() for child in folder.iterdir()) if folder.is_dir() else 0
+
+    def number() -> int:
+        return sum(child.name.isdigit() for child in folder.iterdir()) if folder.is_dir() else 0
+
+    return hosts.told(number)
 
 
 def _groups(chunks: Sequence[Chunk], together: int) -> list[list[int]]:
@@ -132,7 +137,7 @@ def _stored(
     store: Store, group: Sequence[int], method: Method, chunk: Chunk
 ) -> list[PyTree] | None:
     """The parameters of a group whose chunks are all stored."""
-    if not all((store.folder / str(i)).exists() for i in group):
+    if not hosts.told(lambda: all((store.folder / str(i)).exists() for i in group)):
         return None
     like = jax.eval_shape(lambda: method.parametrization.init(jax.random.key(0), chunk.start())[0])
     parts = [
@@ -145,7 +150,7 @@ def _stored(
 def _store(store: Store, group: Sequence[int], parts: Sequence[PyTree]) -> None:
     for i, params in zip(group, parts):
         checkpoint.save_tree(store.folder / str(i), params, {'chunk': i, **store.identity})
-    shutil.rmtree(store.folder / WORKING, ignore_errors=True)
+    hosts.told(lambda: shutil.rmtree(store.folder / WORKING, ignore_errors=True))
 
 
 def _distilled(

@@ -169,7 +169,7 @@ def accuracy(
             jnp.asarray(test.images[index]),
             jnp.asarray(test.labels[index]),
         )
-        hits += int(np.asarray(right)[: min(batch_size, size - start)].sum())
+        hits += int(parallel.fetched(right)[: min(batch_size, size - start)].sum())
     return hits / size
 
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdd import parallel
 from jaxdd.augment import cropping, geometry, mixing
 from jaxdd.bound import bind
 from jaxdd.labels import relabel
@@ -102,7 +103,7 @@ def record(
         images = show(synthetic.images, jnp.asarray(order[epoch, place]), drawn)
         logits = relabel.mean_logits(tuple(models), tuple(variables), images)
         for found, one in zip(rows, (*drawn[1:6], logits)):
-            found.append(np.asarray(one))
+            found.append(parallel.fetched(one))
     shape = (num_epochs, count)
     stacked = [np.stack(row).reshape(*shape, *row[0].shape) for row in rows]
     stored = Store(order, *stacked)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd import checks
+from jaxdd import checks, parallel
 from jaxdd.labels import relabel
 from jaxdd.storage import npz
 from jaxdd.storage.atomic import write_whole
@@ -102,7 +102,7 @@ def record(
     for start in range(0, num_steps, steps_per_call):
         steps = jnp.arange(start, start + steps_per_call)
         kept = _labels(batch_size, top_k, dtype, supervision, synthetic, key, steps)
-        rows.append([None if x is None else np.asarray(x)[: num_steps - start] for x in kept])
+        rows.append([None if x is None else parallel.fetched(x)[: num_steps - start] for x in kept])
         if not np.isfinite(rows[-1][0]).all():
             raise ValueError(
                 f'labels of mini-batches {start} to {start + len(rows[-1][0]) - 1} are not all '

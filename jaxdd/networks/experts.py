@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd import parallel
+from jaxdd import hosts, parallel
 from jaxdd.engine import fit, loop
 from jaxdd.storage import checkpoint
 from jaxdd.storage.fingerprint import Store
@@ -199,8 +199,8 @@ def _save(store: Store, expert: _Trained) -> None:
     """Keeps an expert under the number of its last epoch, and drops what it replaces."""
     tree = _stacked(expert.params), expert.state
     checkpoint.save_tree(store.folder / str(len(expert.params) - 1), tree, dict(store.identity))
-    for older in _epochs(store.folder)[1:] if parallel.first_process() else ():
-        shutil.rmtree(store.folder / str(older), ignore_errors=True)
+    older = [store.folder / str(epochs) for epochs in _epochs(store.folder)[1:]]
+    hosts.told(lambda: [shutil.rmtree(folder, ignore_errors=True) for folder in older])
 
 
 def _recalled(
@@ -221,8 +221,12 @@ def _recalled(
 
 def _epochs(folder: pathlib.Path) -> list[int]:
     """The last epochs of the trees in an expert's folder, the longest first."""
-    children = folder.iterdir() if folder.is_dir() else ()
-    return sorted((int(child.name) for child in children if child.name.isdigit()), reverse=True)
+
+    def found() -> list[int]:
+        children = folder.iterdir() if folder.is_dir() else ()
+        return sorted((int(child.name) for child in children if child.name.isdigit()), reverse=True)
+
+    return hosts.told(found)
 
 
 def _like(model: Model, recipe: Recipe, epochs: int) -> tuple[PyTree, fit.FitState]:

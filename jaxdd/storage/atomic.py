@@ -5,6 +5,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from jaxdd import hosts
+
 
 def expanded(path: str | os.PathLike) -> pathlib.Path:
     """A path with `~` and `~user` replaced by the home folder.
@@ -35,6 +37,8 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file through a temporary sibling, so that no reader ever sees a part of it.
 
+    Of several processes the first one writes.
+
     Args:
         path: the file; parents are made.
         content: all of it.
@@ -42,6 +46,8 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
     Raises:
         OSError: the disk refused; names the file. An older one is untouched.
     """
+    if not hosts.first():
+        return
     path = pathlib.Path(path)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     with naming(path):

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from jaxdd import hosts, parallel
 from jaxdd.storage import leaves, records
 from jaxdd.storage.fingerprint import differences as differences
 from jaxdd.storage.fingerprint import fingerprint as fingerprint
@@ -46,7 +47,7 @@ def save_tree(path: str | os.PathLike, tree: PyTree, metadata: Mapping[str, Any]
     """
     path = pathlib.Path(path).resolve()
     args = _pack(tree, metadata)
-    token = os.getpid() if jax.process_count() == 1 else 'shared'
+    token = os.getpid() if hosts.count() == 1 else 'shared'
     temporary, old = (path.with_name(f'.{path.name}.{kind}-{token}') for kind in ('new', 'old'))
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -55,12 +56,14 @@ def save_tree(path: str | os.PathLike, tree: PyTree, metadata: Mapping[str, Any]
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(f'could not save {path}: {_reason(error)}') from error
-    if jax.process_index() == 0:
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-        shutil.rmtree(old, ignore_errors=True)
-    _barrier(f'save {path.name}')
+    hosts.told(lambda: _replaced(path, temporary, old))
+
+
+def _replaced(path: pathlib.Path, temporary: pathlib.Path, old: pathlib.Path) -> None:
+    if path.exists():
+        os.replace(path, old)
+    os.replace(temporary, path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_tree(
@@ -81,17 +84,22 @@ def load_tree(
             metadata; names them.
     """
     path = pathlib.Path(path).resolve()
-    if not path.exists():
+    if not hosts.told(path.exists):
         return None
+    tree, wrong, cause = None, None, None
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            return _read(
+            tree = _read(
                 lambda args: checkpointer.restore(path, args=args), like, metadata=metadata
             )[0]
     except leaves.Different as error:
-        raise ValueError(f'{path} holds another tree: {error}') from error
+        wrong, cause = f'{path} holds another tree: {error}', error
     except Exception as error:
-        raise ValueError(f'{path} is unreadable ({_reason(error)})') from error
+        wrong, cause = f'{path} is unreadable ({_reason(error)})', error
+    for one in hosts.agreed(wrong):  # what one process cannot read, none of them uses
+        if one is not None:
+            raise ValueError(one) from cause
+    return tree
 
 
 def recall_tree(
@@ -223,17 +231,20 @@ class Checkpoints:
         self.wait()
         failed, found = {}, None
         for step in reversed(self.steps):
+            wrong = None
             try:
                 state, extra = _read(
                     lambda args, step=step: self._manager.restore(step, args=args),
                     like,
                     self._config,
                 )
-            except Exception as error:
-                failed[step] = error
-            else:
                 found = state, step, extra
+            except Exception as error:
+                wrong = error
+            elsewhere = [one for one in hosts.agreed(wrong and str(wrong)) if one is not None]
+            if not elsewhere:
                 break
+            failed[step], found = wrong or OSError(elsewhere[0]), None
         strange = [error for error in failed.values() if isinstance(error, leaves.Different)]
         if found is None and strange:
             raise ValueError(
@@ -271,7 +282,7 @@ class Checkpoints:
     ) -> None:
         for step, error in failed.items():
             target = self._directory / f'unreadable-{step}'
-            if jax.process_index() == 0:
+            if hosts.first():
                 shutil.rmtree(target, ignore_errors=True)
                 os.replace(self._directory / str(step), target)
             warn(
@@ -279,7 +290,7 @@ class Checkpoints:
                 f'{target.name}, {used}'
             )
         if failed:
-            _barrier('set aside')
+            hosts.agreed(None)
             self._manager.reload()
 
 
@@ -295,6 +306,10 @@ def claim(directory: str | os.PathLike, config: Mapping[str, Any]) -> None:
             line by line), or `config` is not JSON.
     """
     directory, config = pathlib.Path(directory).resolve(), plain(config, 'config')
+    hosts.told(lambda: _claim(directory, config))
+
+
+def _claim(directory: pathlib.Path, config: Mapping[str, Any]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / 'config.json'
     if _stored_steps(directory):
@@ -311,9 +326,8 @@ def claim(directory: str | os.PathLike, config: Mapping[str, Any]) -> None:
                     )
                 )
             )
-    elif jax.process_index() == 0:
+    else:
         records.save(path, config)
-    _barrier('config')
 
 
 def _pack(tree: PyTree, extra: Mapping[str, Any], config: str | None = None) -> ocp.args.Composite:
@@ -323,6 +337,8 @@ def _pack(tree: PyTree, extra: Mapping[str, Any], config: str | None = None) -> 
         config: fingerprint of the run that they belong to; None = of no run.
     """
     arrays, about = leaves.copied(tree)
+    if hosts.count() > 1:  # Orbax stores nothing that is one process's own
+        arrays = parallel.replicate(arrays)
     record = {'leaves': about, 'extra': plain(extra, 'extra'), 'config': config}
     return ocp.args.Composite(
         arrays=ocp.args.StandardSave(arrays or {'none': jnp.zeros(1)}),
@@ -332,16 +348,20 @@ def _pack(tree: PyTree, extra: Mapping[str, Any], config: str | None = None) -> 
 
 def _abstract(like: PyTree) -> dict[str, jax.ShapeDtypeStruct | Array]:
     """What Orbax is to give back, as `like` has it; empty leaves were never stored."""
-    none = jnp.zeros(1)
+    none = parallel.replicate(jnp.zeros(1)) if hosts.count() > 1 else jnp.zeros(1)
+
+    def placed(leaf: Any) -> jax.sharding.Sharding:
+        own = getattr(leaf, 'sharding', None)
+        alone = hosts.count() == 1
+        return own if own is not None and (alone or not own.is_fully_addressable) else none.sharding
+
     arrays = [
         (name, leaves.as_array(leaf))
         for name, leaf in leaves.named(like)
         if math.prod(np.shape(leaf))
     ]
     return {
-        name: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=getattr(leaf, 'sharding', None) or none.sharding
-        )
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed(leaf))
         for name, leaf in arrays
     } or {'none': none}
 
@@ -378,14 +398,9 @@ def _stored_config(path: pathlib.Path, config: Mapping[str, Any]) -> Mapping[str
             f'{path.parent} holds checkpoints but no config.json, so they may be of another run; '
             'use another workdir'
         )
-    if stored is None and jax.process_index() == 0:
+    if stored is None:
         records.save(path, config)
     return config if stored is None else stored
-
-
-def _barrier(name: str) -> None:
-    if jax.process_count() > 1:
-        ocp.multihost.sync_global_processes(f'jaxdd {name}')
 
 
 def _reason(error: Exception) -> str:

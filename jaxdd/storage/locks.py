@@ -1,5 +1,8 @@
 """One process at a time in a folder, by a lock that dies with its process;
-and what killed processes left behind."""
+and what killed processes left behind.
+
+Processes that compute together count as one: the first of them holds the lock.
+"""
 
 import contextlib
 import os
@@ -9,6 +12,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
+
+from jaxdd import hosts
 
 try:
     import fcntl
@@ -48,13 +53,8 @@ def alone(folder: str | os.PathLike, *, name: str = NAME) -> Iterator[None]:
     Raises:
         Taken: another process has it, or this process has it already.
     """
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open('a+') as file:
-        _lock(file, folder)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    with contextlib.ExitStack() as held:
+        hosts.told(lambda: _take(held, pathlib.Path(folder), name))
         yield
 
 
@@ -77,24 +77,24 @@ def in_turn(
     Yields:
         Whether the folder is this process's; False when stopped.
     """
-    told = False
+    waits = False
     with contextlib.ExitStack() as held:
         while not should_stop():
-            try:
-                held.enter_context(alone(folder))
-            except Taken as other:
-                if not told:
-                    say(f'waiting for {other.who}, which works in {folder}')
-                told = True
-                time.sleep(pause)
-            else:
+            who = hosts.told(lambda: _other(held, pathlib.Path(folder)))
+            if who is None:
                 yield True
                 return
+            if not waits:
+                say(f'waiting for {who}, which works in {folder}')
+            waits = True
+            time.sleep(pause)
         yield False
 
 
 def sweep(folder: str | os.PathLike, *, older_than: float = 0.0) -> None:
     """Removes what killed processes left half done in a folder and the folders in it.
+
+    Of several processes that compute together the first one does.
 
     A folder that was about to be replaced when the process died gets its place back.
 
@@ -103,10 +103,11 @@ def sweep(folder: str | os.PathLike, *, older_than: float = 0.0) -> None:
         older_than: seconds since the last change; for shared folders, longer than any file takes to
             be written.
     """
-    latest = time.time() - older_than
-    for path in [
-        path for path in pathlib.Path(folder).rglob('.*') if path.lstat().st_mtime <= latest
-    ]:
+    hosts.told(lambda: _sweep(pathlib.Path(folder), time.time() - older_than))
+
+
+def _sweep(folder: pathlib.Path, latest: float) -> None:
+    for path in [path for path in folder.rglob('.*') if path.lstat().st_mtime <= latest]:
         if path.is_file() and _FILE.fullmatch(path.name):
             path.unlink(missing_ok=True)
         elif path.is_dir() and (found := _FOLDER.fullmatch(path.name)):
@@ -115,6 +116,30 @@ def sweep(folder: str | os.PathLike, *, older_than: float = 0.0) -> None:
                 os.replace(path, whole)
             else:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _take(held: contextlib.ExitStack, folder: pathlib.Path, name: str) -> None:
+    """Locks a folder for as long as `held` is open."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / name).open('a+')
+    try:
+        _lock(file, folder)
+    except Taken:
+        file.close()
+        raise
+    held.enter_context(file)
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+
+
+def _other(held: contextlib.ExitStack, folder: pathlib.Path) -> str | None:
+    """Who works in a folder; None where it is now this process's."""
+    try:
+        _take(held, folder, NAME)
+    except Taken as other:
+        return other.who
+    return None
 
 
 def _lock(file: TextIO, folder: pathlib.Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import jsonschema
 
+from jaxdd import hosts
 from jaxdd.storage.atomic import write_whole
 from jaxdd.storage.fingerprint import fingerprint, plain
 
@@ -106,6 +107,8 @@ def opened(text: str, schema: Schema) -> dict[str, Any]:
 def load(path: str | os.PathLike, schema: Schema) -> dict[str, Any] | None:
     """Reads what `save` wrote; None where there is no such file.
 
+    Of several processes the first one reads.
+
     Args:
         schema: what the content must look like, as JSON Schema (see `fields`, `mapping`,
             `listing`).
@@ -113,7 +116,10 @@ def load(path: str | os.PathLike, schema: Schema) -> dict[str, Any] | None:
     Raises:
         Damaged: names the file and what is wrong with it.
     """
-    path = pathlib.Path(path)
+    return hosts.told(lambda: _load(pathlib.Path(path), schema))
+
+
+def _load(path: pathlib.Path, schema: Schema) -> dict[str, Any] | None:
     try:
         return opened(path.read_text(), schema)
     except FileNotFoundError:
@@ -134,16 +140,23 @@ def recall(
     Returns:
         The content; None where there is none to be believed.
     """
-    try:
-        return load(path, schema)
-    except Damaged as error:
-        warn(f'{error}; {set_aside(path)}, and what it held is made again')
-        return None
+
+    def read() -> dict[str, Any] | None:
+        try:
+            return load(path, schema)
+        except Damaged as error:
+            warn(f'{error}; {set_aside(path)}, and what it held is made again')
+            return None
+
+    return hosts.told(read)
 
 
 def set_aside(path: str | os.PathLike) -> str:
     """Renames a file or folder to `<name>.damaged`; says so."""
-    path = pathlib.Path(path)
+    return hosts.told(lambda: _set_aside(pathlib.Path(path)))
+
+
+def _set_aside(path: pathlib.Path) -> str:
     if not path.exists():
         return 'it is not there'
     target = path.with_name(f'{path.name}.damaged')
