@@ -7,7 +7,6 @@ see a device. Without a mesh every function here leaves its argument alone.
 
 import contextlib
 import os
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,46 +16,15 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxdd.hosts.processor import start as start
 from jaxdd.types import Array, PyTree
 
 AXIS = 'data'
 # a part of what JAX remembers programs by, so that none is for another platform
 _target = jax.make_user_context(None)
-_THREADS_PER_SIMULATED_DEVICE = 32
 _WORTH_CHUNKING = 16 * 32 * 32 * 3  # numbers in a batch of images; less fits the cache anyway
 # rows per device of an axis that does not divide; sending fewer takes longer than computing all
 _WORTH_SHARING = 4
-
-
-def start(*, cpu_devices: int | None = None) -> None:
-    """Gives a CPU host one device per core, which uses the cores better than XLA's own threads do.
-
-    Call it before the first computation; accelerators are not affected.
-
-    Args:
-        cpu_devices: number of devices; by default what the user's environment says
-            (`JAX_NUM_CPU_DEVICES`, or `--xla_force_host_platform_device_count` in `XLA_FLAGS`),
-            else the largest power of two within the usable cores, at most 8.
-    """
-    cores = min(
-        len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1, 8
-    )
-    devices = cpu_devices or _asked_for() or 2 ** (cores.bit_length() - 1)
-    jax.config.update('jax_num_cpu_devices', devices)
-    # XLA cuts every kernel into as many pieces as it has threads: more threads than cores make a
-    # step up to twice as long. Devices that share a core are there for tests and block a thread
-    # each while they wait for the others.
-    os.environ.setdefault(
-        'PJRT_NPROC', str(devices if devices <= cores else _THREADS_PER_SIMULATED_DEVICE * devices)
-    )
-
-
-def _asked_for() -> int | None:
-    """CPU devices that the user's environment asks for."""
-    flag = re.search(
-        r'--xla_force_host_platform_device_count[= ](\d+)', os.environ.get('XLA_FLAGS', '')
-    )
-    return int(flag[1]) if flag else int(os.environ.get('JAX_NUM_CPU_DEVICES', '0')) or None
 
 
 def mesh(num_devices: int | None = None) -> Mesh:
@@ -389,6 +357,11 @@ def memory() -> int:
     if on_cpu() or not all('bytes_limit' in one for one in stats):
         return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     return sum(one['bytes_limit'] for one in stats) * jax.process_count()
+
+
+def here() -> str:
+    """How many devices this process has, of those that all have."""
+    return f'{jax.local_device_count()} of {jax.device_count()} devices'
 
 
 def hardware() -> str:

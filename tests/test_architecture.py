@@ -8,6 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = (
     ('types', 'checks', 'bound', 'interpolation', 'whitening'),
+    ('hosts',),
     ('parallel',),
     (
         'storage',

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -50,13 +51,20 @@ def entered(config: Config) -> Iterator[pathlib.Path]:
     for folder, option in ((workdir, 'workdir'), (cache, 'cache_dir')):
         outputs.require_writable(folder, option)
         hosts.require_shared(folder, option)
-    hosts.greet(f'workdir {workdir}')
+    hosts.greet(f'{parallel.here()}, workdir {workdir}')
+    hosts.continues(functools.partial(_continues, workdir))
     with locks.alone(workdir):
         locks.sweep(workdir)
         for kind in jobs.real_rows(config):
             locks.sweep(cache / kind, older_than=SHARED)
         with computing(config):
             yield workdir
+
+
+def _continues(workdir: pathlib.Path) -> str:
+    """What the same command will do, for who reads why it ended."""
+    steps = [int(p.name) for p in (workdir / 'checkpoints').glob('*') if p.name.isdigit()]
+    return f'continues from {f"step {max(steps)}" if steps else f"what lies in {workdir}"}'
 
 
 def _words(config: Config) -> str:

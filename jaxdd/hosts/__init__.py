@@ -7,6 +7,7 @@ from jaxdd.hosts.agreement import index as index
 from jaxdd.hosts.agreement import require_alike as require_alike
 from jaxdd.hosts.agreement import require_shared as require_shared
 from jaxdd.hosts.agreement import told as told
+from jaxdd.hosts.ending import continues as continues
 from jaxdd.hosts.ending import failed as failed
 from jaxdd.hosts.ending import together as together
 from jaxdd.hosts.joining import Place as Place

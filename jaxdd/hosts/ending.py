@@ -103,7 +103,6 @@ def continues(how: Callable[[], str]) -> None:
 
 
 def failed(error: BaseException) -> int:
-    traceback.print_exc()  # XXX
     """Prints why a command failed; returns its exit code, with which `together` ends the others."""
     if _watch is not None:
         if isinstance(error, _BROKEN) or 'Gloo' in str(error):

@@ -169,10 +169,6 @@ def greet(words: str) -> None:
     """
     if agreement.count() == 1:
         return
-    print(
-        f'process {agreement.index()} of {agreement.count()}: {jax.local_device_count()} of '
-        f'{jax.device_count()} devices, {words}',
-        flush=True,
-    )
+    print(f'process {agreement.index()} of {agreement.count()}: {words}', flush=True)
     if not agreement.first():
         sys.stdout = open(os.devnull, 'w')

@@ -1,0 +1,132 @@
+"""Several processes on the loopback interface compute one program, lose one of them, and go on."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+DM = 'dm --dataset digits --ipc 2 --plugins cc cm cmi --smoke --checkpoint-every 4'.split()
+INFER = 'infer --dataset digits --ipc 10 --smoke'.split()
+PATIENCE = 10.0
+STOPPED, GONE = 3, 4
+
+
+class Group:
+    """The processes of one command, with what each of them says."""
+
+    def __init__(self, folder, words, count=1):
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+        self.folder, self.logs, self.processes = folder, [], []
+        for i in range(count):
+            place = f'--hosts.coordinator 127.0.0.1:{port} --hosts.num-processes {count} '
+            place += f'--hosts.process-id {i} --hosts.patience {PATIENCE}'
+            self.logs.append(folder.with_name(f'{folder.name}-{count}-{i}.log'))
+            with self.logs[-1].open('w') as log:
+                self.processes.append(
+                    subprocess.Popen(
+                        [
+                            *(sys.executable, '-m', 'experiments.run', *words),
+                            *('--workdir', str(folder), '--cache-dir', f'{folder}-cache'),
+                            *(place.split() if count > 1 else ()),
+                        ],
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+                    )
+                )
+
+    def ends(self, limit=240):
+        """Exit codes."""
+        return [process.wait(limit) for process in self.processes]
+
+    def said(self, i):
+        """What process i printed."""
+        return self.logs[i].read_text()
+
+    def until_saved(self, limit=180):
+        """Waits for a whole checkpoint."""
+        end = time.monotonic() + limit
+        while not self.saved():
+            assert time.monotonic() < end and all(p.poll() is None for p in self.processes), (
+                self.said(0)
+            )
+            time.sleep(0.1)
+
+    def saved(self):
+        """Steps of whole checkpoints."""
+        return [int(p.name) for p in self.folder.glob('checkpoints/*') if p.name.isdigit()]
+
+
+def images(folder):
+    with np.load(folder / 'distilled.npz') as file:
+        return file['images']
+
+
+@pytest.mark.parametrize('words', [
+    'dm --dataset digits --ipc 2 --smoke --num-steps 4'.split(),
+    pytest.param([*DM, '--num-steps', '8'], marks=pytest.mark.long),
+    pytest.param(INFER, marks=pytest.mark.long),
+])  # fmt: skip
+def test_two_processes_make_the_images_of_one(tmp_path, words):
+    two, one = Group(tmp_path / 'two', words, 2), Group(tmp_path / 'one', words)
+    assert two.ends() == [0, 0], two.said(0) + two.said(1)
+    assert one.ends() == [0], one.said(0)
+    np.testing.assert_allclose(images(two.folder), images(one.folder), rtol=0, atol=1e-3)
+    for i in range(2):
+        assert f'process {i} of 2: 1 of 2 devices, workdir {two.folder}' in two.said(i)
+    assert '[5/5] writing the results' in two.said(0)
+    assert '[1/5]' not in two.said(1) and 'step/s' not in two.said(1)
+
+
+@pytest.mark.long
+def test_a_signal_to_one_of_them_stops_all_at_one_step(tmp_path):
+    words = [*DM, '--num-steps', '3000']
+    two = Group(tmp_path / 'run', words, 2)
+    two.until_saved()
+    two.processes[1].send_signal(signal.SIGTERM)
+    assert two.ends(60) == [STOPPED, STOPPED], two.said(0) + two.said(1)
+    stopped = max(two.saved())
+    one = Group(two.folder, words)
+    while f'continuing at step {stopped}' not in one.said(0):
+        assert one.processes[0].poll() is None, one.said(0)
+        time.sleep(0.1)
+    one.processes[0].send_signal(signal.SIGTERM)
+    assert one.ends(60) == [STOPPED]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('count, victim, later', [(2, 1, 1), (2, 0, 2), (4, 2, 2)])
+def test_a_killed_one_ends_the_others_with_a_sentence_and_fewer_go_on(
+    tmp_path, count, victim, later
+):
+    words = [*DM, '--num-steps', '200']
+    first = Group(tmp_path / 'run', words, count)
+    first.until_saved()
+    first.processes[victim].kill()
+    began = time.monotonic()
+    codes = first.ends(60)
+    assert time.monotonic() - began < 3 * PATIENCE
+    for i, code in enumerate(codes):
+        if i != victim:
+            assert code == GONE, first.said(i)
+            assert f'process {victim} is gone; the same command, also with fewer' in first.said(i)
+    whole = Group(tmp_path / 'whole', words)
+    rest = Group(first.folder, words, later)
+    assert rest.ends() == [0] * later, rest.said(0)
+    assert 'continuing at step' in rest.said(0)
+    assert whole.ends() == [0]
+    np.testing.assert_allclose(images(first.folder), images(whole.folder), rtol=0, atol=1e-3)
+
+
+def test_wrong_input_ends_all_of_them_with_a_message(tmp_path):
+    (tmp_path / 'one').mkdir()
+    two = Group(tmp_path / 'run', [*DM, '--num-steps', '8', '--data.per-class', '0'], 2)
+    assert two.ends(60) == [2, 2]
+    assert 'per_class' in two.said(0)
