@@ -392,6 +392,10 @@ class Config:
     CPUs."""
 
     hosts: Hosts = Hosts()
+    tensorboard: bool = False
+    """Write TensorBoard's scalars and pictures beside history.jsonl; needs tensorboardX."""
+    profile: Count | None = None
+    """Trace so many steps of the distillation for a profiler, after the first dispatch."""
 
     entry: ClassVar[Any]  # `entry.Entry`: what the method is, beside its options
     # images are recovered from teachers, in chunks, not matched with real batches

@@ -32,6 +32,8 @@ BESIDE = (
     'num_devices',
     'precision',
     'hosts',
+    'tensorboard',
+    'profile',
     'smoke',
     'num_sets',
     'init_path',

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments.configs import Config
-from experiments.stages import build, rehearsal
+from experiments.stages import build, rehearsal, watching
 from jaxdd import data, parallel
 from jaxdd.coresets import selection
 from jaxdd.networks.teachers import Teacher
@@ -82,6 +82,7 @@ class Scores(NamedTuple):
 
 def load(config: Config) -> Job:
     """Reads the data and builds everything that can fail on wrong input, before any computation."""
+    watching.require(config)
     d = config.data
     if d.image_size is not None:  # before an image of that size is decoded
         rehearsal.require_memory(config, (d.image_size, d.image_size, 3), 1, 0)

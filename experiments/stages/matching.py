@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from experiments.configs.entry import Stage
-from experiments.stages import build, identity, jobs, scores
+from experiments.stages import build, identity, jobs, scores, watching
 from experiments.stages.jobs import Distilled, Prepared
 from experiments.stages.progress import Clock, History, bar
 from experiments.stages.scores import Stop
@@ -51,7 +51,8 @@ def move(
             print(f'continuing at step {done}')
         weights = extra.get('weights') or weigh(job, job.method, state, feed)
         step = distill.make_step(regularized(job, job.method, weights), optimizer)
-        history = History(workdir / 'history.jsonl', up_to=done)
+        board = watching.Board(watching.folder(config, workdir), after=done)
+        history = History(workdir / 'history.jsonl', up_to=done, board=board)
         judged = checkpoint.fingerprint(
             identity.of_students(config, job.dataset, prepared.teachers)
         )
@@ -70,10 +71,16 @@ def move(
             loop.Callback(job.steps_per_call, clock.tick),
             move,
             history.callback(_history_period(job)),
+            *watching.profiled(config, workdir, job.steps_per_call),
         ]
         if config.evaluation.every:
             measure = functools.partial(_measure, job, prepared.teachers, stop, accuracies)
-            callbacks.append(loop.Callback(config.evaluation.every, measure))
+
+            def look(state: DistillState, at: int, metrics: dict) -> None:
+                measure(state, at, metrics)
+                board.scalars(at, watching.accuracies(accuracies.get(at, {})))
+
+            callbacks.append(loop.Callback(config.evaluation.every, look))
         callbacks.append(
             loop.Callback(
                 config.checkpoint_every, lambda state, at, _: saved.save(at, state, facts())
@@ -90,6 +97,7 @@ def move(
                 should_stop=stop,
             )
         saved.save(int(state.step), state, facts())
+        board.close()
     return _distilled(job, state, weights, clock, accuracies, history)
 
 

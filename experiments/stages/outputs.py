@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import pathlib
 import subprocess
 import tempfile
@@ -11,15 +12,16 @@ from importlib import metadata
 import numpy as np
 
 from experiments.configs import Config, cells, papers, plugins
-from experiments.stages import jobs, labelling, students
+from experiments.stages import jobs, labelling, students, watching
 from experiments.stages.jobs import Distilled, Job, Scores
-from jaxdd import data, parallel, whitening
+from jaxdd import data, hosts, parallel, whitening
 from jaxdd.networks.teachers import Teacher
 from jaxdd.reporting import curves, pictures, report
 from jaxdd.storage import distilled_set, records
 from jaxdd.storage.atomic import write_whole
 from jaxdd.storage.fingerprint import changes
 
+FLAGS = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS')
 PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 SHOWN = 20  # classes of the picture
 # times the range of a pixel: free pixels leave the range of images by a factor of a few
@@ -34,6 +36,8 @@ NOT_OF_THE_NUMBER = (
     'steps_per_call',
     'num_devices',
     'hosts',
+    'tensorboard',
+    'profile',
     'num_sets',
     'regularizers',
 )
@@ -173,6 +177,11 @@ def write_outputs(
         random=scores.real.get('random'),
         marks=distilled.marks,
     )
+    board = watching.Board(watching.folder(job.config, workdir))
+    board.scalars(job.config.num_steps, watching.accuracies(scores.distilled))
+    if hosts.first():
+        board.picture(job.config.num_steps, workdir / 'grid.png')
+    board.close()
     records.save(workdir / 'results.json', results)
     write_whole(workdir / 'report.md', report.report(results).encode())
     return (
@@ -272,6 +281,8 @@ def provenance() -> dict:
         'versions': {name: metadata.version(name) for name in PACKAGES},
         'commit': commit(),
         'hardware': parallel.hardware(),
+        'processes': hosts.count(),
+        'flags': {name: os.environ[name] for name in FLAGS if name in os.environ},
     }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
+from experiments.stages.watching import Board
 from jaxdd import hosts
 from jaxdd.engine.loop import Callback
 from jaxdd.storage import records
@@ -83,8 +84,8 @@ class History:
     """Rows of `history.jsonl` in a workdir:
     the metrics of a run by step; a resumed run drops what it repeats."""
 
-    def __init__(self, path: pathlib.Path, *, up_to: int):
-        self.path = path
+    def __init__(self, path: pathlib.Path, *, up_to: int, board: Board = Board(None)):
+        self.path, self._board = path, board
         every = hosts.told(lambda: rows_of(path, warn=print))
         kept = [row for row in every if row['step'] <= up_to]
         write_whole(path, ''.join(map(records.sealed, kept)).encode())
@@ -98,6 +99,7 @@ class History:
         if hosts.first():
             with naming(self.path), self.path.open('a') as file:
                 file.write(records.sealed({'step': step, **values}))
+            self._board.scalars(step, values)
 
     def callback(
         self, every: int, *, offset: int = 0, more: Callable[[Any], dict] = lambda state: {}

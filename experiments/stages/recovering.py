@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from experiments.configs.entry import Stage
-from experiments.stages import build, identity, jobs
+from experiments.stages import build, identity, jobs, watching
 from experiments.stages.jobs import Distilled, Prepared
 from experiments.stages.progress import Clock, History, bar
 from experiments.stages.scores import Stop
@@ -55,7 +55,9 @@ def distil(
     # of an earlier process, where this one has too little left to time
     timing = workdir / 'chunks' / 'timing.json'
     clock = Clock(tuple((records.recall(timing, TIMING) or {'clock': (0.0, 0.0)})['clock']))
-    history, weights, parts, marks = History(workdir / 'history.jsonl', up_to=done), None, [], {}
+    board = watching.Board(watching.folder(job.config, workdir), after=done)
+    history = History(workdir / 'history.jsonl', up_to=done, board=board)
+    weights, parts, marks = None, [], {}
     for m, (teacher, method, folder) in enumerate(zip(teachers, job.methods, folders, strict=True)):
         made = _chunks(job, teacher, natural)
         weights = weights or _weights(job, method, made[0], workdir / 'chunks' / 'weights.json')
@@ -73,6 +75,7 @@ def distil(
         if len(found) < len(made):
             return None
         parts.append(found)
+    board.close()
     synthetic, stored = _assembled(job, parts, natural)
     before, kept = (
         _before(job, teachers[0], natural),
@@ -142,6 +145,7 @@ def _run(
             loop.Callback(job.steps_per_call, watched.clock.tick),
             move._replace(call=lambda state, step, metrics: move.call(state, done + step, metrics)),
             watched.history.callback(every, offset=m * total + done, more=more),
+            *watching.profiled(config, watched.folder.parents[1], job.steps_per_call),
         ]
 
     made = [chunk._replace(callbacks=callbacks(i)) for i, chunk in enumerate(made)]

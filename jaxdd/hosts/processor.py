@@ -32,7 +32,7 @@ def start(*, cpu_devices: int | None = None) -> None:
 
 
 def _asked_for() -> int | None:
-    """CPU count that the user's environment asks for."""
+    """CPU devices that the user's environment asks for."""
     flag = re.search(
         r'--xla_force_host_platform_device_count[= ](\d+)', os.environ.get('XLA_FLAGS', '')
     )
