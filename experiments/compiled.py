@@ -15,19 +15,19 @@ chip's memory is told so, with what it would need.
 """
 
 import argparse
+import functools
 import json
 import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from experiments import methods
-from experiments.configs import Config
 from experiments.speed import collectives, scaling, targets
 from experiments.speed.estimates import Estimate, estimate
 from experiments.speed.targets import Target
@@ -52,8 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = options.steps or ([] if runs else STEPS)
     found = []
     for machine in machines:
-        for name, config in {**dict.fromkeys(named), **runs}.items():
-            found.append(measure(machine, name, options.precision, config))
+        for name in (*named, *runs):
+            make = (
+                functools.partial(scaling.distilling, runs[name])
+                if name in runs
+                else functools.partial(scaling.by_name, name)
+            )
+            found.append(measure(machine, name, options.precision, make))
             if not options.markdown:
                 print('\n'.join(words(found[-1])), flush=True)
     print('\n'.join(table(found)))
@@ -81,16 +86,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def program(
-    machine: Target, name: str, precision: str, config: Config | None = None
+    machine: Target, precision: str, make: Callable[[], scaling.Step]
 ) -> tuple[Any, collectives.Work]:
     """A dispatch of steps, compiled for a machine; and what a whole step computes.
 
     Args:
-        name: of a preset, or anything where there is a `config`.
-        config: of a run; of one that recovers images, of its first teacher.
+        make: gives a step with its state and feed; called as on that machine.
     """
     with parallel.lowering_for(machine.chip.platform), models.precision(precision):
-        made = scaling.distilling(config) if config else scaling.by_name(name)
+        made = make()
         step, given = made[0], (*made[1:], jnp.int32(collectives.PER_CALL))
         whole = collectives.work(
             loop.run_steps.trace(step, collectives.PER_CALL, *given).jaxpr.jaxpr
@@ -103,7 +107,7 @@ def program(
 
 
 def measure(
-    machine: Target, name: str, precision: str, config: Config | None = None
+    machine: Target, name: str, precision: str, make: Callable[[], scaling.Step]
 ) -> dict[str, Any]:
     """Everything that is known of one step on one machine, as a record; see `program`."""
     record = {
@@ -115,7 +119,7 @@ def measure(
     }
     start = time.perf_counter()
     try:
-        compiled, whole = program(machine, name, precision, config)
+        compiled, whole = program(machine, precision, make)
     except jax.errors.JaxRuntimeError as error:
         if 'RESOURCE_EXHAUSTED' not in str(error):
             raise

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import jax
 
-from experiments import methods
+from experiments import estimate, methods
 from experiments.configs import Config
 from experiments.stages import (
     choosing,
@@ -41,7 +41,8 @@ def main(argv: Sequence[str]) -> int:
     0 done, 2 wrong input or a failed run, 3 stopped on request, 130 interrupted twice.
     """
     try:
-        return run(methods.parse(argv), argv)
+        config = methods.parse(argv)
+        return estimate.main(config) if config.estimate else run(config, argv)
     except (ValueError, NonFiniteError, OSError, jax.errors.JaxRuntimeError) as error:
         return hosts.failed(error)
     except KeyboardInterrupt:

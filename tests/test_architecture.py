@@ -30,8 +30,12 @@ FLOORS = (
     ('configs',),
     ('stages',),
     ('methods',),
-    ('examples', 'reproduction', 'speed', 'run', 'evaluate', 'continual', 'prepare'),
-    ('reproduce', 'compiled'),
+    ('speed', 'evaluate', 'prepare'),
+    ('compiled',),
+    ('estimate',),
+    ('examples', 'run', 'continual'),
+    ('reproduction',),
+    ('reproduce',),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -392,6 +392,8 @@ class Config:
     CPUs."""
 
     hosts: Hosts = Hosts()
+    estimate: Text | None = None
+    """'here' or a target of experiments.compiled (v5e:2x4): print what the run will need, and end."""
     tensorboard: bool = False
     """Write TensorBoard's scalars and pictures beside history.jsonl; needs tensorboardX."""
     profile: Count | None = None

@@ -7,7 +7,9 @@ from experiments.configs.base import Config
 from experiments.configs.cells import Cell
 from experiments.configs.papers import Paper
 from jaxdd import data
-from jaxdd.types import Method
+from jaxdd.types import Method, Recipe
+
+SMALLER = ('--data.feed stream', '--data.per-class', '--ipc', '--precision bf16', 'more devices')
 
 
 def _nothing(config: Config) -> None:
@@ -39,6 +41,8 @@ class Stage(NamedTuple):
     experts: Callable[[Any, Callable[[], bool]], list[Any]] = _no_experts
     about: Callable[[Any], list[str]] = _no_words  # what a run says before they are trained
     needs: Callable[[Any], tuple[str, ...]] = _no_needs  # what cells call them
+    # (configuration, training images) -> how one is trained, and how many are; None: none
+    trained: Callable[[Any, int], tuple[Recipe, int] | None] = lambda config, size: None
 
 
 def _ipc(config: Config) -> int:
@@ -61,3 +65,4 @@ class Entry(NamedTuple):
     real_per_class: Callable[[Any], int] = _ipc  # that the initial set is made of
     natural: Callable[[Any, data.Spec], int] | None = None  # kept per class beside what is learned
     papers: tuple[Paper, ...] = ()
+    smaller: tuple[str, ...] = SMALLER  # options with which a step takes less memory

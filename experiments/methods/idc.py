@@ -322,4 +322,10 @@ ENTRY = IDC.entry = Entry(
     require=require,
     real_per_class=lambda config: config.ipc * config.matching.factor**2,
     papers=(papers.IDC,),
+    smaller=(
+        '--matching.max-synthetic',
+        '--data.feed stream',
+        '--data.per-class',
+        '--precision bf16',
+    ),
 )

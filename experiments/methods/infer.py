@@ -153,4 +153,10 @@ ENTRY = INFER.entry = Entry(
     require=require,
     natural=natural,
     papers=(papers.INFER,),
+    smaller=(
+        '--recover.together 1',
+        '--recover.part',
+        '--recover.images-per-chunk',
+        '--precision bf16',
+    ),
 )

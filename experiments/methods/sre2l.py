@@ -197,4 +197,10 @@ ENTRY = SRe2L.entry = Entry(
     reduced=lambda dataset: presets.REDUCED_RECOVERING,
     require=require,
     papers=(papers.SRE2L,),
+    smaller=(
+        '--recover.together 1',
+        '--recover.part',
+        '--recover.classes-per-chunk',
+        '--precision bf16',
+    ),
 )

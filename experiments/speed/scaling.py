@@ -40,7 +40,7 @@ from jaxdd.engine import distill, evaluate, fit, loop
 from jaxdd.networks import pools, segments
 from jaxdd.reporting import tables
 from jaxdd.terms import regularize
-from jaxdd.types import Inputs, Method, Model, Source, SyntheticSet
+from jaxdd.types import Inputs, Method, Model, Recipe, Source, SyntheticSet
 
 EFFICIENCY, IPC = 0.4, 10
 SIZE, SIZES = 50_000, {'tiny_imagenet': 100_000}  # training images, by name where they differ
@@ -79,9 +79,9 @@ DIVIDED = {
 }
 
 
-def distilling(config: Config) -> Step:
+def distilling(config: Config, spec: data.Spec | None = None) -> Step:
     """One step of a method's preset; INFER with its first teacher."""
-    spec = data.spec(config.dataset)
+    spec = spec or data.spec(config.dataset)
     size = SIZES.get(spec.name, SIZE)
     labels = np.arange(size, dtype=np.int32) % spec.num_classes
     dataset = data.Dataset(
@@ -135,9 +135,9 @@ def _recovering(config: Config, spec: data.Spec, method: Method) -> Step:
     return loop.vmap_step(distill.make_step(method, optimizer)), state, loop.broadcast_feed(feed)
 
 
-def evaluating(config: Config) -> Step:
+def evaluating(config: Config, spec: data.Spec | None = None) -> Step:
     """One step of all students of an architecture, as one program."""
-    e, spec = config.evaluation, data.spec(config.dataset)
+    e, spec = config.evaluation, spec or data.spec(config.dataset)
     model, recipe = (
         students.architectures(e, spec)[0][e.networks[0]],
         students.recipe(e, spec.num_classes * config.ipc),
@@ -153,6 +153,15 @@ def evaluating(config: Config) -> Step:
         loop.stack_states(states),
         loop.broadcast_feed(feed),
     )
+
+
+def training(model: Model, recipe: Recipe, spec: data.Spec) -> Step:
+    """One step of networks that are trained on real images."""
+    labels = np.arange(SIZE, dtype=np.int32) % spec.num_classes
+    source = Source(np.zeros((SIZE, *spec.image_shape), np.uint8), labels)
+    feed = data.epochs(source, spec, batch_size=recipe.batch_size)
+    state = fit.init_fit(jax.random.key(0), model, recipe)
+    return fit.make_fit_step(model, recipe), state, feed
 
 
 def by_name(name: str) -> Step:

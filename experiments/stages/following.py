@@ -102,6 +102,14 @@ def needed_epochs(config: Any) -> int:
     return segments.num_epochs(starts(config), config.matching.span)
 
 
+def trained(config: Any, size: int) -> tuple[Recipe, int] | None:
+    """How an expert is trained on so many images, and how many are; None where they are given."""
+    if config.experts.folder is not None:
+        return None
+    per_epoch = data.steps_per_epoch(size, config.experts.batch_size)
+    return recipe(config, num_epochs(config) * per_epoch), config.experts.count
+
+
 def recipe(config: Any, num_steps: int) -> Recipe:
     """How an expert is trained: SGD or GSAM, constant learning rate, augmentation per image."""
     e = config.experts
@@ -159,4 +167,4 @@ def _initial(job: jobs.Job, trajectories: list[PyTree]) -> SyntheticSet:
     return job.initial._replace(labels=logits.reshape(job.initial.labels.shape))
 
 
-STAGE = Stage(distil, matching.require_continuable, optimizer, train, about, needs)
+STAGE = Stage(distil, matching.require_continuable, optimizer, train, about, needs, trained)

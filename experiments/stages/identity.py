@@ -32,6 +32,7 @@ BESIDE = (
     'num_devices',
     'precision',
     'hosts',
+    'estimate',
     'tensorboard',
     'profile',
     'smoke',

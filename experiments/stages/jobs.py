@@ -83,18 +83,8 @@ class Scores(NamedTuple):
 def load(config: Config) -> Job:
     """Reads the data and builds everything that can fail on wrong input, before any computation."""
     watching.require(config)
-    d = config.data
-    if d.image_size is not None:  # before an image of that size is decoded
-        rehearsal.require_memory(config, (d.image_size, d.image_size, 3), 1, 0)
-    dataset = data.load(
-        config.dataset, data_dir=d.data_dir, image_size=d.image_size, lazy=d.lazy, resize=d.resize
-    )
-    if d.classes:
-        dataset = data.of_classes(dataset, d.classes)
-    dataset = dataset._replace(spec=_normalised(config, dataset.spec))
-    if d.zca:
-        dataset = _whitened(config, dataset)
-    spec = dataset.spec
+    dataset = read(config)
+    d, spec = config.data, dataset.spec
     drawn = data.drawn_per_class(dataset.train, spec, d.per_class)
     rehearsal.require_memory(config, spec.image_shape, spec.num_classes, sum(drawn))
     made = config.entry.build(config, dataset)
@@ -109,6 +99,22 @@ def load(config: Config) -> Job:
     if not config.recovers:
         initial = _initial(config, dataset, made[0], initial)
     return Job(config, spec, dataset, made, models, initial, steps_per_call(config))
+
+
+def read(config: Config) -> data.Dataset:
+    """The data set of a run, as its networks see it."""
+    d = config.data
+    if d.image_size is not None:  # before an image of that size is decoded
+        rehearsal.require_memory(config, (d.image_size, d.image_size, 3), 1, 0)
+    dataset = data.load(
+        config.dataset, data_dir=d.data_dir, image_size=d.image_size, lazy=d.lazy, resize=d.resize
+    )
+    if d.classes:
+        dataset = data.of_classes(dataset, d.classes)
+    dataset = dataset._replace(spec=_normalised(config, dataset.spec))
+    if d.zca:
+        dataset = _whitened(config, dataset)
+    return dataset
 
 
 def _normalised(config: Config, spec: data.Spec) -> data.Spec:

@@ -36,6 +36,7 @@ NOT_OF_THE_NUMBER = (
     'steps_per_call',
     'num_devices',
     'hosts',
+    'estimate',
     'tensorboard',
     'profile',
     'num_sets',
