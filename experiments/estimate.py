@@ -82,14 +82,13 @@ def parts(config: Config, spec: data.Spec, size: int) -> Iterator[Part]:
     alone = 1 if parallel.on_cpu() else e.num_seeds  # students that are one program
     for name in e.networks:
         one = dataclasses.replace(e, networks=(name,), pool=None, num_seeds=alone)
+        judged = dataclasses.replace(config, evaluation=one)
         steps = students.recipe(e, spec.num_classes * config.ipc, name).num_steps
         yield Part(
             'evaluate',
             f'students, {name}',
             steps * sets * math.ceil(e.num_seeds / alone),
-            functools.partial(
-                scaling.evaluating, dataclasses.replace(config, evaluation=one), spec
-            ),
+            functools.partial(scaling.evaluating, judged, spec),
         )
 
 

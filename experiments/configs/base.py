@@ -393,7 +393,7 @@ class Config:
 
     hosts: Hosts = Hosts()
     estimate: Text | None = None
-    """'here' or a target of experiments.compiled (v5e:2x4): print what the run will need, and end."""
+    """Print what the run will need, and end: 'here', or on a target of experiments.compiled."""
     tensorboard: bool = False
     """Write TensorBoard's scalars and pictures beside history.jsonl; needs tensorboardX."""
     profile: Count | None = None

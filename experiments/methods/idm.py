@@ -196,5 +196,10 @@ ENTRY = IDM.entry = Entry(
     ),
     real_per_class=lambda config: config.ipc * config.matching.factor**2,
     papers=(papers.IDM,),
-    smaller=('--training.queue-size', '--data.feed stream', '--data.per-class', '--precision bf16'),
+    smaller=(
+        '--training.queue-size',
+        '--data.feed stream',
+        '--data.per-class',
+        '--precision bf16',
+    ),
 )

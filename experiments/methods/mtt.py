@@ -365,7 +365,11 @@ MTT_ENTRY = MTT.entry = Entry(
     reduced,
     require,
     papers=(papers.MTT,),
-    smaller=('--matching.max-synthetic', '--matching.num-steps', '--precision bf16'),
+    smaller=(
+        '--matching.max-synthetic',
+        '--matching.num-steps',
+        '--precision bf16',
+    ),
 )
 DATM_ENTRY = DATM.entry = MTT_ENTRY._replace(
     config=DATM, published=published_datm, cells=CELLS['datm'], papers=(papers.DATM, papers.MTT)

@@ -34,10 +34,10 @@ Mode = Literal['S', 'M', 'IDC']
 class Operation(NamedTuple):
     """One of DSA's operations."""
 
-    draw: Callable[[PRNGKey, int, tuple[int, int]], PyTree]  # (key, number, (H, W)) -> parameters
+    draw: Callable[[PRNGKey, int, tuple[int, ...]], PyTree]  # (key, number, (H, W)) -> parameters
     apply: Callable[[Array, PyTree], Array]  # (images [m, H, W, C], parameters) -> images
     # (parameters, (H, W), dtype) -> weights, where it treats rows and columns apart
-    axes: Callable[[PyTree, tuple[int, int], jnp.dtype], geometry.Axes] | None = None
+    axes: Callable[[PyTree, tuple[int, ...], jnp.dtype], geometry.Axes] | None = None
 
     def drawn(self, key: PRNGKey, images: Array, num_draws: int) -> PyTree:
         """Its parameters.
@@ -193,10 +193,11 @@ def _chosen_of_kinds(
 
     def moved(key: PRNGKey, images: Array) -> Array:
         branches = [
-            lambda operation=operation: operation.axes(
+            lambda operation=operation, axes=operation.axes: axes(
                 operation.drawn(key, images, num_draws(images)), images.shape[1:3], images.dtype
             )
             for operation in apart
+            if operation.axes
         ]
         return geometry.resample(images, jax.lax.switch(_place(operations, apart)[index], branches))
 
@@ -212,7 +213,7 @@ def _place(operations: list[Operation], some: list[Operation]) -> Array:
 
 
 def _operations(strengths: Strengths) -> dict[str, Operation]:
-    def shift(key: PRNGKey, num_draws: int, size: tuple[int, int]) -> Array:
+    def shift(key: PRNGKey, num_draws: int, size: tuple[int, ...]) -> Array:
         return geometry.draw_crop(key, num_draws, size, ratio=strengths.crop)
 
     shifted = functools.partial(geometry.crop, ratio=strengths.crop)

@@ -124,7 +124,7 @@ def resample(images: Array, axes: Axes) -> Array:
     return _once_or_each(lambda x, both: interpolation.resample(x, *both), images, axes)
 
 
-def crop_axes(offset: Array, size: tuple[int, int], dtype: jnp.dtype) -> Axes:
+def crop_axes(offset: Array, size: tuple[int, ...], dtype: jnp.dtype) -> Axes:
     """`crop` as a pair of matrices, which move pixels and mix none.
 
     Args:
@@ -141,7 +141,7 @@ def crop_axes(offset: Array, size: tuple[int, int], dtype: jnp.dtype) -> Axes:
     return Axes(*(axis(offset[:, i], length) for i, length in enumerate(size)))
 
 
-def flip_axes(mirrored: Array, size: tuple[int, int], dtype: jnp.dtype) -> Axes:
+def flip_axes(mirrored: Array, size: tuple[int, ...], dtype: jnp.dtype) -> Axes:
     """`flip` as a pair of matrices.
 
     Args:
@@ -155,7 +155,7 @@ def flip_axes(mirrored: Array, size: tuple[int, int], dtype: jnp.dtype) -> Axes:
     return Axes(rows, jnp.where(mirrored[:, None, None], columns[:, ::-1], columns))
 
 
-def scale_axes(factor: Array, size: tuple[int, int], dtype: jnp.dtype) -> Axes:
+def scale_axes(factor: Array, size: tuple[int, ...], dtype: jnp.dtype) -> Axes:
     """`scale` as a pair of matrices.
 
     Args:
