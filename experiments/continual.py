@@ -124,7 +124,7 @@ def run(config: Config, protocol: Protocol, words: Sequence[str], stop: Stop | N
         words: the command line, for the record.
         stop: as in `experiments.run.run`.
     """
-    stop = workplace.begun(stop, config.hosts)
+    stop = workplace.begun(stop, config.hosts, config.workdir)
     with workplace.entered(config) as workdir:
         every = jobs.load(config)  # refuses what no task could use, and gives the test images
         if why := jobs.no_baseline(every):

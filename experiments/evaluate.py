@@ -149,8 +149,10 @@ def _defaults(argv: Sequence[str], made: dict) -> Options:
 
 def run(options: Options, given: Given) -> int:
     """Scores the missing architectures, one after the other."""
-    stop = workplace.begun(None, options.hosts)
     path = expanded(options.output or pathlib.Path(options.distilled).parent / 'evaluation.json')
+    stop = workplace.begun(None, options.hosts, path.parent)
+    hosts.require_alike('the command', str(dataclasses.replace(options, hosts=base.Hosts())))
+    hosts.require_shared(path.parent, 'output')
     with (
         workplace.computing(options),
         locks.alone(path.parent, name=f'.{path.name}.lock'),

@@ -31,17 +31,19 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 import jax
 
 from experiments import methods, run
 from experiments.configs import Config
+from experiments.configs.base import Hosts
 from experiments.reproduction import ledger, tasks
 from experiments.reproduction.ledger import Ledger
 from experiments.reproduction.tasks import Task
 from experiments.stages import jobs, messages, outputs, preparing, scores, workplace
-from experiments.stages.progress import Stages, StopSignal
-from jaxdd import parallel
+from experiments.stages.progress import Stages
+from jaxdd import hosts
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.storage import locks, records
 from jaxdd.storage.atomic import expanded
@@ -66,18 +68,19 @@ def main(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) ->
             return 0
         data_dir = _data_dir(options, chosen)
         outputs.require_writable(where.folder, 'out')
-        asked = StopSignal()
-        parallel.start()
+        place = Hosts(**{field.name: getattr(options, field.name) for field in fields(Hosts)})
+        asked = workplace.begun(None, place, where.folder)
+        hosts.require_alike('the cells', [task.name for task in chosen])
+        hosts.require_shared(where.folder, 'out')
         with locks.alone(where.folder):
             return work(
                 chosen,
                 where,
-                lambda: asked() or clock() - began >= 60 * options.minutes,
+                lambda: asked() or hosts.told(lambda: clock() - began >= 60 * options.minutes),
                 data_dir=data_dir,
             )
     except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+        return hosts.failed(error)
     except KeyboardInterrupt:
         print('interrupted; the same command continues from the last checkpoint', file=sys.stderr)
         return 130
@@ -122,12 +125,26 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="networks in the pool of cc and cmi, in place of the budget's",
     )
     parser.add_argument('--list', action='store_true', help='show what is done, and do nothing')
+    _add_hosts(parser)
     options = parser.parse_args(argv)
     if not options.minutes > 0:
         raise ValueError(f'--minutes must be above 0, got {options.minutes:g}')
     if options.proxies is not None and options.proxies < 1:
         raise ValueError(f'--proxies must be at least 1 network, got {options.proxies}')
     return options
+
+
+def _add_hosts(parser: argparse.ArgumentParser) -> None:
+    """The options of several processes, those of `experiments.run`."""
+    kinds = {'coordinator': str, 'num_processes': int, 'process_id': int, 'patience': float}
+    for name, kind in kinds.items():
+        parser.add_argument(
+            f'--hosts.{name.replace("_", "-")}',
+            dest=name,
+            type=kind,
+            default=getattr(Hosts(), name),
+            help='as of experiments.run',
+        )
 
 
 def _data_dir(options: argparse.Namespace, chosen: Sequence[Task]) -> str | None:
@@ -263,4 +280,4 @@ def _networks(config: Config, stop: scores.Stop) -> dict | None:
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(hosts.together(main, sys.argv[1:]))

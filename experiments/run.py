@@ -58,7 +58,7 @@ def run(config: Config, words: Sequence[str], stop: Stop | None = None) -> int:
         stop: becomes true when the run shall save and end, in a process whose devices are set up;
             None: a process of the run's own, ended by SIGTERM or SIGINT.
     """
-    stop = workplace.begun(stop, config.hosts)
+    stop = workplace.begun(stop, config.hosts, config.workdir)
     with workplace.entered(config) as workdir:
         return _sets(config, words, workdir, stop)
 

@@ -6,6 +6,7 @@ see a device. Without a mesh every function here leaves its argument alone.
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,6 +38,11 @@ def mesh(num_devices: int | None = None) -> Mesh:
     if num_devices is not None and not 1 <= num_devices <= len(devices):
         raise ValueError(
             f'num_devices must be between 1 and {len(devices)}, the devices here, got {num_devices}'
+        )
+    if jax.process_count() > 1 and num_devices not in (None, len(devices)):
+        raise ValueError(
+            f'several processes use all of their {len(devices)} devices, got num_devices '
+            f'{num_devices}; leave it out, or start fewer processes'
         )
     return jax.make_mesh(
         (num_devices or len(devices),),
@@ -104,7 +110,7 @@ def _put(tree: PyTree, where: NamedSharding) -> PyTree:
 
     def one(x: Array) -> Array:
         if isinstance(x, jax.Array) and not x.is_fully_addressable:  # it lies on all of them
-            return x if x.sharding == where else jax.jit(lambda x: x, out_shardings=where)(x)
+            return _moved(x, where)
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             drawn = one(jax.random.key_data(x))
             return jax.random.wrap_key_data(drawn, impl=jax.random.key_impl(x))
@@ -120,8 +126,13 @@ def fetched(x: Array) -> np.ndarray:
     All of them must ask.
     """
     if not x.is_fully_addressable and not x.is_fully_replicated:
-        x = jax.jit(lambda x: x, out_shardings=NamedSharding(x.sharding.mesh, PartitionSpec()))(x)
+        x = _moved(x, NamedSharding(x.sharding.mesh, PartitionSpec()))
     return np.asarray(x)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _moved(x: Array, where: NamedSharding) -> Array:
+    return jax.lax.with_sharding_constraint(x, where)
 
 
 def host() -> contextlib.AbstractContextManager:

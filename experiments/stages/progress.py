@@ -2,8 +2,6 @@
 stages, a bar with steps/s and time left, and the history of its metrics."""
 
 import contextlib
-import io
-import os
 import pathlib
 import signal
 import sys
@@ -28,9 +26,10 @@ def bar(title: str, total: int, *, initial: int = 0, every: int = 1) -> tuple[tq
         initial=initial,
         desc=title,
         unit='step',
-        file=sys.stderr if hosts.first() else io.StringIO(),
+        file=sys.stderr,
         dynamic_ncols=True,
         mininterval=0.5 if sys.stderr.isatty() else 15.0,
+        disable=not hosts.first(),
     )
     last = {'step': initial}
 
@@ -166,16 +165,17 @@ class StopSignal:
     """
 
     def __init__(self):
-        self.asked, self._together = False, hosts.Preemption()
+        self.asked, self._interrupted, self._together = False, False, hosts.Preemption()
         signal.signal(signal.SIGTERM, self._note)
         signal.signal(signal.SIGINT, self._note)
 
     def _note(self, number, frame):
         del frame
-        if self.asked and number == signal.SIGINT:
+        if number == signal.SIGINT and (self.asked or self._interrupted):
             raise KeyboardInterrupt
-        if hosts.count() > 1 and number == signal.SIGINT:
-            os.kill(os.getpid(), signal.SIGTERM)  # which JAX then tells the others
+        self._interrupted = True
+        if hosts.count() > 1:
+            self._together.request()
         else:
             self._stop()
 

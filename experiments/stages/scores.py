@@ -145,7 +145,7 @@ def score(
         config.num_seeds * sum(one.recipe.num_steps for one in group.values()),
         initial=sum(len(per_seed[name]) * one.recipe.num_steps for name, one in group.items()),
     )
-    shown.disable = quiet
+    shown.disable |= quiet
     control = loop.Control(jobs.steps_per_call(options), [move], stop)
     with shown:
         for name, student in group.items():

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -19,9 +20,13 @@ from jaxdd.storage.atomic import expanded
 SHARED = 3600  # seconds after which a half-written file in a shared folder is nobody's any more
 
 
-def begun(stop: Stop | None, place: Hosts = Hosts()) -> Stop:
+def begun(stop: Stop | None, place: Hosts, folder: str | os.PathLike) -> Stop:
     """What says that a command shall end; without one, a process of its own that SIGTERM and SIGINT
-    end, whose devices are set up now, together with those of the other processes.
+    end, whose devices are set up now, together with those of the other processes. Of several the
+    first one prints from then on.
+
+    Args:
+        folder: where the command writes, for the greeting of several processes.
 
     Raises:
         ValueError: half a place among several processes, or one that cannot be.
@@ -32,6 +37,7 @@ def begun(stop: Stop | None, place: Hosts = Hosts()) -> Stop:
     parallel.start()
     where = hosts.Place(place.coordinator, place.num_processes, place.process_id)
     hosts.join(where, patience=place.patience)
+    hosts.greet(f'{parallel.here()}, workdir {expanded(folder)}')
     return signal
 
 
@@ -39,8 +45,7 @@ def begun(stop: Stop | None, place: Hosts = Hosts()) -> Stop:
 def entered(config: Config) -> Iterator[pathlib.Path]:
     """The workdir of a configuration, alone in it and on all of its devices.
 
-    Half-written files of killed commands are removed. Of several processes the first one prints
-    from now on.
+    Half-written files of killed commands are removed.
 
     Raises:
         ValueError: the workdir or the cache cannot be written or is another one on another host,
@@ -51,7 +56,6 @@ def entered(config: Config) -> Iterator[pathlib.Path]:
     for folder, option in ((workdir, 'workdir'), (cache, 'cache_dir')):
         outputs.require_writable(folder, option)
         hosts.require_shared(folder, option)
-    hosts.greet(f'{parallel.here()}, workdir {workdir}')
     hosts.continues(functools.partial(_continues, workdir))
     with locks.alone(workdir):
         locks.sweep(workdir)

@@ -76,6 +76,17 @@ def agreed(own: T) -> list[T]:
     return [pickle.loads(_awaited(f'{name}/{i}')) for i in range(count())]
 
 
+def say(what: str, text: str) -> None:
+    """Tells the others a text, in place of the one before; nobody waits for it."""
+    client().key_value_set(f'jaxdd/{what}/{index()}', text, allow_overwrite=True)
+
+
+def heard(what: str) -> dict[int, str]:
+    """What the processes have said so far, by their number."""
+    found = client().key_value_dir_get(f'jaxdd/{what}/')
+    return {int(name.rpartition('/')[2]): text for name, text in found}
+
+
 def require_alike(what: str, own: Any) -> None:
     """Refuses what differs between the processes, in all of them.
 

@@ -33,25 +33,44 @@ class _Watch:
         self.patience = patience
         self.continued = lambda: 'continues'
         self.message = ''  # why this process fails
-        self.over = False  # the command has ended in all of them
+        self._over = threading.Event()  # the command has ended in all of them
+        self._threads = [threading.Thread(target=f, daemon=True) for f in (self._call, self._judge)]
         self.answered = time.monotonic()  # when the service last did
         self._failed: dict[int, str] = {}  # of the others, and why
         self._seen = {i: ('', time.monotonic()) for i in range(agreement.count())}
 
-    def call(self) -> None:
+    def begin(self) -> None:
+        """Looks after the others from now on."""
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        """Looks after them no longer."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _pause(self) -> None:
+        self._over.wait(min(_PERIOD, self.patience / 10))
+
+    def _call(self) -> None:
         """Gives signs of life, and notes those of the others."""
-        for number in range(sys.maxsize):
+        number = 0
+        while not self._over.is_set():
+            number += 1
             try:
-                _say('alive', str(number))
-                self._note(_heard('alive'), _heard('failed'))
+                agreement.say('alive', str(number))
+                self._note(agreement.heard('alive'), agreement.heard('failed'))
+                for work in _works:
+                    work()
             except jax.errors.JaxRuntimeError:
                 pass  # who judges sees that nothing is noted
-            time.sleep(min(_PERIOD, self.patience / 10))
+            self._pause()
 
-    def judge(self) -> None:
+    def _judge(self) -> None:
         """Ends this process where another one is gone or has failed."""
-        while not self.over:
-            time.sleep(min(_PERIOD, self.patience / 10))
+        while not self._over.is_set():
+            self._pause()
             for i in self.gone():
                 leave(
                     GONE,
@@ -59,7 +78,7 @@ class _Watch:
                     f'{self.continued()}',
                 )
             for i, message in self._failed.items():
-                _say('left', '')
+                agreement.say('left', '')
                 leave(FAILED, f'error: process {i}: {message}')
 
     def gone(self) -> list[int]:
@@ -82,6 +101,12 @@ class _Watch:
 
 
 _watch: _Watch | None = None
+_works: list[Callable[[], None]] = []
+
+
+def regularly(work: Callable[[], None]) -> None:
+    """Has a function called about every second, in a thread, while several processes compute."""
+    _works.append(work)
 
 
 def watch(patience: float) -> None:
@@ -92,8 +117,7 @@ def watch(patience: float) -> None:
     """
     global _watch
     _watch = _Watch(patience)
-    for work in (_watch.call, _watch.judge):
-        threading.Thread(target=work, daemon=True).start()
+    _watch.begin()
 
 
 def continues(how: Callable[[], str]) -> None:
@@ -133,9 +157,9 @@ def together(main: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
         return code
     if code in ORDERLY:
         agreement.agreed(code)  # the first one may still be writing
-        _watch.over = True
+        _watch.end()
         return code
-    _say('failed', _watch.message or f'it ended with code {code}')
+    agreement.say('failed', _watch.message or f'it ended with code {code}')
     _until_all_left()
     leave(code)
     return code
@@ -153,16 +177,5 @@ def leave(code: int, sentence: str | None = None) -> None:
 def _until_all_left() -> None:
     """Gives the others time to read why."""
     end = time.monotonic() + _FAREWELL
-    while time.monotonic() < end and len(_heard('left')) < agreement.count() - 1:
+    while time.monotonic() < end and len(agreement.heard('left')) < agreement.count() - 1:
         time.sleep(0.1)
-
-
-def _say(what: str, text: str) -> None:
-    agreement.client().key_value_set(
-        f'jaxdd/{what}/{agreement.index()}', text, allow_overwrite=True
-    )
-
-
-def _heard(what: str) -> dict[int, str]:
-    found = agreement.client().key_value_dir_get(f'jaxdd/{what}/')
-    return {int(name.rpartition('/')[2]): text for name, text in found}

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from importlib import util
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax._src import distributed
@@ -30,8 +30,8 @@ def join(place: Place = Place(), *, wait: float = 300.0, patience: float = 30.0)
 
     Call it before the first computation. Without a place, the one that a scheduler tells counts: a
     TPU pod with several workers, Slurm with several tasks in the step, Open MPI, GKE, or
-    `JAX_COORDINATOR_ADDRESS` with `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`. From then on SIGTERM
-    asks all of them to stop (`Preemption`), and none outlives another by more than `patience`.
+    `JAX_COORDINATOR_ADDRESS` with `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`. From then on none
+    outlives another by more than `patience`.
 
     Args:
         place: as the user gave it: all of it or nothing.
@@ -47,7 +47,8 @@ def join(place: Place = Place(), *, wait: float = 300.0, patience: float = 30.0)
     # several devices of one CPU process can wait for each other for ever
     jax.config.update('jax_num_cpu_devices', 1)
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-    jax.config.update('jax_enable_preemption_service', True)
+    # its signal handler would take the place of the command's (see `Preemption`)
+    jax.config.update('jax_enable_preemption_service', False)
     limit = threading.Timer(wait, _lonely, (place, wait))
     limit.daemon = True
     limit.start()
@@ -146,11 +147,11 @@ def _service_apart(patience: float) -> Iterator[None]:
         yield
         return
 
-    def started(address: str, num_processes: int, *, heartbeat_timeout: int, **others):
-        del others
-        return service.Apart(
-            address, num_processes, heartbeat=heartbeat_timeout, grace=2 * patience + 10
-        )
+    def started(*args: Any, **options: Any) -> Any:
+        try:
+            return service.Apart(*args, grace=2 * patience + 10, **options)
+        except service.Unavailable:
+            return inside(*args, **options)
 
     module.get_distributed_runtime_service = started
     try:
