@@ -10,16 +10,21 @@ import time
 import numpy as np
 import pytest
 
-DM = 'dm --dataset digits --ipc 2 --plugins cc cm cmi --smoke --checkpoint-every 4'.split()
-INFER = 'infer --dataset digits --ipc 10 --smoke'.split()
+SMALL = '--smoke --evaluation.epochs 1 --evaluation.num-seeds 1 --evaluation.width 8'.split()
+PLAIN = ['dm', '--dataset', 'digits', '--ipc', '2', '--encoder.width', '8', *SMALL]
+DM = [*PLAIN, *'--plugins cc cm cmi --steps-per-call 1 --checkpoint-every 4'.split()]
+INFER = 'infer --dataset digits --ipc 10 --plugins cc cm cmi --smoke'.split()
 PATIENCE = 10.0
 STOPPED, GONE = 3, 4
 
 
 class Group:
-    """The processes of one command, with what each of them says."""
+    """The processes of one command, with what each of them says.
 
-    def __init__(self, folder, words, count=1):
+    `own(i)` gives words and environment of process i alone.
+    """
+
+    def __init__(self, folder, words, count=1, own=lambda i: ([], {})):
         with socket.socket() as free:
             free.bind(('127.0.0.1', 0))
             port = free.getsockname()[1]
@@ -35,10 +40,11 @@ class Group:
                             *(sys.executable, '-m', 'experiments.run', *words),
                             *('--workdir', str(folder), '--cache-dir', f'{folder}-cache'),
                             *(place.split() if count > 1 else ()),
+                            *own(i)[0],
                         ],
                         stdout=log,
                         stderr=subprocess.STDOUT,
-                        env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+                        env={**os.environ, 'JAX_PLATFORMS': 'cpu', **own(i)[1]},
                     )
                 )
 
@@ -70,7 +76,7 @@ def images(folder):
 
 
 @pytest.mark.parametrize('words', [
-    'dm --dataset digits --ipc 2 --smoke --num-steps 4'.split(),
+    [*PLAIN, '--num-steps', '4'],
     pytest.param([*DM, '--num-steps', '8'], marks=pytest.mark.long),
     pytest.param(INFER, marks=pytest.mark.long),
 ])  # fmt: skip
@@ -125,8 +131,21 @@ def test_a_killed_one_ends_the_others_with_a_sentence_and_fewer_go_on(
     np.testing.assert_allclose(images(first.folder), images(whole.folder), rtol=0, atol=1e-3)
 
 
-def test_wrong_input_ends_all_of_them_with_a_message(tmp_path):
-    (tmp_path / 'one').mkdir()
-    two = Group(tmp_path / 'run', [*DM, '--num-steps', '8', '--data.per-class', '0'], 2)
-    assert two.ends(60) == [2, 2]
-    assert 'per_class' in two.said(0)
+@pytest.mark.long
+def test_commands_that_differ_end_both_with_a_message(tmp_path):
+    two = Group(tmp_path / 'run', PLAIN, 2, own=lambda i: (['--seed', str(i)], {}))
+    assert two.ends(120) == [2, 2]
+    for i in range(2):
+        assert 'the command must be the same in all 2 processes' in two.said(i)
+        assert 'Traceback' not in two.said(i)
+
+
+@pytest.mark.long
+def test_folders_that_are_not_shared_end_both_with_a_message(tmp_path):
+    homes = [tmp_path / f'home-{i}' for i in range(2)]
+    words = ['--workdir', '~/run']
+    two = Group(tmp_path / 'run', PLAIN, 2, own=lambda i: (words, {'HOME': str(homes[i])}))
+    assert two.ends(120) == [2, 2]
+    for i in range(2):
+        assert 'must be a folder that all hosts share, but process 1 cannot' in two.said(i)
+        assert 'Traceback' not in two.said(i)
