@@ -391,6 +391,9 @@ class Config:
     """Of what networks compute before their last layer; default: 'bf16' on accelerators, 'f32' on
     CPUs."""
 
+    transfer_guard: choice('log', 'disallow') | None = None
+    """What to do where something moves unasked between host and devices while steps are taken;
+    default: nothing."""
     hosts: Hosts = Hosts()
     estimate: Text | None = None
     """Print what the run will need, and end: 'here', or on a target of experiments.compiled."""

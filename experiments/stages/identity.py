@@ -31,6 +31,7 @@ BESIDE = (
     'steps_per_call',
     'num_devices',
     'precision',
+    'transfer_guard',
     'hosts',
     'estimate',
     'tensorboard',

@@ -23,6 +23,7 @@ from jaxdd.storage.fingerprint import changes
 
 FLAGS = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS')
 PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+FLAGS = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS')
 SHOWN = 20  # classes of the picture
 # times the range of a pixel: free pixels leave the range of images by a factor of a few
 ABSURD = 100
@@ -35,6 +36,7 @@ NOT_OF_THE_NUMBER = (
     'keep',
     'steps_per_call',
     'num_devices',
+    'transfer_guard',
     'hosts',
     'estimate',
     'tensorboard',
@@ -277,7 +279,8 @@ def _more_bytes(job: Job, distilled: Distilled, scores: Scores) -> dict:
 
 
 def provenance() -> dict:
-    """What a number was made with: versions of the packages, commit and hardware."""
+    """What a number was made with: versions of the packages, commit, hardware and the compiler's
+    flags."""
     return {
         'versions': {name: metadata.version(name) for name in PACKAGES},
         'commit': commit(),

@@ -14,6 +14,7 @@ from experiments.stages import jobs, outputs
 from experiments.stages.progress import StopSignal
 from experiments.stages.scores import Stop
 from jaxdd import hosts, models, parallel
+from jaxdd.engine import loop
 from jaxdd.storage import locks
 from jaxdd.storage.atomic import expanded
 
@@ -61,7 +62,7 @@ def entered(config: Config) -> Iterator[pathlib.Path]:
         locks.sweep(workdir)
         for kind in jobs.real_rows(config):
             locks.sweep(cache / kind, older_than=SHARED)
-        with computing(config):
+        with loop.guarded(config.transfer_guard or 'allow'), computing(config):
             yield workdir
 
 

@@ -5,6 +5,7 @@ Everything that advances a state by steps runs here: distillation, proxies, stud
 """
 
 import contextlib
+import contextvars
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ Step = Callable[[State, Any], tuple[State, Metrics]]
 RATE = 'learning_rate'  # the metric of a learned rate, which must stay above 0
 
 _FEED = 0x0FEED  # separates the feed's draws from the step's own
+_transfers = contextvars.ContextVar('transfers', default='allow')
 
 
 class Callback(NamedTuple):
@@ -31,6 +33,22 @@ class Callback(NamedTuple):
     every: int
     # (state, step, metrics [n] of the last dispatch)
     call: Callable[[State, int, dict[str, np.ndarray]], None]
+
+
+@contextlib.contextmanager
+def guarded(level: str) -> Iterator[None]:
+    """Watches for what moves unasked between host and devices in the dispatches of a block.
+
+    The first dispatch of a run compiles, and is left alone; callbacks are, too.
+
+    Args:
+        level: as of `jax.transfer_guard`: 'allow', 'log' or 'disallow'.
+    """
+    before = _transfers.set(level)
+    try:
+        yield
+    finally:
+        _transfers.reset(before)
 
 
 class Control(NamedTuple):
@@ -267,12 +285,13 @@ def run(
     take = functools.partial(
         _streamed if isinstance(supply, Iterator) else _on_device, step, supply, steps_per_call
     )
-    done = int(state.step)
+    begun = done = int(state.step)
     while done < num_steps and not should_stop():
         limits = [c.every - done % c.every for c in callbacks]
         count = min([steps_per_call, num_steps - done, *limits])
-        state, history = take(state, count)
-        history = {name: np.asarray(values)[:count] for name, values in history.items()}
+        with jax.transfer_guard('allow' if done == begun else _transfers.get()):
+            state, history = take(state, count)
+            history = {name: values[:count] for name, values in jax.device_get(history).items()}
         _require_finite(history, done)
         done += count
         for callback in callbacks:
@@ -292,7 +311,7 @@ def _owned(leaf: Array) -> Array:
 def _on_device(
     step: Step, feed: DeviceFeed, size: int, state: State, count: int
 ) -> tuple[State, Metrics]:
-    return run_steps(step, size, state, feed, jnp.int32(count))
+    return run_steps(step, size, state, feed, jax.device_put(np.int32(count)))
 
 
 def _streamed(
