@@ -114,7 +114,7 @@ def _put(tree: PyTree, where: NamedSharding) -> PyTree:
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             drawn = one(jax.random.key_data(x))
             return jax.random.wrap_key_data(drawn, impl=jax.random.key_impl(x))
-        own = np.asarray(x)
+        own = np.asarray(jax.device_get(x))
         return jax.make_array_from_callback(own.shape, where, lambda part: own[part])
 
     return jax.tree.map(one, tree)

@@ -311,7 +311,8 @@ def _owned(leaf: Array) -> Array:
 def _on_device(
     step: Step, feed: DeviceFeed, size: int, state: State, count: int
 ) -> tuple[State, Metrics]:
-    return run_steps(step, size, state, feed, jax.device_put(np.int32(count)))
+    sent = parallel.replicate(jax.device_put(np.int32(count)))  # not left to the dispatch
+    return run_steps(step, size, state, feed, sent)
 
 
 def _streamed(

@@ -290,3 +290,25 @@ def test_the_feeds_key_is_not_the_steps():
     state = start()
     assert not np.array_equal(data(loop.feed_key(state)), data(state.key))
     assert_same(loop.feed_key(state), loop.feed_key(plain(3)[0]))
+
+
+def test_with_data_on_the_devices_nothing_moves_unasked():
+    """On a CPU the guard sees what moves to the devices."""
+    looked = []
+
+    def look(state, at, metrics):
+        looked.append((at, state.value + np.ones(4, np.float32)))  # a callback may
+
+    with loop.guarded('disallow'):
+        loop.run(step, start(), FEED, num_steps=9, steps_per_call=2, callbacks=[Callback(3, look)])
+    assert [at for at, _ in looked] == [3, 6, 9]
+
+
+def test_what_moves_unasked_is_refused_after_the_first_dispatch():
+    def inputs():  # of the host, and nobody has sent it
+        while True:
+            yield np.ones(4, np.uint32)
+
+    assert int(loop.run(step, start(), inputs(), num_steps=3).step) == 3
+    with loop.guarded('disallow'), pytest.raises(Exception, match='Disallowed host-to-device'):
+        loop.run(step, start(), inputs(), num_steps=3)

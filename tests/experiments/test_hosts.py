@@ -1,6 +1,8 @@
 """Several processes on the loopback interface compute one program, lose one of them, and go on."""
 
 import os
+import pathlib
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,6 +17,7 @@ PLAIN = ['dm', '--dataset', 'digits', '--ipc', '2', '--encoder.width', '8', *SMA
 DM = [*PLAIN, *'--plugins cc cm cmi --steps-per-call 1 --checkpoint-every 4'.split()]
 INFER = 'infer --dataset digits --ipc 10 --plugins cc cm cmi --smoke'.split()
 PATIENCE = 10.0
+ROOT = pathlib.Path(__file__).parents[2]
 STOPPED, GONE = 3, 4
 
 
@@ -149,3 +152,40 @@ def test_folders_that_are_not_shared_end_both_with_a_message(tmp_path):
     for i in range(2):
         assert 'must be a folder that all hosts share, but process 1 cannot' in two.said(i)
         assert 'Traceback' not in two.said(i)
+
+
+@pytest.mark.long
+def test_the_commands_of_the_page_run_on_a_laptop(tmp_path):
+    page = (ROOT / 'docs' / 'hosts.md').read_text()
+    block = page.partition('## Two processes on a laptop')[2].partition('##')[0]
+    lines = [line.strip() for line in block.splitlines() if line.startswith('    python')]
+    assert len(lines) == 2
+    lines = [line.replace('python', shlex.quote(sys.executable), 1) for line in lines]
+    there = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT), 'HOME': str(tmp_path)}
+    script = '\n'.join([*lines, 'code=$?', 'wait $! && exit $code'])
+    ended = subprocess.run(
+        ['sh', '-c', script], cwd=tmp_path, env=there, capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert 'process 1 of 2: 1 of 2 devices' in ended.stdout
+    assert (tmp_path / 'runs' / 'two' / 'distilled.npz').exists()
+
+
+def test_the_script_for_pods_hands_every_word_to_every_worker(tmp_path):
+    gcloud = tmp_path / 'gcloud'
+    gcloud.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    gcloud.chmod(0o755)
+    words = ['python', '-m', 'experiments.run', 'dm', '--dataset', 'my images']
+    there = {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
+
+    def call(*given):
+        script = ROOT / 'experiments' / 'pod.sh'
+        return subprocess.run([script, *given], env=there, capture_output=True, text=True)
+
+    told = call('slice', 'us-east1-c', '--in', 'a folder', *words).stdout.splitlines()
+    assert told[:4] == ['compute', 'tpus', 'tpu-vm', 'ssh'] and told[4] == 'slice'
+    assert told[5:7] == ['--zone=us-east1-c', '--worker=all']
+    command = told[7].removeprefix('--command=')
+    assert shlex.split(command) == ['cd', 'a folder', '&&', 'exec', *words]
+    refused = call('slice')
+    assert refused.returncode == 2 and 'NAME ZONE' in refused.stderr
