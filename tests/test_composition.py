@@ -358,6 +358,29 @@ def test_eight_devices_are_one(name, plugins):
     np.testing.assert_allclose(stored(actual.params), stored(expected.params), atol=1e-5)
 
 
+@functools.cache
+def after(name, devices, num_steps):
+    """The pictures of a method after so many steps, five at a time, on so many devices."""
+    method = METHODS[name]()
+    with parallel.use(parallel.mesh(devices)):
+        state = loop.run(
+            make_step(method, OPTIMIZER),
+            start(name, method),
+            make_feed(),
+            num_steps=num_steps,
+            steps_per_call=5,
+        )
+    return np.asarray(stored(state.params))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('devices', [2, 4, 8])
+@pytest.mark.parametrize('name', METHODS)
+def test_any_number_of_devices_makes_the_images_of_one(name, devices):
+    np.testing.assert_allclose(after(name, devices, 1), after(name, 1, 1), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(after(name, devices, 50), after(name, 1, 50), rtol=0, atol=1e-3)
+
+
 @every_pair
 def test_a_resumed_run_is_the_uninterrupted_one(name, plugins):
     method, step, _ = prepared(name, plugins)
