@@ -126,7 +126,7 @@ def fetched(x: Array) -> np.ndarray:
     All of them must ask.
     """
     if not x.is_fully_addressable and not x.is_fully_replicated:
-        x = _moved(x, NamedSharding(x.sharding.mesh, PartitionSpec()))
+        x = _moved(x, NamedSharding(jax.sharding.get_mesh(), PartitionSpec()))
     return np.asarray(x)
 
 

@@ -41,21 +41,21 @@ def join(place: Place = Place(), *, wait: float = 300.0, patience: float = 30.0)
     Raises:
         ValueError: half a place, or one that cannot be.
     """
-    place = _whole(place) or told_by_scheduler(os.environ)
-    if place is None or place.num_processes == 1:
+    found = _whole(place) or told_by_scheduler(os.environ)
+    if found is None or found.num_processes == 1:
         return
     # several devices of one CPU process can wait for each other for ever
     jax.config.update('jax_num_cpu_devices', 1)
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
     # its signal handler would take the place of the command's (see `Preemption`)
     jax.config.update('jax_enable_preemption_service', False)
-    limit = threading.Timer(wait, _lonely, (place, wait))
+    limit = threading.Timer(wait, _lonely, (found, wait))
     limit.daemon = True
     limit.start()
     try:
         with _service_apart(patience):
             jax.distributed.initialize(
-                *place,
+                *found,
                 initialization_timeout=int(wait + _MARGIN),
                 heartbeat_timeout_seconds=int(patience + _MARGIN),
             )
@@ -141,7 +141,7 @@ def _lonely(place: Place, wait: float) -> None:
 @contextlib.contextmanager
 def _service_apart(patience: float) -> Iterator[None]:
     """Lets JAX start its service as a process of its own (see `service`)."""
-    module = getattr(distributed, '_jax', None)
+    module: Any = getattr(distributed, '_jax', None)
     inside = getattr(module, 'get_distributed_runtime_service', None)
     if inside is None:  # another JAX; then the loss of process 0 has no words
         yield

@@ -6,6 +6,7 @@ callback changes that. Apart from process 0 it outlives that one until the other
 """
 
 import errno
+import importlib
 import json
 import pathlib
 import signal
@@ -60,11 +61,10 @@ class Apart:
 
 def serve(args: list, options: dict, grace: float) -> None:
     """Serves until told to end, and where whoever started it has died, while others are left."""
-    from jaxlib import _jax
-
+    module = importlib.import_module('jaxlib._jax')
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    service = _jax.get_distributed_runtime_service(*args, **options)
+    service = module.get_distributed_runtime_service(*args, **options)
     print(_READY, flush=True)
     if sys.stdin.read().strip() != _END:
         end, port = time.monotonic() + grace, int(args[0].rpartition(':')[2])
