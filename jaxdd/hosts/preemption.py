@@ -14,7 +14,7 @@ class Preemption:
     """
 
     def __init__(self):
-        self._asked, self._last = 0, 0
+        self._asked, self._said, self._last = 0, 0, 0
         self._requested, self._told = False, False
         self._lock, self._decided = threading.Lock(), threading.Event()
         ending.regularly(self._look)
@@ -36,8 +36,9 @@ class Preemption:
         if self._decided.is_set() or not (self._requested or agreement.heard('stop')):
             return
         with self._lock:
-            self._told, asked = True, self._asked
-        agreement.say('stop', str(asked))
+            if not self._told:  # once: others may have decided with it while the next one waits
+                self._told, self._said = True, self._asked
+        agreement.say('stop', str(self._said))
         every = agreement.heard('stop')
         if len(every) == agreement.count():
             self._last = max(map(int, every.values())) + 1

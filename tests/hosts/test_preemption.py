@@ -1,6 +1,7 @@
 """One question at which all processes stop."""
 
 import random
+import threading
 
 import pytest
 
@@ -48,3 +49,23 @@ def test_every_later_question_says_stop_too(several, play):
     one.request()
     one._look()
     assert one() and one()
+
+
+def test_a_question_that_waits_does_not_move_what_was_told(several, play):
+    first, second = several[:2]
+    play(1, 2)
+    second.request()
+    second._look()
+    found = []
+    waiting = threading.Thread(target=lambda: found.append(second()))
+    waiting.start()
+    while second._asked == 0:  # it is put now, and waits for process 0
+        pass
+    second._look()
+    play(0, 2)
+    first._look()
+    play(1, 2)
+    second._look()
+    waiting.join(timeout=20)
+    # nobody had put question 1 when they told: both stop there
+    assert found == [True] and first()
