@@ -335,7 +335,7 @@ class Hosts:
     """Several processes that compute one program. What a scheduler says of them (TPU pods, Slurm,
     GKE) needs no option."""
 
-    coordinator: str | None = None
+    coordinator: Text | None = None
     """ADDRESS:PORT of process 0."""
     num_processes: Count | None = None
     """How many there are."""
