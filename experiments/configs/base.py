@@ -4,6 +4,7 @@ Values of the papers live in the methods.
 """
 
 import dataclasses
+import re
 from typing import Annotated, Any, ClassVar
 
 import tyro
@@ -33,6 +34,16 @@ from jaxdd.models.norms import NORMS
 from jaxdd.models.precision import PRECISIONS
 
 PRECISION = choice(*PRECISIONS)
+Address = Annotated[
+    str, Rule('ADDRESS:PORT', lambda value: bool(re.fullmatch(r'[^\s:]\S*:\d+', value)))
+]
+Machine = Annotated[
+    str,
+    Rule(
+        "'here', or a target such as v5e:2x4",
+        lambda value: bool(re.fullmatch(r'here|\w+:\d+(x\d+)*', value)),
+    ),
+]
 frozen = dataclasses.dataclass(frozen=True, kw_only=True)
 Architecture = name_of(NAMES)
 # Normalisation is of pixels in [0, 1]: a deviation below a quarter of a grey level or above 1 is a
@@ -335,7 +346,7 @@ class Hosts:
     """Several processes that compute one program. What a scheduler says of them (TPU pods, Slurm,
     GKE) needs no option."""
 
-    coordinator: Text | None = None
+    coordinator: Address | None = None
     """ADDRESS:PORT of process 0."""
     num_processes: Count | None = None
     """How many there are."""
@@ -395,7 +406,7 @@ class Config:
     """What to do where something moves unasked between host and devices while steps are taken;
     default: nothing."""
     hosts: Hosts = Hosts()
-    estimate: Text | None = None
+    estimate: Machine | None = None
     """Print what the run will need, and end: 'here', or on a target of experiments.compiled."""
     tensorboard: bool = False
     """Write TensorBoard's scalars and pictures beside history.jsonl; needs tensorboardX."""
