@@ -114,7 +114,8 @@ def _networks(config: Config, spec: data.Spec, size: int) -> Iterator[Part]:
 
 def _data(config: Config) -> tuple[data.Spec, int]:
     """A run's data set and how many images it trains on."""
-    dataset = jobs.read(config)
+    plain = dataclasses.replace(config.data, zca=False)  # whose matrix would be kept in the cache
+    dataset = jobs.read(dataclasses.replace(config, data=plain))
     return dataset.spec, len(dataset.train.labels)
 
 

@@ -156,9 +156,10 @@ def evaluating(config: Config, spec: data.Spec | None = None) -> Step:
 
 
 def training(model: Model, recipe: Recipe, spec: data.Spec) -> Step:
-    """One step of networks that are trained on real images."""
-    labels = np.arange(SIZE, dtype=np.int32) % spec.num_classes
-    source = Source(np.zeros((SIZE, *spec.image_shape), np.uint8), labels)
+    """One step of networks that are trained on real images, of which two batches are enough."""
+    size = 2 * recipe.batch_size
+    labels = np.arange(size, dtype=np.int32) % spec.num_classes
+    source = Source(np.zeros((size, *spec.image_shape), np.uint8), labels)
     feed = data.epochs(source, spec, batch_size=recipe.batch_size)
     state = fit.init_fit(jax.random.key(0), model, recipe)
     return fit.make_fit_step(model, recipe), state, feed

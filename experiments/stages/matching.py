@@ -72,20 +72,11 @@ def move(
             move,
             history.callback(_history_period(job)),
             *watching.profiled(config, workdir, job.steps_per_call),
-        ]
-        if config.evaluation.every:
-            measure = functools.partial(_measure, job, prepared.teachers, stop, accuracies)
-
-            def look(state: DistillState, at: int, metrics: dict) -> None:
-                measure(state, at, metrics)
-                board.scalars(at, watching.accuracies(accuracies.get(at, {})))
-
-            callbacks.append(loop.Callback(config.evaluation.every, look))
-        callbacks.append(
+            *_looks(job, prepared.teachers, stop, accuracies, board),
             loop.Callback(
                 config.checkpoint_every, lambda state, at, _: saved.save(at, state, facts())
-            )
-        )
+            ),
+        ]
         with shown:
             state = distill.run(
                 step,
@@ -148,6 +139,22 @@ def _history_period(job: jobs.Job) -> int:
     """Steps between rows, about 500 of them;
     whole dispatches, so that none is cut short for a row."""
     return job.steps_per_call * max(1, job.config.num_steps // (500 * job.steps_per_call))
+
+
+def _looks(
+    job: jobs.Job, teachers: list[Teacher], stop: Stop, accuracies: dict, board: watching.Board
+) -> list[loop.Callback]:
+    """What measures the set on the way, where that is asked for, and shows it."""
+    every = job.config.evaluation.every
+    if not every:
+        return []
+    return [
+        loop.Callback(every, functools.partial(_measure, job, teachers, stop, accuracies)),
+        loop.Callback(
+            every,
+            lambda state, at, _: board.scalars(at, watching.accuracies(accuracies.get(at, {}))),
+        ),
+    ]
 
 
 def _measure(
