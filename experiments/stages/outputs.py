@@ -21,7 +21,6 @@ from jaxdd.storage import distilled_set, records
 from jaxdd.storage.atomic import write_whole
 from jaxdd.storage.fingerprint import changes
 
-FLAGS = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS')
 PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 FLAGS = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS')
 SHOWN = 20  # classes of the picture
