@@ -24,7 +24,7 @@ LAYERS = (
     ('engine',),
     ('networks',),
     ('methods', 'regularizers'),
-    ('reporting',),
+    ('reporting', 'exchange'),
 )
 FLOORS = (
     ('configs',),
