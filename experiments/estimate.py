@@ -62,8 +62,17 @@ def main(config: Config) -> int:
             lines, seconds = _measured(config, part)
             print('\n'.join(lines), flush=True)
             hours += seconds / 3600
-        print(f'in all: {hours:.2f} hours, beside reading the data and drawing the report')
+        print(_in_all(hours))
     return 0
+
+
+def _in_all(hours: float) -> str:
+    if math.isinf(hours):
+        return 'in all: no hours, since a part does not fit'
+    return (
+        f'in all: {hours:.2f} hours, beside reading the data and drawing the report; networks that '
+        'the cache has cost none'
+    )
 
 
 def parts(config: Config, spec: data.Spec, size: int) -> Iterator[Part]:
@@ -93,7 +102,7 @@ def parts(config: Config, spec: data.Spec, size: int) -> Iterator[Part]:
 
 
 def _networks(config: Config, spec: data.Spec, size: int) -> Iterator[Part]:
-    """Networks that are trained on the real set; those of the cache are not asked for."""
+    """Networks that are trained on the real set, as if the cache had none of them."""
     if jobs.needs_proxy(config):
         how, p = build.proxy_recipe(config, size), config.proxies
         model = build.model(p.network, spec, batch_statistics=True)
@@ -144,6 +153,9 @@ def _measured(config: Config, part: Part) -> tuple[list[str], float]:
     count, began = jnp.int32(size), time.perf_counter()
     program = loop.run_steps.lower(step, size, state, feed, count).compile()
     compiling, spans = time.perf_counter() - began, []
+    sizes = _sizes(program)
+    if short := _shortage(sizes):
+        return [f'{part.stage}: {part.name} does not fit: {short}; {_smaller(config)}'], math.inf
     for _ in range(1 + TIMED):
         began = time.perf_counter()
         state, metrics = program(state, feed, count)
@@ -151,12 +163,6 @@ def _measured(config: Config, part: Part) -> tuple[list[str], float]:
         spans.append(time.perf_counter() - began)
     seconds = float(np.median(spans[1:])) / size
     whole = compiling + seconds * part.steps
-    memory = program.memory_analysis()
-    sizes = {
-        'arguments': memory.argument_size_in_bytes,
-        'temporaries': memory.temp_size_in_bytes,
-        'code': memory.generated_code_size_in_bytes,
-    }
     return [
         f'{part.stage}: {part.name}, {part.steps} steps of {seconds:.3g} s, compiled in '
         f'{compiling:.0f} s: {whole / 3600:.2f} hours',
@@ -164,12 +170,34 @@ def _measured(config: Config, part: Part) -> tuple[list[str], float]:
     ], whole
 
 
+def _sizes(program: jax.stages.Compiled) -> dict[str, int]:
+    """Bytes of one device by kind."""
+    memory = program.memory_analysis()
+    return {
+        'arguments': memory.argument_size_in_bytes,
+        'temporaries': memory.temp_size_in_bytes,
+        'code': memory.generated_code_size_in_bytes,
+    }
+
+
+def _shortage(sizes: dict[str, int]) -> str:
+    """By how much a program exceeds the memory of the devices, in words; '' where it fits."""
+    needed, there = sum(sizes.values()) * parallel.num_devices(), parallel.memory()
+    if needed <= there:
+        return ''
+    return f'{needed / MIB:,.0f} MiB on {parallel.hardware()}, which have {there / MIB:,.0f}'
+
+
+def _smaller(config: Config) -> str:
+    """Which options of a method take less memory."""
+    return f'smaller with {", ".join(config.entry.smaller) or "none of the options"}'
+
+
 def _of_target(config: Config, part: Part, record: dict) -> list[str]:
     """What another machine's compiler says of a part, in words."""
     head = f'{part.stage}: {part.name} on {record["target"]}'
     if 'does not fit' in record:
-        advice = ', '.join(config.entry.smaller) or 'none of the options'
-        return [f'{head} does not fit: {record["does not fit"]}; smaller with {advice}']
+        return [f'{head} does not fit: {record["does not fit"]}; {_smaller(config)}']
     lines = [f'{head}, {part.steps} steps: {_bytes(record["bytes per device"])} per device']
     cycles = record.get('cycles of a step (estimate)')
     if cycles:

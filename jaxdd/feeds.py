@@ -7,7 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxdd import parallel
 from jaxdd.bound import bind
 from jaxdd.types import DeviceFeed, Feed, PRNGKey, Stream
 
@@ -54,7 +56,7 @@ def transform(
     def begin(key: PRNGKey, step: int) -> Iterator[Any]:
         k_feed, k_function = keys(key)
         return (
-            apply(*arrays, inputs, k_function, at)
+            apply(*arrays, inputs, k_function, parallel.sent(np.int32(at)))
             for at, inputs in enumerate(feed.start(k_feed, step), step)
         )
 

@@ -23,7 +23,6 @@ from jaxdd.types import Array, PyTree
 AXIS = 'data'
 # a part of what JAX remembers programs by, so that none is for another platform
 _target = jax.make_user_context(None)
-_WORTH_CHUNKING = 16 * 32 * 32 * 3  # numbers in a batch of images; less fits the cache anyway
 # rows per device of an axis that does not divide; sending fewer takes longer than computing all
 _WORTH_SHARING = 4
 
@@ -81,7 +80,7 @@ def shard(x: Array, axis: int = 0) -> Array:
     A no-op without a mesh and where the axis length is not a multiple of the number of devices
     (then every device computes the whole: the same value, no gain). Works inside and outside jit.
     """
-    size = _ambient_size()
+    size = num_devices()
     if size == 1 or x.shape[axis] % size:
         return x
     where = PartitionSpec(*[None] * axis, AXIS)
@@ -100,6 +99,14 @@ def replicate(tree: PyTree) -> PyTree:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
         return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec()), tree)
     return _put(tree, NamedSharding(jax.sharding.get_mesh(), PartitionSpec()))
+
+
+def sent(tree: PyTree) -> PyTree:
+    """What the host holds, on every device of the ambient mesh, or on the one that there is.
+
+    It is sent on purpose: a guard against transfers that nobody asked for lets it pass.
+    """
+    return replicate(tree) if _has_axis() else jax.device_put(tree)
 
 
 def _put(tree: PyTree, where: NamedSharding) -> PyTree:
@@ -152,7 +159,7 @@ def own_rows(size: int) -> np.ndarray:
 
     All of them without a mesh, in a single process, and where `shard` would leave the axis whole.
     """
-    if _ambient_size() == 1:
+    if num_devices() == 1:
         return np.arange(size)
     return process_rows(
         size, [d.process_index for d in jax.sharding.get_mesh().devices.flat], jax.process_index()
@@ -183,165 +190,13 @@ def assemble(rows: np.ndarray, size: int, axis: int = 0) -> Array:
         size: length of `axis` over all processes.
         axis: which one is divided.
     """
-    devices = _ambient_size()
+    devices = num_devices()
     if devices == 1:
-        return jnp.asarray(rows)
+        return jax.device_put(rows)
     where = PartitionSpec() if size % devices else PartitionSpec(*[None] * axis, AXIS)
     shape = (*rows.shape[:axis], size, *rows.shape[axis + 1 :])
     return jax.make_array_from_process_local_data(
         NamedSharding(jax.sharding.get_mesh(), where), rows, shape
-    )
-
-
-def each(function: Callable[..., PyTree], *args: PyTree) -> PyTree:
-    """Maps over the leading axis.
-
-    CPUs run one compiled body after the other, accelerators all at once.
-
-    On a CPU `vmap` would compute every branch of a switch and keep all the temporaries; an
-    accelerator wants the width.
-    """
-    if on_cpu():
-        return jax.lax.map(lambda one: function(*one), args)
-    return jax.vmap(function)(*args)
-
-
-def chunked(
-    function: Callable[[Array], PyTree], batch: Array, *, per_device: int = 8, least: int = 4
-) -> PyTree:
-    """Applies a function of independent images `[N, ...]`.
-
-    On CPUs it goes in chunks that stay in the cache.
-
-    Several times faster on a CPU, whose caches hold what a few images need; accelerators take the
-    whole batch at once.
-
-    Args:
-        function: `[m, ...]` -> tree of arrays `[m, ...]`, each row from its own image alone.
-        batch: `[N, ...]`, may be split among the devices.
-        per_device: most images per chunk and device.
-        least: fewest; a batch that does not divide into such chunks stays whole.
-    """
-    chunk = _chunk(batch.shape[0], per_device, least)
-    if chunk is None:
-        return function(batch)
-    return jax.tree.map(_joined, jax.lax.map(function, _rows(batch, chunk)))
-
-
-def microbatched(
-    function: Callable[[Array], tuple[PyTree, PyTree]], batch: Array, *, per_device: int
-) -> tuple[PyTree, list[PyTree]]:
-    """Applies a function to a large batch a part at a time, and again in the backward pass.
-
-    That saves memory.
-
-    Full parts go through one compiled body, what is left of the batch through another. The rest is
-    divided among the devices even where it does not divide: else each device would hold all of it,
-    which may be more than a part.
-
-    Args:
-        function: `[m, ...]` -> (tree of arrays `[m, ...]`, each row from its own image alone;
-            another tree).
-        batch: `[N, ...]`, may be split among the devices.
-        per_device: most images per part and device.
-
-    Returns:
-        The first tree, rows in the order of the batch; the second once per size of part, full parts
-        first, with the parts of that size stacked in front.
-
-    Raises:
-        ValueError: `per_device` below 1.
-    """
-    if per_device < 1:
-        raise ValueError(f'a part must hold at least 1 image per device, got {per_device}')
-    again, rest = jax.checkpoint(function), batch.shape[0] % (_ambient_size() * per_device)
-    if not rest:
-        rows, others = jax.lax.map(again, _rows(batch, per_device))
-        return jax.tree.map(_joined, rows), [others]
-    if rest == batch.shape[0]:
-        rows, others = shard_map_uneven(again, batch, least=0)
-        return rows, [jax.tree.map(lambda x: jnp.asarray(x)[None], others)]
-    full, last = (
-        microbatched(function, part, per_device=per_device)
-        for part in (batch[:-rest], batch[-rest:])
-    )
-    return jax.tree.map(lambda *rows: jnp.concatenate(rows), full[0], last[0]), full[1] + last[1]
-
-
-def chunked_sum(
-    function: Callable[..., PyTree],
-    *batch: Array,
-    whole: Sequence[PyTree] = (),
-    per_device: int = 5,
-    least: int = 4,
-) -> PyTree:
-    """Adds up what a function that sums over independent images gives.
-
-    On CPUs the chunks stay in the cache.
-
-    For gradients of a sum over images: the one of ConvNet-3 to its weights takes 1.4 ms per image
-    on a CPU core, in chunks of 16 images 2.0, in batches of 64 3.6. Accelerators, and small
-    batches, go through at once.
-
-    Args:
-        function: (arrays `[m, ...]`, *whole) -> tree of arrays that are sums over the m images.
-        batch: arrays `[N, ...]` with one row per image, may be split among the devices; the first
-            holds the images.
-        whole: what every chunk needs; what `function` closes over cannot be differentiated.
-        per_device, least: most and fewest images per chunk and device, as for `chunked`.
-    """
-    chunk = _chunk(batch[0].shape[0], per_device, least)
-    if chunk is None or batch[0].size < _WORTH_CHUNKING:
-        return function(*batch, *whole)
-
-    def own(batch: tuple[Array, ...], whole: Sequence[PyTree]) -> PyTree:
-        rows = tuple(x.reshape(-1, chunk, *x.shape[1:]) for x in batch)
-        shapes = jax.eval_shape(function, *(x[0] for x in rows), *whole)
-        start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return jax.lax.scan(
-            lambda total, row: (jax.tree.map(jnp.add, total, function(*row, *whole)), None),
-            start,
-            rows,
-        )[0]
-
-    if _ambient_size() == 1:
-        return own(batch, tuple(whole))
-    # Every device adds up its own chunks before they meet, once:
-    # left to itself, XLA reduces after every chunk.
-    where = PartitionSpec(AXIS), PartitionSpec()
-    return jax.shard_map(
-        lambda *given: jax.lax.psum(own(*given), AXIS),
-        in_specs=where,
-        out_specs=PartitionSpec(),
-        check_vma=False,
-    )(batch, tuple(whole))
-
-
-def _chunk(size: int, per_device: int, least: int) -> int | None:
-    """Images per chunk and device; None where the batch had better stay whole."""
-    devices = _ambient_size()
-    share = size // devices
-    chunk = max((c for c in range(1, per_device + 1) if share % c == 0), default=1)
-    return None if not on_cpu() or size % devices or chunk < least or chunk == share else chunk
-
-
-def _rows(x: Array, chunk: int) -> Array:
-    """`[N, ...]` -> `[chunks, devices * chunk, ...]`, every device keeping its own rows."""
-    devices = _ambient_size()
-    count = x.shape[0] // (devices * chunk)
-    rows = x.reshape(devices, count, chunk, *x.shape[1:]).swapaxes(0, 1)
-    return shard(rows.reshape(count, devices * chunk, *x.shape[1:]), 1)
-
-
-def _joined(x: Array) -> Array:
-    """Undoes `_rows` on what was computed from it:
-    `[chunks, devices * chunk, ...]` -> `[N, ...]`."""
-    count, rows = x.shape[:2]
-    devices = _ambient_size()
-    return (
-        x.reshape(count, devices, rows // devices, *x.shape[2:])
-        .swapaxes(0, 1)
-        .reshape(count * rows, *x.shape[2:])
     )
 
 
@@ -377,7 +232,7 @@ def here() -> str:
 
 def hardware() -> str:
     """The devices of the ambient mesh in words, for records: e.g. '2 x cpu'."""
-    return f'{_ambient_size()} x {jax.devices()[0].device_kind}'
+    return f'{num_devices()} x {jax.devices()[0].device_kind}'
 
 
 def _has_axis() -> bool:
@@ -385,7 +240,8 @@ def _has_axis() -> bool:
     return AXIS in ambient.axis_names and ambient._name_to_type[AXIS] == AxisType.Auto
 
 
-def _ambient_size() -> int:
+def num_devices() -> int:
+    """Devices of the ambient mesh; 1 without one."""
     return jax.sharding.get_abstract_mesh().shape[AXIS] if _has_axis() else 1
 
 
@@ -401,7 +257,7 @@ def shard_uneven(x: Array, axis: int = 0, *, least: int = _WORTH_SHARING) -> Arr
         axis: which one is divided.
         least: rows per device that are worth sending; 0 where memory counts.
     """
-    devices = _ambient_size()
+    devices = num_devices()
     if devices == 1 or not isinstance(x, jax.core.Tracer) or x.shape[axis] < least * devices:
         return shard(x, axis)
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*[None] * axis, AXIS))
@@ -422,7 +278,7 @@ def shard_map_uneven(
         batch: `[N, ...]`.
         least: as in `shard_uneven`.
     """
-    if batch.shape[0] % _ambient_size() == 0:
+    if batch.shape[0] % num_devices() == 0:
         return function(shard(batch))
     return replicate(function(shard_uneven(replicate(batch), least=least)))
 
@@ -439,7 +295,7 @@ def shard_map_rows(function: Callable[..., PyTree], rows: PyTree, *whole: PyTree
         rows: arrays `[N, ...]`.
         whole: what every device needs.
     """
-    devices, count = _ambient_size(), jax.tree.leaves(rows)[0].shape[0]
+    devices, count = num_devices(), jax.tree.leaves(rows)[0].shape[0]
     if devices == 1 or count == 1:
         return function(rows, *whole)
     index = jnp.minimum(jnp.arange(-(-count // devices) * devices), count - 1)

@@ -10,6 +10,7 @@ LAYERS = (
     ('types', 'checks', 'bound', 'interpolation', 'whitening'),
     ('hosts',),
     ('parallel',),
+    ('passes',),
     (
         'storage',
         'losses',

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxdd import parallel
+from jaxdd import parallel, passes
 
 X = jnp.arange(48.0).reshape(16, 3)
 
@@ -124,7 +124,7 @@ def test_sums_in_chunks_are_sums(devices, size):
         return {'first': jnp.einsum('nhwc,n->c', images, weights), 'count': jnp.sum(weights)}
 
     with parallel.use(devices and parallel.mesh(devices)):
-        found = jax.jit(lambda *batch: parallel.chunked_sum(moments, *batch))(
+        found = jax.jit(lambda *batch: passes.chunked_sum(moments, *batch))(
             parallel.shard(images), weights
         )
     jax.tree.map(
@@ -137,7 +137,7 @@ def test_sums_in_chunks_are_sums(devices, size):
 def test_large_batches_are_summed_chunk_by_chunk_on_a_cpu():
     def widest(size, side):
         seen = []
-        parallel.chunked_sum(
+        passes.chunked_sum(
             lambda images: seen.append(len(images)) or images.sum(), jnp.ones((size, side, side, 3))
         )
         return max(seen)
@@ -233,7 +233,7 @@ def test_parts_of_any_size_give_the_values_and_gradients_of_the_whole(devices, s
         return y, {'sum': y.sum(0), 'count': len(rows)}
 
     def loss(x, w):
-        rows, groups = parallel.microbatched(lambda rows: function(rows, w), x, per_device=part)
+        rows, groups = passes.microbatched(lambda rows: function(rows, w), x, per_device=part)
         total = sum(group['sum'].sum(0) for group in groups)
         return jnp.sum(rows[0] * rows[-1]) + jnp.sum(total**2), (
             rows,
@@ -264,7 +264,7 @@ def test_parts_of_any_size_give_the_values_and_gradients_of_the_whole(devices, s
 
 def test_a_part_of_nothing_is_refused():
     with pytest.raises(ValueError, match='a part must hold at least 1 image per device, got 0'):
-        parallel.microbatched(lambda rows: (rows, {}), X, per_device=0)
+        passes.microbatched(lambda rows: (rows, {}), X, per_device=0)
 
 
 def test_what_is_lowered_for_an_accelerator_is_traced_as_there():

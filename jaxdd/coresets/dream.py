@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdd import parallel
+from jaxdd import parallel, passes
 from jaxdd.coresets.kmeans import representatives
 from jaxdd.types import (
     Array,
@@ -118,7 +118,7 @@ def _cluster(
         key, row = args
         # padding (-1) repeats the last image
         images = parallel.shard(inputs.candidates.images[row])
-        features = parallel.chunked(lambda x: embed.apply(encoder, preprocess(x)).features, images)
+        features = passes.chunked(lambda x: embed.apply(encoder, preprocess(x)).features, images)
         return row[representatives(key, features, row >= 0, num=per_class, iterations=iterations)]
 
     members = inputs.candidates.members

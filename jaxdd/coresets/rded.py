@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd import interpolation, parallel
+from jaxdd import interpolation, passes
 from jaxdd.augment import cropping
 from jaxdd.data import Spec, class_members, normalise
 from jaxdd.losses import soft_cross_entropy
@@ -120,7 +120,7 @@ def crop_scores(
         return soft_cross_entropy(logits, jnp.zeros_like(logits).at[:, label].set(1))
 
     # One crop of every image at a time: the teacher's maps of all of them may not fit.
-    return jax.lax.map(functools.partial(parallel.chunked, score), crops.swapaxes(0, 1)).T
+    return jax.lax.map(functools.partial(passes.chunked, score), crops.swapaxes(0, 1)).T
 
 
 def select(scores: Array, crops: Array, count: int) -> Array:

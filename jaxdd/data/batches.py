@@ -185,9 +185,10 @@ def streamed(source: Source, spec: Spec, *, per_class: int, prefetch: int = 2) -
 
     def start(key: PRNGKey, step: int) -> Iterator[Inputs]:
         own, key = parallel.own_rows(per_class), on_host(key)
+        shown = parallel.sent(weights)
         batches = ahead(lambda at: source.images[chosen(key, at)[:, own]], step, prefetch)
         sent = (
-            to_inputs(parallel.assemble(np.asarray(images), per_class, 1), weights)
+            to_inputs(parallel.assemble(np.asarray(images), per_class, 1), shown)
             for images in batches
         )
         # another one lies on the devices meanwhile

@@ -92,7 +92,8 @@ def _mixed_stream(feed: Stream, source: Source, spec: Spec, shape: tuple[int, in
             functools.partial(gather, parallel.own_rows(shape[1]), on_host(key)), step, _AHEAD
         )
         for inputs, (images, of_them) in zip(feed.start(key, step), batches):
-            yield inputs._replace(mixed=to_batch(parallel.assemble(images, shape[1], 1), of_them))
+            shown = parallel.assemble(images, shape[1], 1), parallel.sent(of_them)
+            yield inputs._replace(mixed=to_batch(*shown))
 
     return Stream(start)
 

@@ -98,7 +98,10 @@ def epochs_stream(
             prefetch=prefetch,
             rows=parallel.own_rows(batch_size),
         )
-        sent = (to_batch(parallel.assemble(images, batch_size), *rest) for images, *rest in batches)
+        sent = (
+            to_batch(parallel.assemble(images, batch_size), *parallel.sent(rest))
+            for images, *rest in batches
+        )
         # another one lies on the devices meanwhile
         yield from (now for now, _ in itertools.pairwise(sent))
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdd import parallel
+from jaxdd import parallel, passes
 from jaxdd.engine import loop
 from jaxdd.engine.loop import Callback as Callback
 from jaxdd.engine.loop import NonFiniteError as NonFiniteError
@@ -257,9 +257,9 @@ def _augmentation(
     """What happens to the images `[K, m, ...]` of all classes, by one draw or by one for each."""
     augment = method.augment.at(step) if isinstance(method.augment, Curriculum) else method.augment
     if method.draws == 'step':
-        return lambda raw: parallel.each(lambda images: augment(key, images), raw)
+        return lambda raw: passes.each(lambda images: augment(key, images), raw)
     keys = jax.vmap(lambda c: jax.random.fold_in(key, c))(classes)
-    return lambda raw: parallel.each(augment, keys, raw)
+    return lambda raw: passes.each(augment, keys, raw)
 
 
 def _at(every: int, step: Array, forward: Callable[[], Outputs]) -> Outputs:
@@ -291,7 +291,7 @@ def _forward(
     # batch norm sees the whole batch
     independent = not jax.tree.leaves(jax.eval_shape(apply, batch).moments)
     out = (
-        parallel.shard_map_uneven(functools.partial(parallel.chunked, apply), batch)
+        parallel.shard_map_uneven(functools.partial(passes.chunked, apply), batch)
         if independent
         else apply(parallel.shard(batch))
     )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdd import parallel
+from jaxdd import parallel, passes
 from jaxdd.bound import bind
 from jaxdd.engine import loop
 from jaxdd.models import update_batch_stats
@@ -65,7 +65,7 @@ def _fit_step(
         return (
             gradient(parallel.shard(batch.images), *batch[1:], at)
             if (old.batch_stats)
-            else parallel.chunked_sum(gradient, *map(parallel.shard_uneven, batch), whole=[at])
+            else passes.chunked_sum(gradient, *map(parallel.shard_uneven, batch), whole=[at])
         )
 
     def mean(grads, total):

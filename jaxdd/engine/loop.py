@@ -311,8 +311,7 @@ def _owned(leaf: Array) -> Array:
 def _on_device(
     step: Step, feed: DeviceFeed, size: int, state: State, count: int
 ) -> tuple[State, Metrics]:
-    sent = parallel.replicate(jax.device_put(np.int32(count)))  # not left to the dispatch
-    return run_steps(step, size, state, feed, sent)
+    return run_steps(step, size, state, feed, parallel.sent(np.int32(count)))
 
 
 def _streamed(

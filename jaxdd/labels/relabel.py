@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdd import parallel
+from jaxdd import parallel, passes
 from jaxdd.augment.mixing import Mix
 from jaxdd.bound import Bound, bind
 from jaxdd.data import epoch_indices
@@ -183,7 +183,7 @@ def mean_logits(
     def each(images: Array) -> Array:
         return sum(m.apply(v, images).logits for m, v in zip(models, variables)) / len(models)
 
-    return parallel.chunked(each, parallel.shard(images))
+    return passes.chunked(each, parallel.shard(images))
 
 
 def _teachers(models: Sequence[Model], variables: Sequence[Variables]) -> tuple[tuple, tuple]:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdd import parallel
+from jaxdd import passes
 from jaxdd.losses import soft_cross_entropy
 from jaxdd.parametrizations import subset
 from jaxdd.terms import named
@@ -102,7 +102,7 @@ def _one_class(
     if weights is not None:
         weights = weights.astype(real_label.dtype)
         batch, size = (*batch, weights / weights.sum()), 1
-    target = parallel.chunked_sum(functools.partial(gradient, size), *batch)
+    target = passes.chunked_sum(functools.partial(gradient, size), *batch)
     return distance(jax.lax.stop_gradient(target), gradient(len(images), images, labels))
 
 

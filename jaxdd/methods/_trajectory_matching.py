@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdd import parallel
+from jaxdd import parallel, passes
 from jaxdd.bound import bind
 from jaxdd.checks import one_of
 from jaxdd.data import epoch_indices
@@ -118,7 +118,7 @@ def trained(
         images = augment(jax.random.fold_in(k_augment, i), images)
         at = jax.lax.stop_gradient(params) if unroll.gradient == 'tesla' else params
         batch = (parallel.shard_uneven(x) for x in (images, labels, shares))
-        return parallel.chunked_sum(again(bind(_gradient, model)), *batch, whole=[at])
+        return passes.chunked_sum(again(bind(_gradient, model)), *batch, whole=[at])
 
     def step(params: PyTree, i: Array) -> tuple[PyTree, None]:
         rate, gradient = synthetic.learning_rate, again(slope)(params, i)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxdd import parallel
+from jaxdd import passes
 from jaxdd.types import Array, Model, Moments, Outputs, Variables
 
 
@@ -32,7 +32,7 @@ def microbatched(model: Model, size: int) -> Model:
             out = model.apply(variables, images)
             return (out.logits, out.features, out.maps), out.moments
 
-        (logits, features, maps), groups = parallel.microbatched(part, images, per_device=size)
+        (logits, features, maps), groups = passes.microbatched(part, images, per_device=size)
         return Outputs(
             logits,
             features,

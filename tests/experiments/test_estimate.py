@@ -38,3 +38,13 @@ def test_every_stage_is_told_and_nothing_is_written(name, tmp_path, capsys, monk
 def test_an_unknown_machine_is_refused(capsys):
     assert run.main(['dm', '--dataset', 'digits', '--estimate', 'v9:2x4']) == 2
     assert "unknown target 'v9:2x4'" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_is_said_with_the_options_that_take_less(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(parallel, 'start', lambda: None)
+    monkeypatch.setattr(parallel, 'memory', lambda: 2**20)
+    assert run.main(['dm', *WORDS, '--workdir', str(tmp_path / 'run')]) == 0
+    said = capsys.readouterr().out
+    line = next(line for line in said.splitlines() if line.startswith('distil: dm'))
+    assert re.search(r'does not fit: [\d,]+ MiB on .*, which have 1; smaller with --', line)
+    assert 'in all: no hours' in said

@@ -161,13 +161,13 @@ def test_the_first_step_outside_the_loop_is_the_first_step(monkeypatch, steps):
 
 def test_every_image_is_seen_once_per_round_and_a_short_batch_is_its_own_mean(monkeypatch):
     seen = []
-    gradient = matching.parallel.chunked_sum
+    gradient = matching.passes.chunked_sum
 
     def noted(function, images, labels, shares, **how):
         jax.debug.callback(lambda x, s: seen.append((np.asarray(x), np.asarray(s))), images, shares)
         return gradient(function, images, labels, shares, **how)
 
-    monkeypatch.setattr(matching.parallel, 'chunked_sum', noted)
+    monkeypatch.setattr(matching.passes, 'chunked_sum', noted)
     x = jnp.arange(7.0)[:, None, None, None] * jnp.ones((7, 8, 8, 3))
     net = models.by_name('convnet', (8, 8, 3), 3, width=4, depth=1)
     given = SyntheticSet(x, jax.nn.one_hot(jnp.arange(7) % 3, 3), jnp.float32(0.1))

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdd import augment, data, losses, models, parallel
+from jaxdd import augment, data, losses, models, parallel, passes
 from jaxdd.engine.distill import init_state, make_gradient, make_step
 from jaxdd.methods import dm
 from jaxdd.methods._gradient_matching import gradient_matching
@@ -103,7 +103,7 @@ def test_loss_and_gradient_are_those_of_the_images_that_were_drawn(matched, only
 
 
 def test_eight_devices_take_the_step_of_one(matched, monkeypatch):
-    monkeypatch.setattr(parallel, '_WORTH_CHUNKING', 0)
+    monkeypatch.setattr(passes, '_WORTH_CHUNKING', 0)
     method, _ = matched
 
     def step():

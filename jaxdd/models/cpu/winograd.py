@@ -15,7 +15,7 @@ channels gain nothing (`worthwhile`).
 import jax
 import jax.numpy as jnp
 
-from jaxdd import parallel
+from jaxdd import passes
 from jaxdd.types import Array
 
 # numbers in the images of one chunk, whose tiles are four times as many and stay in the cache
@@ -73,7 +73,7 @@ def conv(padded: Array, kernel: Array) -> Array:
         products = jax.lax.dot_general(_tiles(padded), u, (((2,), (1,)), ((0,), (0,))))
         return _untiled(products.reshape(4, 4, n, height // 2 - 1, width // 2 - 1, -1))
 
-    return parallel.chunked(chunk, padded, per_device=_images(padded), least=1)
+    return passes.chunked(chunk, padded, per_device=_images(padded), least=1)
 
 
 def to_kernel(padded: Array, cotangent: Array) -> Array:
@@ -93,7 +93,7 @@ def to_kernel(padded: Array, cotangent: Array) -> Array:
         tiles = jax.lax.optimization_barrier(_tiles(padded).swapaxes(1, 2))
         return jax.lax.dot_general(tiles, _spread(cotangent), (((2,), (1,)), ((0,), (0,))))
 
-    u = parallel.chunked_sum(chunk, padded, cotangent, per_device=_images(padded), least=1)
+    u = passes.chunked_sum(chunk, padded, cotangent, per_device=_images(padded), least=1)
 
     def transformed(u) -> Array:
         half = (u[1] + u[2]) / 2
