@@ -139,31 +139,29 @@ def chunked_sum(
 
 def _chunk(size: int, per_device: int, least: int) -> int | None:
     """Images per chunk and device; None where the batch had better stay whole."""
-    devices = parallel.num_devices()
-    share = size // devices
+    shares = parallel.num_devices()
+    share = size // shares
     chunk = max((c for c in range(1, per_device + 1) if share % c == 0), default=1)
     return (
-        None
-        if not parallel.on_cpu() or size % devices or chunk < least or chunk == share
-        else chunk
+        None if not parallel.on_cpu() or size % shares or chunk < least or chunk == share else chunk
     )
 
 
 def _rows(x: Array, chunk: int) -> Array:
     """`[N, ...]` -> `[chunks, devices * chunk, ...]`, every device keeping its own rows."""
-    devices = parallel.num_devices()
-    count = x.shape[0] // (devices * chunk)
-    rows = x.reshape(devices, count, chunk, *x.shape[1:]).swapaxes(0, 1)
-    return parallel.shard(rows.reshape(count, devices * chunk, *x.shape[1:]), 1)
+    shares = parallel.num_devices()
+    count = x.shape[0] // (shares * chunk)
+    rows = x.reshape(shares, count, chunk, *x.shape[1:]).swapaxes(0, 1)
+    return parallel.shard(rows.reshape(count, shares * chunk, *x.shape[1:]), 1)
 
 
 def _joined(x: Array) -> Array:
     """Undoes `_rows` on what was computed from it:
     `[chunks, devices * chunk, ...]` -> `[N, ...]`."""
     count, rows = x.shape[:2]
-    devices = parallel.num_devices()
+    shares = parallel.num_devices()
     return (
-        x.reshape(count, devices, rows // devices, *x.shape[2:])
+        x.reshape(count, shares, rows // shares, *x.shape[2:])
         .swapaxes(0, 1)
         .reshape(count * rows, *x.shape[2:])
     )
