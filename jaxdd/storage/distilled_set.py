@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdd.storage import npz
+from jaxdd.storage import npz, seal
 from jaxdd.storage.atomic import write_whole
 from jaxdd.storage.distilled_checks import check as check
 from jaxdd.storage.distilled_checks import (
@@ -41,7 +41,7 @@ def save_npz(
     stored: Any = None,
     whitening: Whitening | None = None,
 ) -> None:
-    """Writes a distilled set with all that is needed to use it elsewhere, through a temporary file.
+    """Writes a distilled set with all that is needed to use it elsewhere, sealed with a checksum.
 
     Fields: `images` [K, n, H, W, C] float32 normalised, `labels` [K, n, K] float32, `images_uint8`
     (the images times std plus mean, in 0..255), `mean` and `std` [C] of pixels in [0, 1],
@@ -93,7 +93,7 @@ def save_npz(
     check(*_parts(fields))
     content = io.BytesIO()
     np.savez_compressed(content, **fields)
-    write_whole(path, content.getvalue())
+    write_whole(path, seal.sealed(content.getvalue()))
 
 
 def load_npz(path: str | os.PathLike) -> tuple[SyntheticSet, dict[str, Any]]:

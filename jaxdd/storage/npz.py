@@ -3,16 +3,17 @@ nothing in them is believed before it is checked."""
 
 import math
 import os
-import struct
 import zipfile
 from collections.abc import Callable, Iterable
 from typing import IO, TypeVar
 
 import numpy as np
 
+from jaxdd.storage import seal
+from jaxdd.storage.seal import END
+
 DEFLATE = 1032  # no deflated byte becomes more bytes than this
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-END = struct.Struct('<4s4H2LH')  # of a zip file, before its comment
 T = TypeVar('T')
 
 
@@ -22,7 +23,8 @@ def read(
     """Reads arrays of an `.npz` file, numbers or text; no code of the file runs.
 
     A header that claims more than the file can hold is refused before anything of that size is
-    allocated. Checksums are compared, so that what comes back is what was written.
+    allocated. Checksums are compared, so that what comes back is what was written; of a sealed file
+    (`seal.sealed`) every byte counts.
 
     Args:
         path: the file.
@@ -67,15 +69,19 @@ def _opened(path: str | os.PathLike, advice: str) -> zipfile.ZipFile:
 
 
 def _whole(path: str | os.PathLike) -> zipfile.ZipFile:
-    """A zip file whose directory lists as many entries as its end counts:
-    a damaged directory hides some silently."""
+    """A zip file that fits its seal, if it has one, and whose directory lists as many entries as
+    its end counts: a damaged directory hides some silently."""
     archive = zipfile.ZipFile(path)
-    with open(path, 'rb') as file:
-        file.seek(-END.size - len(archive.comment), os.SEEK_END)
-        counted = END.unpack(file.read(END.size))[4]
-    if counted != len(archive.infolist()):
+    try:
+        with open(path, 'rb') as file:
+            seal.check(file, archive)
+            file.seek(-END.size - len(archive.comment), os.SEEK_END)
+            counted = END.unpack(file.read(END.size))[4]
+        if counted != len(archive.infolist()):
+            raise ValueError(f'it counts {counted} arrays, but lists {len(archive.infolist())}')
+    except ValueError:
         archive.close()
-        raise ValueError(f'it counts {counted} arrays, but lists {len(archive.infolist())}')
+        raise
     return archive
 
 
