@@ -21,6 +21,7 @@ from experiments.stages import (
     jobs,
     messages,
     outputs,
+    packing,
     preparing,
     scores,
     several,
@@ -98,7 +99,7 @@ def _stages(config: Config, words: Sequence[str], workdir: pathlib.Path, stop: S
         if stop() or distilled is None:
             print(f'stopped; the same command continues from what lies in {workdir}')
             return STOPPED
-        outputs.write_distilled_set(job, distilled, workdir)
+        packing.write(job, prepared.teachers, distilled, workdir)
         progress.begin('evaluate', messages.evaluate(job))
         scored = scores.evaluate(job, prepared, distilled.synthetic, workdir, stop)
         if stop():

@@ -26,6 +26,11 @@ def _no_words(config: Config) -> list[str]:
     return []
 
 
+def _whole(config: Config) -> dict[str, Any] | None:
+    del config
+    return None
+
+
 def _no_needs(config: Config) -> tuple[str, ...]:
     del config
     return ()
@@ -65,4 +70,6 @@ class Entry(NamedTuple):
     real_per_class: Callable[[Any], int] = _ipc  # that the initial set is made of
     natural: Callable[[Any, data.Spec], int] | None = None  # kept per class beside what is learned
     papers: tuple[Paper, ...] = ()
+    # how stored mosaics become images ('factor', 'order', 'space', 'form'); None: they are whole
+    decode: Callable[[Any], dict[str, Any] | None] = _whole
     smaller: tuple[str, ...] = SMALLER  # options with which a step takes less memory

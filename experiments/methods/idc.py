@@ -322,6 +322,9 @@ ENTRY = IDC.entry = Entry(
     require=require,
     real_per_class=lambda config: config.ipc * config.matching.factor**2,
     papers=(papers.IDC,),
+    decode=lambda config: build.mosaics(
+        config.matching.factor, order='row', space='unit', form=config.matching.form
+    ),
     smaller=(
         '--matching.max-synthetic',
         '--data.feed stream',

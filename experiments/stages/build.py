@@ -4,6 +4,7 @@ what is a method's own stands with it in `experiments.methods`."""
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import optax
@@ -298,3 +299,10 @@ def teacher_recipe(config: Config, train_size: int) -> Recipe:
 def preprocess(spec: data.Spec):
     """uint8 images -> network input."""
     return functools.partial(data.normalise, spec)
+
+
+def mosaics(factor: int, *, order: str, space: str, form: str = 'single') -> dict[str, Any] | None:
+    """How stored images become more, for who reads them elsewhere; None where they are whole."""
+    if factor == 1:
+        return None
+    return {'factor': factor, 'order': order, 'space': space, 'form': form}

@@ -15,7 +15,7 @@ from experiments.stages import (
     identity,
     jobs,
     labelling,
-    outputs,
+    packing,
     preparing,
     scores,
     students,
@@ -84,7 +84,7 @@ def distilled(config: Config, num_classes: int, stop: Stop) -> Sets | None:
     found = config.entry.stage.distil(job, prepared, workdir, stop)
     if stop() or found is None:
         return None
-    outputs.write_distilled_set(job, found, workdir)
+    packing.write(job, prepared.teachers, found, workdir)
     sets = {kind: choosing.real(job, prepared, kind) for kind in jobs.real_rows(config)}
     sets['distilled'] = found.synthetic
     return {kind: widened(one, config.data.classes, num_classes) for kind, one in sets.items()}

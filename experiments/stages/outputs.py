@@ -17,7 +17,7 @@ from experiments.stages.jobs import Distilled, Job, Scores
 from jaxdd import data, hosts, parallel, whitening
 from jaxdd.networks.teachers import Teacher
 from jaxdd.reporting import curves, pictures, report
-from jaxdd.storage import distilled_set, records
+from jaxdd.storage import records
 from jaxdd.storage.atomic import write_whole
 from jaxdd.storage.fingerprint import changes
 
@@ -80,24 +80,6 @@ def require_writable(folder: pathlib.Path, option: str) -> None:
             f'the {option} {folder} cannot be written ({error.strerror}); '
             f'give another with --{option.replace("_", "-")}'
         ) from error
-
-
-def write_distilled_set(job: Job, distilled: Distilled, workdir: pathlib.Path) -> None:
-    """Writes distilled.npz: images, labels, normalisation, class names, and how they were made."""
-    distilled_set.save_npz(
-        workdir / 'distilled.npz',
-        distilled.synthetic,
-        mean=job.spec.mean,
-        std=job.spec.std,
-        class_names=_class_names(job),
-        stored=_kept(distilled),
-        whitening=job.dataset.whitening,
-        info={
-            'config': dataclasses.asdict(job.config),
-            'weights': distilled.weights,
-            'commit': commit(),
-        },
-    )
 
 
 def results(
@@ -168,7 +150,7 @@ def write_outputs(
         workdir / 'grid.png',
         pixels(distilled.before)[:SHOWN],
         pixels(distilled.after)[:SHOWN],
-        class_names=_class_names(job)[:SHOWN],
+        class_names=class_names(job)[:SHOWN],
         titles=distilled.titles,
     )
     ends = {**distilled.accuracies, job.config.num_steps: scores.distilled}
@@ -242,15 +224,6 @@ def _unbounded(job: Job, images: np.ndarray) -> np.ndarray:
     return images * np.float32(job.spec.std) + np.float32(job.spec.mean)
 
 
-def _kept(distilled: Distilled):
-    """What a set's file holds beside the images:
-    mosaics (IDM, IDC), or natural images and compensators (INFER)."""
-    if len(distilled.stored) > 1:
-        return distilled.stored
-    images = distilled.stored['images']
-    return images if images.dtype == np.float32 else None
-
-
 def _updates(job: Job, distilled: Distilled) -> dict[str, int]:
     """Optimiser updates of one student of either set:
     sets of another size train longer under the same epochs."""
@@ -281,12 +254,17 @@ def provenance() -> dict:
     """What a number was made with: versions of the packages, commit, hardware and the compiler's
     flags."""
     return {
-        'versions': {name: metadata.version(name) for name in PACKAGES},
+        'versions': versions(),
         'commit': commit(),
         'hardware': parallel.hardware(),
         'processes': hosts.count(),
         'flags': {name: os.environ[name] for name in FLAGS if name in os.environ},
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that compute."""
+    return {name: metadata.version(name) for name in PACKAGES}
 
 
 def commit() -> str:
@@ -309,5 +287,6 @@ def commit() -> str:
         return 'unknown'
 
 
-def _class_names(job: Job) -> tuple[str, ...]:
+def class_names(job: Job) -> tuple[str, ...]:
+    """Of the set, their numbers where nobody named them."""
     return job.spec.class_names or tuple(str(c) for c in range(job.spec.num_classes))

@@ -28,6 +28,7 @@ from jaxdd.data.sources import save_npz as save_npz
 from jaxdd.data.specs import Spec as Spec
 from jaxdd.data.specs import denormalise as denormalise
 from jaxdd.data.specs import for_arrays as for_arrays
+from jaxdd.data.specs import licence as licence
 from jaxdd.data.specs import normalise as normalise
 from jaxdd.data.specs import spec as spec
 from jaxdd.data.streams import epochs_stream as epochs_stream

@@ -83,6 +83,25 @@ TABLE = {row.name: row for row in (
 )}  # fmt: skip
 
 
+# What those who publish a data set say about using it, and thus what is made of its images.
+LICENCES = {
+    'digits': 'CC BY 4.0 (UCI Machine Learning Repository)',
+    'mnist': 'CC BY-SA 3.0, as widely stated; the page of the set names none',
+    'fashion_mnist': 'MIT',
+    'svhn_cropped': 'non-commercial use only',
+    'cifar10': 'none stated; its authors ask to cite Krizhevsky (2009)',
+    'cifar100': 'none stated; its authors ask to cite Krizhevsky (2009)',
+}
+IMAGENET_TERMS = "images of ImageNet: non-commercial research and education, by ImageNet's terms"
+
+
+def licence(name: str) -> str:
+    """What is known of the terms of a data set, one sentence; of your own images, that you know."""
+    if name in LICENCES:
+        return LICENCES[name]
+    return IMAGENET_TERMS if name in TABLE else 'known to who has the images'
+
+
 def spec(name: str) -> Spec:
     """Looks up what is known about a data set.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdd.storage import npz, seal
+from jaxdd.storage import manifest, npz, seal
 from jaxdd.storage.atomic import write_whole
 from jaxdd.storage.distilled_checks import check as check
 from jaxdd.storage.distilled_checks import (
@@ -24,6 +24,7 @@ from jaxdd.types import SyntheticSet
 from jaxdd.whitening import Whitening
 
 FIELDS = ('images', 'labels', 'images_uint8', 'mean', 'std', 'class_names', 'info')
+HARD = {'shown': 'hard', 'teachers': [], 'temperature': None}  # labels that need nobody
 ADVICE = (
     'copy the file again, or make it again with `jaxdd.storage.distilled_set.save_npz` or the '
     'command of its run'
@@ -63,7 +64,7 @@ def save_npz(
             pixels that it makes of them.
 
     Raises:
-        ValueError: what `check` refuses.
+        ValueError: what `check` refuses, or an `info` that contradicts the arrays (`described`).
     """
     images, labels = _float32(synthetic.images), _float32(synthetic.labels, 'biu')
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
@@ -90,7 +91,7 @@ def save_npz(
         }
     if synthetic.learning_rate is not None:
         fields['learning_rate'] = np.asarray(synthetic.learning_rate, np.float32)
-    check(*_parts(fields))
+    _check(*_parts(fields))
     content = io.BytesIO()
     np.savez_compressed(content, **fields)
     write_whole(path, seal.sealed(content.getvalue()))
@@ -113,10 +114,47 @@ def load_npz(path: str | os.PathLike) -> tuple[SyntheticSet, dict[str, Any]]:
         if missing := [name for name in FIELDS if name not in fields]:
             raise ValueError(f'it lacks {", ".join(missing)}')
         synthetic, about = _parts(fields)
-        check(synthetic, about)
+        _check(synthetic, about)
     except ValueError as error:
         raise ValueError(f'{path} is not a distilled set: {error}; {ADVICE}') from error
     return synthetic, about
+
+
+def described(
+    synthetic: SyntheticSet,
+    *,
+    stored: Any = None,
+    whitened: bool = False,
+    dataset: Mapping[str, Any],
+    decode: Mapping[str, Any] | None = None,
+    labels: Mapping[str, Any] = HARD,
+) -> dict[str, Any]:
+    """What a set's `info` holds so that nobody need guess.
+
+    `save_npz` and `load_npz` compare it with the arrays.
+
+    Args:
+        synthetic, stored: as for `save_npz`.
+        whitened: whether the images are.
+        dataset: 'name', 'classes', 'checksums' of its halves (or None) and 'licence'.
+        decode: how mosaics become images: 'factor', 'order', 'space' and 'form'; None: they are
+            whole.
+        labels: 'shown', which of them students are shown ('hard', 'static', 'dynamic', 'replayed',
+            'stored'), 'teachers' who make soft ones ('name', 'checksum', 'accuracy' each), and
+            their 'temperature', or None.
+
+    Returns:
+        The fields of `manifest.SCHEMA`.
+    """
+    return {
+        'format': manifest.FORMAT,
+        'version': manifest.VERSION,
+        'space': 'whitened' if whitened else 'normalised',
+        'dataset': dict(dataset),
+        'labels': {'kind': manifest.kind(np.asarray(synthetic.labels)), **labels},
+        'bytes': _sizes(synthetic, stored),
+        'decode': None if decode is None else dict(decode),
+    }
 
 
 def stored_bytes(synthetic: SyntheticSet) -> dict[str, int]:
@@ -136,6 +174,27 @@ def stored_bytes(synthetic: SyntheticSet) -> dict[str, int]:
         and (labels == labels[:, :1]).all()
     )
     return {'images': 4 * int(np.size(synthetic.images)), 'labels': 0 if hard else 4 * labels.size}
+
+
+def _sizes(synthetic: SyntheticSet, stored: Any) -> dict[str, int]:
+    """Bytes of what is kept."""
+    kept = list(stored.values()) if isinstance(stored, Mapping) else [stored]
+    images = sum(np.asarray(array).nbytes for array in kept if array is not None)
+    sizes = stored_bytes(synthetic)
+    return {**sizes, 'images': images or sizes['images']}
+
+
+def _check(synthetic: SyntheticSet, about: Mapping[str, Any]) -> None:
+    check(synthetic, about)
+    images, labels, _ = synthetic
+    manifest.check(
+        about['info'],
+        np.asarray(images),
+        np.asarray(labels),
+        _sizes(synthetic, about.get('stored')),
+        stored=about.get('stored'),
+        whitened='whitening' in about,
+    )
 
 
 def _parts(fields: Mapping[str, Any]) -> tuple[SyntheticSet, dict[str, Any]]:
