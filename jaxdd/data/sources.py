@@ -295,7 +295,7 @@ def _read_split(
     import tensorflow_datasets as tfds
 
     images, labels = [], []
-    with _quiet_group_size():
+    with quiet_group_size():
         try:
             records = builder.as_data_source(split, decoders={'image': tfds.decode.SkipDecoding()})
             # Decoding in bulk takes half the time of asking for one example after another.
@@ -313,7 +313,7 @@ def _read_split(
 
 
 @contextlib.contextmanager
-def _quiet_group_size():
+def quiet_group_size():
     """Silences the ERROR that array_record logs about harmless grouped records."""
 
     def keep(record):
