@@ -18,6 +18,7 @@ LAYERS = (
         'terms',
         'optimizers',
         'feeds',
+        'scores',
     ),
     ('models', 'data'),
     ('labels', 'coresets'),

@@ -337,6 +337,9 @@ class Evaluation:
     coresets: choices(*CORESETS) = ()
     """Core-sets that are scored beside the random images: 'herding', 'k-center' or 'k-means', in
     the features of the first teacher where the run has one, else of the first proxy."""
+    full_accuracy: Fraction | None = None
+    """Test accuracy of the first architecture after training on all real images with hard labels, a
+    fraction, where you know it: HLR and LRS compare with it. Nothing depends on it but those."""
     every: Number = 0
     """Synthetic-set updates between evaluations on the way; 0: only at the end."""
 

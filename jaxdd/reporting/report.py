@@ -10,6 +10,7 @@ from jaxdd.reporting.curves import mean_std
 BUDGET = 6  # differences from the published budget that are listed
 NAMES = {'random': 'random real images', **{rule: f'{rule} core-set' for rule in RULES}}
 COUNTED = ('image bytes', 'label bytes')
+COMBINED = ('ior', 'hlr', 'lrs')  # as `jaxdd.scores` has them
 Results = Mapping[str, Any]
 
 
@@ -39,6 +40,7 @@ def report(results: Results) -> str:
                 one's,
             'students' {student: what tables call it}, 'missing' {row: why it is not there},
                 'warnings' [sentences],
+            'scores' {student: any of 'ior', 'hlr', 'lrs' as fractions, and 'protocol', its name},
             'weights' {plug-in: {'value', 'source'}}, 'config' (nested), 'versions' {package:
                 version},
             'real_per_class' {'asked', 'least', 'most'}, see `real_per_class`, or None,
@@ -80,6 +82,16 @@ def real_per_class(drawn: Mapping[str, int]) -> str:
         else (f' (classes with fewer: all of theirs, {drawn["least"]:,} at least)')
     )
     return f'{drawn["asked"]:,}{fewer}'
+
+
+def scores(results: Results) -> list[str]:
+    """A sentence per student that has combined scores, with the protocol that they hold under."""
+    return [
+        f'Scores of {student} under {row["protocol"]}, fractions: '
+        + ', '.join(f'{name.upper()} {row[name]:.4f}' for name in COMBINED if name in row)
+        + '.'
+        for student, row in (results.get('scores') or {}).items()
+    ]
 
 
 def _name(results: Results) -> str:
@@ -196,6 +208,7 @@ def _facts(results: Results) -> str:
     for key, text in told.items():
         if results.get(key) is not None:
             lines.append(text.format(results[key]))
+    lines += scores(results)
     return '\n'.join(lines)
 
 

@@ -155,6 +155,21 @@ def test_a_damaged_record_is_set_aside_and_measured_again(call, distilled, score
     )
 
 
+def test_scores_stand_beside_what_is_known_to_compare_with(call, distilled, scored):
+    found = {}
+    for words in ('', '--evaluation.full-accuracy 0.9', '--evaluation.full-accuracy 0.8 --random'):
+        code, printed, _ = call(distilled, f'--evaluation.networks mlp {words}')
+        assert code == 0
+        found[words] = json.loads((distilled.parent / 'evaluation.json').read_text())['scores']
+    assert len(scored) == 2  # what is compared with an accuracy does not change it
+    alone, told, both = (of.get('mlp', {}) for of in found.values())
+    assert alone == {} and told['hlr'] == pytest.approx(0.4) and 'lrs' not in told
+    assert (both['ior'], both['protocol']) == (0, 'quick-100')
+    # a = 0.5 * 0 - 0.5 * 0.3; (0.860708 - 0.367879) / 2.350402
+    assert both['hlr'] == pytest.approx(0.3) and both['lrs'] == pytest.approx(0.209679, abs=1e-6)
+    assert 'Scores of mlp under quick-100, fractions: IOR 0.0000, HLR 0.3000' in printed
+
+
 def own_set(tmp_path, test_labels, names=None):
     """A data set of one's own of 10 classes, as a file."""
     images = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 1)).astype('uint8')

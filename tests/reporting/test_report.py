@@ -29,6 +29,10 @@ RESULTS = {
         },
         'random': {'convnet': {'mean': 0.628, 'std': 0.053, 'per_seed': [0.575, 0.681]}},
     },
+    'scores': {
+        'convnet': {'ior': 0.1845, 'hlr': 0.08, 'lrs': 0.2898, 'protocol': 'dc-hard'},
+        'vgg': {'hlr': 0.2, 'protocol': 'dc-hard'},
+    },
     'seconds': {'prepare': 1.0, 'compile': 12.25, 'distil': 1234.5, 'evaluate': 30},
     'seconds_per_step': 0.0123,
     'bytes': {'images': 2560, 'labels': 400, 'random images': 1280, 'random labels': 0},
@@ -62,6 +66,8 @@ def test_the_page_holds_every_value():
         r'| `batch\|size` | 256 |',
         '1,500',
         'Seed: 3.',
+        'Scores of convnet under dc-hard, fractions: IOR 0.1845, HLR 0.0800, LRS 0.2898.\n',
+        'Scores of vgg under dc-hard, fractions: HLR 0.2000.\n',
     ):
         assert text in page
     assert page.index('random real images') < page.index('81.25') < page.index('published (A')
