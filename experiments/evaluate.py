@@ -117,6 +117,7 @@ def parse(argv: Sequence[str]) -> tuple[Options, Given]:
         ) from error
     options = tyro.cli(Options, args=list(argv), prog=PROGRAM, default=default)
     validation.require_evaluation(options)
+    options = dataclasses.replace(options, evaluation=presets.resolved(options.evaluation))
     return options, Given(synthetic, about, made)
 
 
@@ -381,14 +382,14 @@ def _results(
         'ipc': made.get('ipc'),
         'identity': who,
         'hardware': parallel.hardware(),
-        'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
+        'protocol': {**presets.identified(e), **dataclasses.asdict(e)},
         'students': students.labels(e, given.synthetic.images.shape[2:]),
         'scores': comparing.compared(
             accuracy,
             comparing.full_accuracy(
                 e, hard=distilled_set.stored_bytes(given.synthetic)['labels'] == 0
             ),
-            f'{e.protocol}-{e.epochs}',
+            report.protocol(presets.identified(e)),
         ),
         'missing': missing,
         'learning_rates': {

@@ -262,11 +262,12 @@ class Proxies:
 class Evaluation:
     """Students trained from scratch on the distilled set."""
 
-    protocol: name_of(tuple(protocols.PROTOCOLS)) = 'dsa'
-    """Sets the fields below: 'dsa' (DSA, DM, IDM, IID), 'dc' (300 epochs, no augmentation),
-    'dc-mnist' and 'dc-batchnorm' (DC's own augmentation), 'idc', 'idc-imagenet', 'quick', or one of
-    the soft-label protocols: sre2l, sre2l-tiny, sre2l-imagenet, infer,
-    infer-tiny, infer-imagenet; the last three also with -dynamic."""
+    protocol: name_of((*protocols.PROTOCOLS, *protocols.ALIASES)) = 'dsa'
+    """Sets the fields below: 'dsa' or 'dsa-1000' (DSA, DM, IID), 'idm', 'dc' or 'dc-hard' (300
+    epochs, no augmentation), 'dc-mnist' and 'dc-batchnorm' (DC's own augmentation), 'idc',
+    'idc-imagenet', 'quick', or one of the soft-label protocols: sre2l, sre2l-tiny, sre2l-imagenet,
+    srel-fkd (stored labels), infer (or infer-static), infer-tiny, infer-imagenet; the last three
+    also with -dynamic."""
     networks: tuple[Architecture, ...] = ('convnet',)
     """Architectures of the students."""
     pool: choice(*POOLS) | None = None

@@ -11,7 +11,7 @@ from importlib import metadata
 
 import numpy as np
 
-from experiments.configs import Config, cells, papers, plugins
+from experiments.configs import Config, cells, papers, plugins, presets
 from experiments.stages import comparing, jobs, labelling, students, watching
 from experiments.stages.jobs import Distilled, Job, Scores
 from jaxdd import data, hosts, parallel, whitening
@@ -133,12 +133,12 @@ def results(
             name: {'value': value, 'source': getattr(config.regularizers, name).source}
             for name, value in distilled.weights.items()
         },
-        'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
+        'protocol': {**presets.identified(e), **dataclasses.asdict(e)},
         'accuracy': {'distilled': scores.distilled, 'random': {}, **scores.real},
         'scores': comparing.compared(
             {'distilled': scores.distilled, **scores.real},
             comparing.full_accuracy(e, hard=scores.label_bytes['distilled'] == 0),
-            f'{e.protocol}-{e.epochs}',
+            report.protocol(presets.identified(e)),
         ),
         'missing': scores.missing,
         'students': students.labels(e, job.spec.image_shape),

@@ -1,6 +1,6 @@
 """What a run found, for people: a table for the terminal, a markdown page."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxdd.coresets.selection import RULES
@@ -10,6 +10,7 @@ from jaxdd.reporting.curves import mean_std
 BUDGET = 6  # differences from the published budget that are listed
 NAMES = {'random': 'random real images', **{rule: f'{rule} core-set' for rule in RULES}}
 COUNTED = ('image bytes', 'label bytes')
+CHOSEN = 'best_of/'  # rows of a best test accuracy, which nothing here makes
 COMBINED = ('ior', 'hlr', 'lrs')  # as `jaxdd.scores` has them
 Results = Mapping[str, Any]
 
@@ -32,7 +33,8 @@ def report(results: Results) -> str:
                 'commit', 'command', 'hardware',
             'accuracy' {'random' | 'distilled' | other: {student: {'mean', 'std', 'per_seed'}}} in
                 fractions,
-            'protocol' {'name', 'epochs', 'num_seeds', ...},
+            'protocol' {'name', 'version', 'changed' {setting: {'protocol', 'here'}}, 'epochs',
+                'num_seeds', ...},
             'bytes' {'images', 'labels'} of the distilled set, and {'random images', 'random
                 labels'}, likewise of other sets,
             'published' {'value', 'std', 'source'} in fractions, for the first student, or None,
@@ -84,6 +86,20 @@ def real_per_class(drawn: Mapping[str, int]) -> str:
     return f'{drawn["asked"]:,}{fewer}'
 
 
+def protocol(settings: Mapping[str, Any]) -> str:
+    """A protocol's name and version, and whatever was changed of it: 'dsa-1000 v1, changed: ...'.
+
+    Args:
+        settings: any of 'name', 'version' and 'changed', as for `report`; older records have a name
+            alone.
+    """
+    version = f' v{settings["version"]}' if 'version' in settings else ''
+    changed = ', '.join(
+        f'{field} {_short(one["here"])}' for field, one in (settings.get('changed') or {}).items()
+    )
+    return f'{settings.get("name", "-")}{version}' + (f', changed: {changed}' if changed else '')
+
+
 def scores(results: Results) -> list[str]:
     """A sentence per student that has combined scores, with the protocol that they hold under."""
     return [
@@ -124,9 +140,10 @@ def _notes(results: Results) -> list[str]:
 def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
     """Header and cells of the accuracy table:
     random first, the method last, then what was published."""
-    accuracy, protocol = results.get('accuracy') or {}, results.get('protocol') or {}
+    accuracy, under = results.get('accuracy') or {}, results.get('protocol') or {}
+    _require_last(accuracy)
     order = sorted(accuracy, key=lambda key: (key != 'random', key == 'distilled', key))
-    fixed = [str(protocol.get('name', '-')), str(protocol.get('epochs', '-'))]
+    fixed = [protocol(under), str(under.get('epochs', '-'))]
     sizes = results.get('bytes') or {}
     called = results.get('students') or {}
     rows = [
@@ -134,7 +151,7 @@ def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
             _name(results) if key == 'distilled' else of_real(key),
             called.get(student, student),
             _percent(score),
-            str(_seeds(score, protocol)),
+            str(_seeds(score, under)),
             *fixed,
             *_sizes(key, sizes),
         ]
@@ -171,6 +188,16 @@ def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
         *(COUNTED if sizes else ()),
     ]
     return header, rows
+
+
+def _require_last(accuracy: Iterable[str]) -> None:
+    """Refuses rows that were chosen by their test accuracy and are not named so."""
+    for kind in accuracy:
+        if 'best' in kind and not kind.startswith(CHOSEN):
+            raise ValueError(
+                f'{kind} names the best of several test accuracies; what is shown is the last '
+                f"step's, and a chosen one only under a name that begins with {CHOSEN}"
+            )
 
 
 def _sizes(key: str, sizes: Mapping[str, int]) -> list[str]:

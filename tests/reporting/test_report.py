@@ -73,6 +73,29 @@ def test_the_page_holds_every_value():
     assert page.index('random real images') < page.index('81.25') < page.index('published (A')
 
 
+def test_a_protocol_is_shown_with_its_version_and_what_was_changed_of_it():
+    under = {
+        'name': 'dsa-1000',
+        'version': 2,
+        'changed': {'epochs': {'protocol': 1000, 'here': 100}},
+        'epochs': 100,
+    }
+    assert report.protocol(under) == 'dsa-1000 v2, changed: epochs 100'
+    assert report.protocol({**under, 'changed': {}}) == 'dsa-1000 v2'
+    assert report.protocol({'name': 'dsa-60'}) == 'dsa-60' and report.protocol({}) == '-'
+    for shown in (report.table, report.report):
+        assert 'dsa-1000 v2, changed: epochs 100' in shown({**RESULTS, 'protocol': under})
+
+
+def test_a_chosen_accuracy_is_shown_under_its_own_name_alone():
+    chosen = {'convnet': {'mean': 0.9, 'std': 0.0, 'per_seed': [0.9]}}
+    for name in ('best', 'distilled, best epoch'):
+        with pytest.raises(ValueError, match=f'{name} names the best .* begins with best_of/'):
+            report.table({'accuracy': {**RESULTS['accuracy'], name: chosen}})
+    shown = report.table({'accuracy': {**RESULTS['accuracy'], 'best_of/test': chosen}})
+    assert 'best_of/test' in shown
+
+
 @pytest.mark.parametrize('missing', sorted(RESULTS))
 def test_any_part_may_be_missing(missing):
     some = {key: value for key, value in RESULTS.items() if key != missing}
