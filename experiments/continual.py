@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from experiments import methods
-from experiments.configs import Config, rules
+from experiments.configs import Config, presets, rules
 from experiments.stages import incremental, jobs, outputs, remembering, workplace
 from experiments.stages.remembering import Distillation
 from experiments.stages.scores import Stop
@@ -203,7 +203,7 @@ def _results(
         'command': 'python -m experiments.continual ' + ' '.join(words),
         'config': dataclasses.asdict(config),
         **outputs.provenance(),
-        'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
+        'protocol': {**presets.identified(e), **dataclasses.asdict(e)},
         'steps per task': config.num_steps,
         'seen': [len(task.seen) for task in plan[0]],
         'orders': [sum((task.classes for task in tasks), ()) for tasks in plan[:done]],

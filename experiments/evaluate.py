@@ -22,7 +22,7 @@ import tyro
 
 from experiments.configs import base, presets, validation
 from experiments.configs.rules import Count, Seed, choice
-from experiments.stages import identity, jobs, labelling, scores, students, workplace
+from experiments.stages import comparing, identity, jobs, labelling, scores, students, workplace
 from jaxdd import data, hosts, parallel
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.reporting import report
@@ -117,6 +117,7 @@ def parse(argv: Sequence[str]) -> tuple[Options, Given]:
         ) from error
     options = tyro.cli(Options, args=list(argv), prog=PROGRAM, default=default)
     validation.require_evaluation(options)
+    options = dataclasses.replace(options, evaluation=presets.resolved(options.evaluation))
     return options, Given(synthetic, about, made)
 
 
@@ -174,10 +175,11 @@ def run(options: Options, given: Given) -> int:
                     return STOPPED
                 accuracy.setdefault(kind, {}).update(scored)
                 records.save(path, results())
-    print(
-        f'\n{report.table(results())}\n\n'
-        f'{drop(accuracy["distilled"], options.evaluation.networks)}\n{path}'
+        records.save(path, results())
+    said = '\n'.join(
+        (*report.scores(results()), drop(accuracy['distilled'], options.evaluation.networks))
     )
+    print(f'\n{report.table(results())}\n\n{said}\n{path}')
     return 0
 
 
@@ -380,8 +382,15 @@ def _results(
         'ipc': made.get('ipc'),
         'identity': who,
         'hardware': parallel.hardware(),
-        'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
+        'protocol': {**presets.identified(e), **dataclasses.asdict(e)},
         'students': students.labels(e, given.synthetic.images.shape[2:]),
+        'scores': comparing.compared(
+            accuracy,
+            comparing.full_accuracy(
+                e, hard=distilled_set.stored_bytes(given.synthetic)['labels'] == 0
+            ),
+            report.protocol(presets.identified(e)),
+        ),
         'missing': missing,
         'learning_rates': {
             name: students.rate(students.with_learned_rate(e, given.synthetic), name)

@@ -19,6 +19,7 @@ LAYERS = (
         'terms',
         'optimizers',
         'feeds',
+        'scores',
     ),
     ('models', 'data'),
     ('labels', 'coresets'),

@@ -262,11 +262,12 @@ class Proxies:
 class Evaluation:
     """Students trained from scratch on the distilled set."""
 
-    protocol: name_of(tuple(protocols.PROTOCOLS)) = 'dsa'
-    """Sets the fields below: 'dsa' (DSA, DM, IDM, IID), 'dc' (300 epochs, no augmentation),
-    'dc-mnist' and 'dc-batchnorm' (DC's own augmentation), 'idc', 'idc-imagenet', 'quick', or one of
-    the soft-label protocols: sre2l, sre2l-tiny, sre2l-imagenet, infer,
-    infer-tiny, infer-imagenet; the last three also with -dynamic."""
+    protocol: name_of((*protocols.PROTOCOLS, *protocols.ALIASES)) = 'dsa'
+    """Sets the fields below: 'dsa' or 'dsa-1000' (DSA, DM, IID), 'idm', 'dc' or 'dc-hard' (300
+    epochs, no augmentation), 'dc-mnist' and 'dc-batchnorm' (DC's own augmentation), 'idc',
+    'idc-imagenet', 'quick', or one of the soft-label protocols: sre2l, sre2l-tiny, sre2l-imagenet,
+    srel-fkd (stored labels), infer (or infer-static), infer-tiny, infer-imagenet; the last three
+    also with -dynamic."""
     networks: tuple[Architecture, ...] = ('convnet',)
     """Architectures of the students."""
     pool: choice(*POOLS) | None = None
@@ -337,6 +338,9 @@ class Evaluation:
     coresets: choices(*CORESETS) = ()
     """Core-sets that are scored beside the random images: 'herding', 'k-center' or 'k-means', in
     the features of the first teacher where the run has one, else of the first proxy."""
+    full_accuracy: Fraction | None = None
+    """Test accuracy of the first architecture after training on all real images with hard labels, a
+    fraction, where you know it: HLR and LRS compare with it. Nothing depends on it but those."""
     every: Number = 0
     """Synthetic-set updates between evaluations on the way; 0: only at the end."""
 

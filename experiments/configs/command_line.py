@@ -11,7 +11,7 @@ from experiments.configs import plugins, validation
 from experiments.configs.base import Config
 from experiments.configs.entry import Entry
 from experiments.configs.plugins import PLUGINS, USERS
-from experiments.configs.presets import pool, protocol, smoke
+from experiments.configs.presets import pool, protocol, resolved, smoke
 from jaxdd.checks import one_of
 
 
@@ -68,7 +68,7 @@ def _like_the_encoder(config: Config) -> Config:
         for option in ('depth', 'norm', 'activation', 'pooling')
         if getattr(e, option) is None
     }
-    return dataclasses.replace(config, evaluation=dataclasses.replace(e, **taken))
+    return dataclasses.replace(config, evaluation=dataclasses.replace(resolved(e), **taken))
 
 
 def _own_weights(config: Config, default: Config) -> Config:

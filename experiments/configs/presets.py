@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.configs.base import Config, Evaluation, MatchedData, Network, Proxies
 from experiments.configs.pools import POOLS
-from experiments.configs.protocols import PROTOCOLS
+from experiments.configs.protocols import ALIASES, PROTOCOLS, VERSIONS, printed
 from jaxdd.checks import one_of
 
 # What a run that only shows that everything works makes smaller, where the method has it.
@@ -28,6 +28,12 @@ SMOKE = {
     'proxies': {'count': 1, 'epochs': 0.02, 'batch_size': 16},
 }
 
+# Options of an evaluation that say which students are trained, on what and beside what, not how.
+NOT_OF_A_PROTOCOL = (
+    *('protocol', 'networks', 'pool', 'width', 'depth', 'norm', 'activation', 'pooling'),
+    *('label_store', 'coresets', 'full_accuracy', 'every'),
+)
+
 # What two CPU cores do in a few minutes per cell: options beside a method's own. Learning rates are
 # above the published ones because the steps are so few. Numbers compare with each other and with
 # the random images beside them.
@@ -48,8 +54,41 @@ def protocol(name: str, evaluation: Evaluation = Evaluation()) -> Evaluation:
     Raises:
         ValueError: an unknown name.
     """
-    one_of('evaluation.protocol', name, PROTOCOLS)
+    one_of('evaluation.protocol', name, (*PROTOCOLS, *ALIASES))
+    name = ALIASES.get(name, name)
     return dataclasses.replace(evaluation, protocol=name, **PROTOCOLS[name])
+
+
+def resolved(evaluation: Evaluation) -> Evaluation:
+    """The evaluation with its protocol's own name in the place of one that others use."""
+    name = evaluation.protocol
+    return dataclasses.replace(evaluation, protocol=ALIASES.get(name, name))
+
+
+def standing(name: str) -> dict[str, Any]:
+    """Every setting that a protocol's version stands for: what its name sets, and the defaults of
+    the other options of how students train."""
+    made = dataclasses.asdict(protocol(name))
+    return {field: value for field, value in made.items() if field not in NOT_OF_A_PROTOCOL}
+
+
+def identified(evaluation: Evaluation) -> dict[str, Any]:
+    """The protocol of an evaluation, as results carry it.
+
+    Returns:
+        'name', 'version', and 'changed' {setting: {'protocol': the name's own, 'here': this one's}}
+        of whatever is not the name's own, whoever changed it.
+    """
+    name = resolved(evaluation).protocol
+    return {
+        'name': printed(name),
+        'version': VERSIONS[name],
+        'changed': {
+            field: {'protocol': value, 'here': getattr(evaluation, field)}
+            for field, value in standing(name).items()
+            if getattr(evaluation, field) != value
+        },
+    }
 
 
 def pool(name: str, evaluation: Evaluation = Evaluation()) -> Evaluation:

@@ -1,6 +1,10 @@
-"""Evaluation protocols by name."""
+"""Evaluation protocols by name, each with a version: equal names and versions train alike.
 
-# What a protocol's name sets; a name is printed with its epochs, so that a changed budget is seen.
+Whoever changes what a name sets raises its version; results carry both, and every setting of a run
+that is not the name's own.
+"""
+
+# What a protocol's name sets.
 # 'quick' is for smoke runs and first looks: its numbers compare with nothing published.
 _DSA = {
     'epochs': 1000,
@@ -89,6 +93,8 @@ PROTOCOLS = {
     'dsa': _DSA,
     'dc': {**_DSA, 'epochs': 300, 'strategy': 'none'},
     'idc': _IDC,
+    # IDM's students see the decoded images under DSA's protocol
+    'idm': _DSA,
     # the students of DC on MNIST, and of any set with batch norm
     'dc-mnist': {**_DSA, 'strategy': 'coarse-crop-scale-rotate'},
     'dc-batchnorm': {**_DSA, 'strategy': 'coarse-crop-noise'},
@@ -100,6 +106,8 @@ PROTOCOLS = {
     'sre2l': _SRE2L,
     'sre2l-tiny': _SRE2L_TINY,
     'sre2l-imagenet': _SRE2L_IMAGENET,
+    # SRe2L's ImageNet students, on labels that are stored as its authors publish them (FKD)
+    'srel-fkd': {**_SRE2L_IMAGENET, 'labels': 'stored'},
     'infer': _INFER,
     'infer-tiny': _INFER_TINY,
     'infer-imagenet': _INFER_IMAGENET,
@@ -108,3 +116,15 @@ PROTOCOLS = {
     'infer-tiny-dynamic': {**_INFER_TINY, 'labels': 'dynamic', 'epochs': 40},
     'infer-imagenet-dynamic': {**_INFER_IMAGENET, 'labels': 'dynamic', 'epochs': 75},
 }
+# Raised by whoever changes what a name sets, here or in the defaults of `base.Evaluation`.
+VERSIONS = {name: 1 for name in PROTOCOLS}
+# Names that others use for the same, which a command may give, too.
+ALIASES = {'dsa-1000': 'dsa', 'dc-hard': 'dc', 'infer-static': 'infer'}
+_AS_THEY_ARE = ('idc', 'idm', 'infer-dynamic', 'srel-fkd')
+
+
+def printed(name: str) -> str:
+    """What results call a protocol: as others do, else its name and its own epochs."""
+    called = {own: other for other, own in ALIASES.items()}
+    called |= {own: own for own in _AS_THEY_ARE}
+    return called.get(name, f'{name}-{PROTOCOLS[name]["epochs"]}')

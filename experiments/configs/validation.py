@@ -144,6 +144,12 @@ def require_students(options: Any) -> None:
         (e.label_store is None) == (e.labels == 'stored'),
     )
     refuse(
+        'evaluation.full_accuracy',
+        e.full_accuracy,
+        f'left alone where evaluation.labels are {e.labels}: hard ones alone compare with it',
+        e.full_accuracy is not None and e.labels != 'hard',
+    )
+    refuse(
         'evaluation.strategy',
         e.strategy,
         "'resized-crop-flip': what stored labels hold are crops and flips",

@@ -9,7 +9,7 @@ from experiments.reproduction import ledger
 from experiments.reproduction.ledger import Ledger
 from experiments.reproduction.tasks import Task
 from jaxdd.coresets.selection import RULES
-from jaxdd.reporting import incremental
+from jaxdd.reporting import incremental, report
 
 OF_CELLS, OF_RUNS = 1, 2  # digits behind the point, in percent
 MINUTES_AT_MOST = 120  # longer times are told in hours
@@ -93,7 +93,7 @@ def of_curves(called: str, record: dict, path: pathlib.Path) -> Iterator[Row]:
                 for seen, mean, std in zip(record['seen'], means, stds)
             },
             'orders x students': f'{len(record["orders"])} x {students}',
-            'protocol': record['protocol']['name'],
+            'protocol': report.protocol(record['protocol']),
             'hardware': record['hardware'],
         }
 
@@ -138,7 +138,7 @@ def _accuracies(cell: Cell | None, found: dict, digits: int) -> Row:
 def _students(accuracy: dict, student: str, protocol: dict) -> str:
     """How many there are, of what network, and the protocol that trains them."""
     width = f' of width {protocol["width"]}' if protocol.get('width') else ''
-    return f'{len(accuracy["per_seed"])} x {student}{width}, {protocol["name"]}'
+    return f'{len(accuracy["per_seed"])} x {student}{width}, {report.protocol(protocol)}'
 
 
 def _updates(distilled: int, random: int) -> str:

@@ -257,7 +257,7 @@ def of_students(options, dataset: data.Dataset, teachers: Sequence[Teacher] = ()
     fields = {
         name: value
         for name, value in dataclasses.asdict(e).items()
-        if name not in ('networks', 'pool', 'every', 'coresets', 'label_store')
+        if name not in ('networks', 'pool', 'every', 'coresets', 'label_store', 'full_accuracy')
     }
     return {
         'evaluation': fields,

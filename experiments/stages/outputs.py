@@ -11,8 +11,8 @@ from importlib import metadata
 
 import numpy as np
 
-from experiments.configs import Config, cells, papers, plugins
-from experiments.stages import jobs, labelling, students, watching
+from experiments.configs import Config, cells, papers, plugins, presets
+from experiments.stages import comparing, jobs, labelling, students, watching
 from experiments.stages.jobs import Distilled, Job, Scores
 from jaxdd import data, hosts, parallel, whitening
 from jaxdd.networks.teachers import Teacher
@@ -46,7 +46,7 @@ NOT_OF_THE_NUMBER = (
 NOT_OF_THE_NUMBER_WITHIN = {
     'data': ('data_dir', 'lazy', 'feed'),
     'evaluation': (
-        *('every', 'networks', 'pool', 'protocol', 'coresets'),
+        *('every', 'networks', 'pool', 'protocol', 'coresets', 'full_accuracy'),
         *('depth', 'norm', 'activation', 'pooling'),
     ),
     'teachers': ('checkpoint_every', 'weights', 'seed'),
@@ -115,8 +115,13 @@ def results(
             name: {'value': value, 'source': getattr(config.regularizers, name).source}
             for name, value in distilled.weights.items()
         },
-        'protocol': {'name': f'{e.protocol}-{e.epochs}', **dataclasses.asdict(e)},
+        'protocol': {**presets.identified(e), **dataclasses.asdict(e)},
         'accuracy': {'distilled': scores.distilled, 'random': {}, **scores.real},
+        'scores': comparing.compared(
+            {'distilled': scores.distilled, **scores.real},
+            comparing.full_accuracy(e, hard=scores.label_bytes['distilled'] == 0),
+            report.protocol(presets.identified(e)),
+        ),
         'missing': scores.missing,
         'students': students.labels(e, job.spec.image_shape),
         'warnings': _warnings(job, distilled),

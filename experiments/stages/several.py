@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
+from experiments.stages import comparing
 from experiments.stages.scores import SCORES
 from jaxdd.engine import evaluate
 from jaxdd.reporting import report
@@ -42,6 +43,7 @@ def pooled(found: Sequence[dict]) -> dict:
         **{name: value for name, value in first.items() if name not in OWN},
         'config': {**first['config'], 'num_sets': len(found)},
         'accuracy': accuracy,
+        'scores': _compared(first, accuracy),
         'sets': len(found),
         'seeds': [each['seed'] for each in found],
         'warnings': [
@@ -53,6 +55,14 @@ def pooled(found: Sequence[dict]) -> dict:
         },
         'pictures': {text: f'set-0/{name}' for text, name in first['pictures'].items()},
     }
+
+
+def _compared(first: dict, accuracy: dict) -> dict:
+    """The scores of all sets' students, of what the first set's hold."""
+    before = list(first.get('scores', {}).values())
+    known = any('hlr' in row for row in before)
+    full = first['config']['evaluation']['full_accuracy'] if known else None
+    return comparing.compared(accuracy, full, before[0]['protocol']) if before else {}
 
 
 def write(workdir: pathlib.Path, folders: Sequence[pathlib.Path]) -> str:

@@ -37,7 +37,7 @@ def report(results: Results, picture: str) -> str:
     facts = [
         f'Orders of the classes: {len(results["orders"])}, students each: {protocol["num_seeds"]}; '
         'mean ± population std over both, last step, test images of all classes seen.',
-        f'Protocol {protocol["name"]}: {_meeting(results.get("distillation"))}',
+        f'Protocol {of_runs.protocol(protocol)}: {_meeting(results.get("distillation"))}',
         f'Synthetic-set updates per task: {results["steps per task"]:,}.',
         f'Made with {results["hardware"]}, commit {results["commit"]}.',
     ]

@@ -1,6 +1,6 @@
 """What a run found, for people: a table for the terminal, a markdown page."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxdd.coresets.selection import RULES
@@ -10,6 +10,8 @@ from jaxdd.reporting.curves import mean_std
 BUDGET = 6  # differences from the published budget that are listed
 NAMES = {'random': 'random real images', **{rule: f'{rule} core-set' for rule in RULES}}
 COUNTED = ('image bytes', 'label bytes')
+CHOSEN = 'best_of/'  # rows of a best test accuracy, which nothing here makes
+COMBINED = ('ior', 'hlr', 'lrs')  # as `jaxdd.scores` has them
 Results = Mapping[str, Any]
 
 
@@ -31,7 +33,8 @@ def report(results: Results) -> str:
                 'commit', 'command', 'hardware',
             'accuracy' {'random' | 'distilled' | other: {student: {'mean', 'std', 'per_seed'}}} in
                 fractions,
-            'protocol' {'name', 'epochs', 'num_seeds', ...},
+            'protocol' {'name', 'version', 'changed' {setting: {'protocol', 'here'}}, 'epochs',
+                'num_seeds', ...},
             'bytes' {'images', 'labels'} of the distilled set, and {'random images', 'random
                 labels'}, likewise of other sets,
             'published' {'value', 'std', 'source'} in fractions, for the first student, or None,
@@ -39,6 +42,7 @@ def report(results: Results) -> str:
                 one's,
             'students' {student: what tables call it}, 'missing' {row: why it is not there},
                 'warnings' [sentences],
+            'scores' {student: any of 'ior', 'hlr', 'lrs' as fractions, and 'protocol', its name},
             'weights' {plug-in: {'value', 'source'}}, 'config' (nested), 'versions' {package:
                 version},
             'real_per_class' {'asked', 'least', 'most'}, see `real_per_class`, or None,
@@ -82,6 +86,30 @@ def real_per_class(drawn: Mapping[str, int]) -> str:
     return f'{drawn["asked"]:,}{fewer}'
 
 
+def protocol(settings: Mapping[str, Any]) -> str:
+    """A protocol's name and version, and whatever was changed of it: 'dsa-1000 v1, changed: ...'.
+
+    Args:
+        settings: any of 'name', 'version' and 'changed', as for `report`; older records have a name
+            alone.
+    """
+    version = f' v{settings["version"]}' if 'version' in settings else ''
+    changed = ', '.join(
+        f'{field} {_short(one["here"])}' for field, one in (settings.get('changed') or {}).items()
+    )
+    return f'{settings.get("name", "-")}{version}' + (f', changed: {changed}' if changed else '')
+
+
+def scores(results: Results) -> list[str]:
+    """A sentence per student that has combined scores, with the protocol that they hold under."""
+    return [
+        f'Scores of {student} under {row["protocol"]}, fractions: '
+        + ', '.join(f'{name.upper()} {row[name]:.4f}' for name in COMBINED if name in row)
+        + '.'
+        for student, row in (results.get('scores') or {}).items()
+    ]
+
+
 def _name(results: Results) -> str:
     return ' + '.join([results.get('method') or 'method', *(results.get('plugins') or [])]).upper()
 
@@ -112,9 +140,10 @@ def _notes(results: Results) -> list[str]:
 def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
     """Header and cells of the accuracy table:
     random first, the method last, then what was published."""
-    accuracy, protocol = results.get('accuracy') or {}, results.get('protocol') or {}
+    accuracy, under = results.get('accuracy') or {}, results.get('protocol') or {}
+    _require_last(accuracy)
     order = sorted(accuracy, key=lambda key: (key != 'random', key == 'distilled', key))
-    fixed = [str(protocol.get('name', '-')), str(protocol.get('epochs', '-'))]
+    fixed = [protocol(under), str(under.get('epochs', '-'))]
     sizes = results.get('bytes') or {}
     called = results.get('students') or {}
     rows = [
@@ -122,7 +151,7 @@ def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
             _name(results) if key == 'distilled' else of_real(key),
             called.get(student, student),
             _percent(score),
-            str(_seeds(score, protocol)),
+            str(_seeds(score, under)),
             *fixed,
             *_sizes(key, sizes),
         ]
@@ -161,6 +190,16 @@ def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+def _require_last(accuracy: Iterable[str]) -> None:
+    """Refuses rows that were chosen by their test accuracy and are not named so."""
+    for kind in accuracy:
+        if 'best' in kind and not kind.startswith(CHOSEN):
+            raise ValueError(
+                f'{kind} names the best of several test accuracies; what is shown is the last '
+                f"step's, and a chosen one only under a name that begins with {CHOSEN}"
+            )
+
+
 def _sizes(key: str, sizes: Mapping[str, int]) -> list[str]:
     """The bytes of one training set's images and labels, if any are known."""
     of = '' if key == 'distilled' else f'{key} '
@@ -196,6 +235,7 @@ def _facts(results: Results) -> str:
     for key, text in told.items():
         if results.get(key) is not None:
             lines.append(text.format(results[key]))
+    lines += scores(results)
     return '\n'.join(lines)
 
 

@@ -78,7 +78,7 @@ def test_every_architecture_is_scored_and_the_largest_drop_is_named(call, tmp_pa
     }
     for scores in found['accuracy'].values():
         assert all(len(row['per_seed']) == 2 and 0 <= row['mean'] <= 1 for row in scores.values())
-    assert found['protocol']['name'] == 'quick-1' and found['learning_rates'] == {
+    assert found['protocol']['name'] == 'quick-100' and found['learning_rates'] == {
         'mlp': 0.01,
         'convnet': 0.01,
     }
@@ -94,10 +94,9 @@ def test_the_protocol_of_the_set_is_the_default(distilled):
     assert (options.evaluation.protocol, options.evaluation.epochs) == ('quick', 100)
     assert options.evaluation.networks == evaluate.CROSS and options.dataset == 'digits'
     assert about['stored'].shape[1] == 1 and synthetic.images.shape[1] == 4
-    assert (
-        evaluate.parse([str(distilled), '--evaluation.protocol', 'dc'])[0].evaluation.strategy
-        == 'none'
-    )
+    for name in ('dc', 'dc-hard'):
+        made = evaluate.parse([str(distilled), '--evaluation.protocol', name])[0].evaluation
+        assert (made.protocol, made.strategy) == ('dc', 'none')
 
 
 def test_the_largest_drop():
@@ -153,6 +152,21 @@ def test_a_damaged_record_is_set_aside_and_measured_again(call, distilled, score
         'evaluation.json is damaged' in printed
         and (path.parent / 'evaluation.json.damaged').exists()
     )
+
+
+def test_scores_stand_beside_what_is_known_to_compare_with(call, distilled, scored):
+    found = {}
+    for words in ('', '--evaluation.full-accuracy 0.9', '--evaluation.full-accuracy 0.8 --random'):
+        code, printed, _ = call(distilled, f'--evaluation.networks mlp {words}')
+        assert code == 0
+        found[words] = json.loads((distilled.parent / 'evaluation.json').read_text())['scores']
+    assert len(scored) == 2  # what is compared with an accuracy does not change it
+    alone, told, both = (of.get('mlp', {}) for of in found.values())
+    assert alone == {} and told['hlr'] == pytest.approx(0.4) and 'lrs' not in told
+    assert (both['ior'], both['protocol']) == (0, 'quick-100 v1')
+    # a = 0.5 * 0 - 0.5 * 0.3; (0.860708 - 0.367879) / 2.350402
+    assert both['hlr'] == pytest.approx(0.3) and both['lrs'] == pytest.approx(0.209679, abs=1e-6)
+    assert 'Scores of mlp under quick-100 v1, fractions: IOR 0.0000, HLR 0.3000' in printed
 
 
 def own_set(tmp_path, test_labels, names=None):

@@ -322,7 +322,9 @@ def test_a_record_says_what_was_published_and_what_came_out(whole, npz):
             len(accuracy['per_seed']) == 2 and 0 <= accuracy['mean'] <= 1 and accuracy['std'] >= 0
         )
     assert (
-        found['protocol']['name'] == 'dsa-1' and found['hardware'] == '1 x cpu' and found['commit']
+        found['protocol']['name'] == 'dsa-1000'
+        and found['hardware'] == '1 x cpu'
+        and found['commit']
     )
     assert found['command'] == f'python -m experiments.run dm --dataset cifar10 --ipc 10 {TINY}'
     assert str(whole) not in json.dumps(found)

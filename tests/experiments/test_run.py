@@ -65,7 +65,12 @@ def test_results_say_what_is_needed_to_repeat_them(results):
         'b2': 0.9,
         'schedule': 'constant',
     }
-    assert results['protocol']['name'] == 'quick-1'
+    protocol = results['protocol']
+    assert (protocol['name'], protocol['version']) == ('quick-100', 1)
+    assert protocol['changed'] == {
+        'epochs': {'protocol': 100, 'here': 1},
+        'num_seeds': {'protocol': 3, 'here': 2},
+    }
     assert results['published'] is None
     assert results['real_per_class'] == {'asked': 4, 'least': 4, 'most': 4}
 
@@ -106,7 +111,7 @@ def test_the_report_shows_both_training_sets_and_the_pictures(done):
         'random real images',
         'grid.png',
         'curves.png',
-        'quick-1',
+        'quick-100 v1, changed: num_seeds 2, epochs 1',
         'cmi',
     ):
         assert words in text

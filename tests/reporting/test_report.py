@@ -29,6 +29,10 @@ RESULTS = {
         },
         'random': {'convnet': {'mean': 0.628, 'std': 0.053, 'per_seed': [0.575, 0.681]}},
     },
+    'scores': {
+        'convnet': {'ior': 0.1845, 'hlr': 0.08, 'lrs': 0.2898, 'protocol': 'dc-hard'},
+        'vgg': {'hlr': 0.2, 'protocol': 'dc-hard'},
+    },
     'seconds': {'prepare': 1.0, 'compile': 12.25, 'distil': 1234.5, 'evaluate': 30},
     'seconds_per_step': 0.0123,
     'bytes': {'images': 2560, 'labels': 400, 'random images': 1280, 'random labels': 0},
@@ -62,9 +66,34 @@ def test_the_page_holds_every_value():
         r'| `batch\|size` | 256 |',
         '1,500',
         'Seed: 3.',
+        'Scores of convnet under dc-hard, fractions: IOR 0.1845, HLR 0.0800, LRS 0.2898.\n',
+        'Scores of vgg under dc-hard, fractions: HLR 0.2000.\n',
     ):
         assert text in page
     assert page.index('random real images') < page.index('81.25') < page.index('published (A')
+
+
+def test_a_protocol_is_shown_with_its_version_and_what_was_changed_of_it():
+    under = {
+        'name': 'dsa-1000',
+        'version': 2,
+        'changed': {'epochs': {'protocol': 1000, 'here': 100}},
+        'epochs': 100,
+    }
+    assert report.protocol(under) == 'dsa-1000 v2, changed: epochs 100'
+    assert report.protocol({**under, 'changed': {}}) == 'dsa-1000 v2'
+    assert report.protocol({'name': 'dsa-60'}) == 'dsa-60' and report.protocol({}) == '-'
+    for shown in (report.table, report.report):
+        assert 'dsa-1000 v2, changed: epochs 100' in shown({**RESULTS, 'protocol': under})
+
+
+def test_a_chosen_accuracy_is_shown_under_its_own_name_alone():
+    chosen = {'convnet': {'mean': 0.9, 'std': 0.0, 'per_seed': [0.9]}}
+    for name in ('best', 'distilled, best epoch'):
+        with pytest.raises(ValueError, match=f'{name} names the best .* begins with best_of/'):
+            report.table({'accuracy': {**RESULTS['accuracy'], name: chosen}})
+    shown = report.table({'accuracy': {**RESULTS['accuracy'], 'best_of/test': chosen}})
+    assert 'best_of/test' in shown
 
 
 @pytest.mark.parametrize('missing', sorted(RESULTS))
