@@ -32,7 +32,7 @@ FLOORS = (
     ('configs',),
     ('stages',),
     ('methods',),
-    ('speed', 'evaluate', 'prepare'),
+    ('speed', 'evaluate', 'prepare', 'convert'),
     ('compiled',),
     ('estimate',),
     ('examples', 'run', 'continual'),

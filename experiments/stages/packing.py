@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.configs import papers, plugins
+from experiments.configs import papers, plugins, presets
 from experiments.stages import identity, outputs
 from experiments.stages.jobs import Distilled, Job
 from jaxdd import data
@@ -58,7 +58,7 @@ def _info(job: Job, teachers: Sequence[Teacher], distilled: Distilled) -> dict:
         'steps': config.num_steps,
         'config': dataclasses.asdict(config),
         'weights': distilled.weights,
-        'protocol': f'{e.protocol}-{e.epochs}',
+        'protocol': presets.identified(e),
         'commit': outputs.commit(),
         'versions': outputs.versions(),
         'bibtex': [paper.bibtex for paper in papers.used(config, plugins.PLUGINS)],

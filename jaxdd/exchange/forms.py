@@ -11,6 +11,7 @@ from jaxdd import whitening
 from jaxdd.checks import one_of
 from jaxdd.parametrizations import mosaics
 from jaxdd.storage.distilled_checks import grey_levels
+from jaxdd.storage.distilled_set import stored_bytes
 from jaxdd.types import SyntheticSet
 from jaxdd.whitening import Whitening
 
@@ -30,6 +31,8 @@ class Decode(NamedTuple):
     factor: int
     order: Literal['column', 'row']  # of the tiles, as in `mosaics.decode`
     space: Literal['normalised', 'unit']  # of the stored pixels; 'unit' is [0, 1]
+    # 'multi': at every factor up to this one; 'bound': matched at several, shown at this one
+    form: Literal['single', 'multi', 'bound'] = 'single'
 
 
 class Artifact(NamedTuple):
@@ -101,7 +104,10 @@ def require_holds(name: str, artifact: Artifact, forms: Mapping[str, Form]) -> N
 def decoded(artifact: Artifact) -> Artifact:
     """The set as its students see it, its images whole: what it is stored as is left out."""
     about = {key: value for key, value in artifact.about.items() if key != 'stored'}
-    return artifact._replace(about=about)
+    info = {key: value for key, value in about['info'].items() if key != 'decode'}
+    if 'format' in info:
+        info |= {'decode': None, 'bytes': stored_bytes(artifact.synthetic)}
+    return artifact._replace(about={**about, 'info': info})
 
 
 def hard(classes: int, count: int, width: int) -> np.ndarray:
@@ -211,13 +217,14 @@ def _whole(images: np.ndarray, labels: np.ndarray, told: Told) -> tuple[np.ndarr
     """Mosaics cut into their images, each with its label; whole images as they are."""
     if told.decode is None:
         return images, labels
-    factor, order, space = told.decode
+    factor, order, space, form = told.decode
     if space != told.space:
         raise ValueError(f'mosaics of {space} pixels in a file of {told.space} ones')
     if not np.array_equal(labels, hard(len(images), images.shape[1], labels.shape[-1])):
         raise ValueError('the tiles of a mosaic share its label, so that it must be a hard one')
     grey = np.full(images.shape[-1], 0.5, np.float32) if space == 'unit' else None
-    whole = np.asarray(mosaics.decode(images, factor, order=order, padding=grey))  # pyright: ignore
+    cut = mosaics.decode_multi if form == 'multi' else mosaics.decode
+    whole = np.asarray(cut(images, factor, order=order, padding=grey))  # pyright: ignore
     return whole, hard(len(whole), whole.shape[1], labels.shape[-1])
 
 

@@ -43,7 +43,7 @@ def read(path: pathlib.Path, told: Told) -> Artifact:
 
 def _decode(artifact: Artifact) -> Decode | None:
     said = artifact.about['info'].get('decode')
-    fits = isinstance(said, Mapping) and set(said) == set(Decode._fields)
+    fits = isinstance(said, Mapping) and {*said, 'form'} == {*Decode._fields}
     return Decode(**said) if fits and 'stored' in artifact.about else None
 
 

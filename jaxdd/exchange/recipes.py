@@ -85,7 +85,7 @@ def decode_of(artifact: Artifact) -> Decode | None:
             'decoded images (decoded=True)'
         )
     said = about['info'].get('decode')
-    if not isinstance(said, Mapping) or set(said) != set(Decode._fields):
+    if not isinstance(said, Mapping) or {*said, 'form'} != {*Decode._fields}:
         raise ValueError(
             'the set is stored as mosaics, and its info does not say how they are cut (decode: '
             'factor, order, space): write its decoded images (decoded=True), or npz'

@@ -108,4 +108,4 @@ def test_it_becomes_a_file_of_ours(tmp_path):
     synthetic, kept = distilled_set.load_npz(tmp_path / 'set.npz')
     assert isinstance(synthetic, SyntheticSet)
     np.testing.assert_array_equal(kept['stored'], pixels(1))
-    assert kept['info']['decode'] == {'factor': 2, 'order': 'row', 'space': 'unit'}
+    assert kept['info']['decode'] == Decode(2, 'row', 'unit')._asdict()

@@ -99,7 +99,12 @@ def test_exact_numbers_need_no_library_of_ours(tmp_path):
     np.testing.assert_array_equal(exact['stored'], mosaics().about['stored'])
     assert set(exact) == {'images', 'stored'}
     recipe = json.loads((tmp_path / 'recipe.json').read_text())
-    assert recipe['decode'] == {'factor': 2, 'order': 'row', 'space': 'unit'}
+    assert recipe['decode'] == {
+        'factor': 2,
+        'order': 'row',
+        'space': 'unit',
+        'form': 'single',
+    }
     assert recipe['space'] == 'unit' and recipe['labels'] == 'hard'
     assert recipe['mean'] == list(MEAN) and recipe['std'] == list(STD)
     assert recipe['info'] == mosaics().about['info']

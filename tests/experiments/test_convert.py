@@ -1,0 +1,72 @@
+"""One command writes a set for others, and makes theirs one that is scored here."""
+
+import numpy as np
+import pytest
+
+from experiments import convert, evaluate
+from jaxdd.storage import distilled_set
+from tests.experiments.test_evaluate import write
+
+torch = pytest.importorskip('torch')
+
+
+def run(*words):
+    return convert.main([str(word) for word in words])
+
+
+def test_a_set_of_dc_is_read_and_scored(tmp_path, capsys):
+    rows = np.random.default_rng(0).normal(size=(20, 1, 8, 8)).astype(np.float32)
+    labels = torch.arange(10).repeat_interleave(2)
+    torch.save(
+        {'data': [[torch.tensor(rows), labels]], 'accs_all_exps': {'ConvNet': [0.5]}},
+        tmp_path / 'res.pt',
+    )
+    how = '--source dc --dataset digits --space normalised'.split()
+    assert run(tmp_path / 'res.pt', *how, '--output', tmp_path / 'theirs') == 0
+    assert '10 classes of 2 images of 8x8x1, hard labels' in capsys.readouterr().out
+    synthetic, about = distilled_set.load_npz(tmp_path / 'theirs' / 'distilled.npz')
+    np.testing.assert_array_equal(
+        synthetic.images, rows.reshape(10, 2, 1, 8, 8).transpose(0, 1, 3, 4, 2)
+    )
+    assert about['info']['dataset']['name'] == 'digits' and about['info']['source'] == 'res.pt'
+    words = '--evaluation.protocol quick --evaluation.epochs 1 --evaluation.networks mlp'.split()
+    assert evaluate.main([str(tmp_path / 'theirs' / 'distilled.npz'), *words]) == 0
+    assert 'mlp' in capsys.readouterr().out
+
+
+def test_a_mosaic_goes_there_and_back(tmp_path):
+    rows = np.random.default_rng(0).random((10, 1, 8, 8)).astype(np.float32)
+    torch.save([torch.tensor(rows), torch.arange(10)], tmp_path / 'data.pt')
+    how = '--source idc --dataset digits --space unit --factor 2'.split()
+    assert run(tmp_path / 'data.pt', *how, '--output', tmp_path / 'theirs') == 0
+    ours = tmp_path / 'theirs' / 'distilled.npz'
+    assert distilled_set.load_npz(ours)[0].images.shape == (10, 4, 8, 8, 1)
+    assert run(ours, '--to', 'idc', '--output', tmp_path / 'back') == 0
+    images, labels = torch.load(tmp_path / 'back' / 'data.pt', weights_only=True)
+    np.testing.assert_array_equal(images.numpy(), rows)
+    assert labels.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(
+    'words, said',
+    [
+        ('--source dc', 'does not say dataset and space: give --dataset and --space'),
+        ('--source dc --dataset digits', 'does not say space: give --space'),
+        ('--source dc --dataset digits --space whitened --factor 2', 'mosaics of whitened'),
+        ('--source dc --dataset digits --space unit', 'cannot be read'),
+    ],
+)
+def test_what_is_not_said_is_asked_for(words, said, tmp_path, capsys):
+    (tmp_path / 'x.pt').write_bytes(b'no torch file')
+    assert run(tmp_path / 'x.pt', *words.split(), '--output', tmp_path / 'out') == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_form_that_would_lose_mosaics_is_refused_and_decoded_is_not(tmp_path, capsys):
+    ours = write(tmp_path / 'distilled.npz', dataset='digits')  # mosaics, by a run of before
+    assert run(ours, '--to', 'dc', '--output', tmp_path / 'out') == 2
+    assert '--decoded' in capsys.readouterr().err and not (tmp_path / 'out').exists()
+    assert run(ours, '--to', 'dc', '--decoded', '--output', tmp_path / 'out') == 0
+    found = torch.load(tmp_path / 'out' / 'res.pt', weights_only=True)['data'][0][0]
+    assert found.shape == (40, 1, 8, 8)
