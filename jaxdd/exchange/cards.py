@@ -28,7 +28,8 @@ train = load_dataset('FOLDER OR REPOSITORY', split='train')
 import json
 from safetensors.numpy import load_file
 
-exact, recipe = load_file('exact.safetensors'), json.load(open('recipe.json'))
+exact = load_file('exact.safetensors')
+recipe = json.load(open('recipe.json', encoding='utf-8'))
 images = exact['images']    # [classes, images per class, height, width, channels], float32
 ```"""
 

@@ -22,6 +22,8 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxdd.data.folder import SUFFIXES, images_in
 from jaxdd.exchange import pictures, recipes
 from jaxdd.exchange.forms import Artifact, Form, Told, require_holds
@@ -137,7 +139,7 @@ def _read_numbered(layout: _Numbered, path: pathlib.Path, told: Told) -> Artifac
     return _read(path, found, range(len(told.class_names)), told)
 
 
-def _files(images, name: Callable[[int, int], str], kind: str) -> dict[str, bytes]:
+def _files(images: np.ndarray, name: Callable[[int, int], str], kind: str) -> dict[str, bytes]:
     classes, count, *shape = images.shape
     content = pictures.encoded(images.reshape(classes * count, *shape), kind)
     return {name(i // count, i % count): one for i, one in enumerate(content)}

@@ -312,6 +312,13 @@ def test_another_whitening_is_refused(tmp_path):
         HUB.read(tmp_path, told('whitened', whitening=other))
 
 
+def test_compensators_are_for_npz_alone(tmp_path):
+    about = {**plain().about, 'stored': {'other': np.ones((3, 1), np.float32)}}
+    with pytest.raises(ValueError, match='stored as other, which only npz holds'):
+        HUB.write(plain()._replace(about=about), tmp_path / 'new')
+    assert not (tmp_path / 'new').exists()
+
+
 @pytest.mark.parametrize('package', ['pyarrow', 'safetensors'])
 def test_a_missing_package_is_named_before_anything_is_written(package, tmp_path, monkeypatch):
     import sys
