@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
             options.to, artifact, expanded(options.output), decoded=options.decoded
         )
     except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        print('error: ' + str(error).replace('decoded=True', '--decoded'), file=sys.stderr)
         return 2
     print(described(artifact))
     print('\n'.join(_shown(files)))

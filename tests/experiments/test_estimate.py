@@ -11,7 +11,10 @@ WORDS = '--dataset digits --ipc 2 --smoke --estimate here'.split()
 RUNS = {
     'dm': (['dm', '--plugins', 'cc'], ('prepare: 1 proxies', 'distil: dm', 'evaluate: students')),
     'idm': (['idm'], ('distil: idm', 'evaluate: students')),
-    'dsa': (['dsa'], ('distil: dsa', 'evaluate: students')),
+    'dsa': (
+        ['dsa', '--training.every', '2', '--training.epochs', '1'],
+        ('distil: dsa', 'evaluate: students'),
+    ),
     'sre2l': (['sre2l'], ('prepare: teacher', 'distil: sre2l', 'evaluate: students')),
     'mtt': (['mtt'], ('prepare: 2 experts', 'distil: mtt', 'evaluate: students')),
 }
