@@ -33,7 +33,7 @@ FLOORS = (
     ('speed', 'evaluate', 'prepare'),
     ('compiled',),
     ('estimate',),
-    ('examples', 'run', 'continual'),
+    ('examples', 'run', 'continual', 'table'),
     ('reproduction',),
     ('reproduce',),
 )

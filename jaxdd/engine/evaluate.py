@@ -194,14 +194,14 @@ def confusion(
     Returns:
         Counts `[Y, Y]` int64: rows are the labels, columns what the network says (top 1).
     """
-    size, counts = len(test.labels), 0
+    size, counts = len(test.labels), np.zeros((), int)
     for start in range(0, size, batch_size):
         index = np.minimum(np.arange(start, start + batch_size), size - 1)
         found = _said(model, preprocess, variables, jnp.asarray(test.images[index]))
         own = slice(min(batch_size, size - start))  # the last batch is filled up
         said, classes = parallel.fetched(found[0])[own], int(parallel.fetched(found[1]))
         pairs = np.asarray(test.labels[index[own]]).astype(int) * classes + said
-        counts += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+        counts = counts + np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
     return counts
 
 
