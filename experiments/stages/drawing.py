@@ -22,7 +22,7 @@ GRID, CURVES, EMBEDDING = 'grid.png', 'curves.png', 'embedding.png'
 TITLES = {
     GRID: 'The distilled set beside its initialisation',
     CURVES: 'Losses and accuracy',
-    EMBEDDING: 'Features of distilled and real images, laid into the plane by t-SNE',
+    EMBEDDING: 'Features of distilled and real images (t-SNE)',
 }
 
 

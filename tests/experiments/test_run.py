@@ -120,8 +120,9 @@ def test_the_page_shows_the_same_numbers_and_the_pictures(done, results):
     ours = results['accuracy']['distilled']['convnet']
     assert f'{100 * ours["mean"]:.2f} ± {100 * ours["std"]:.2f}' in page
     assert page.count('src="data:image/png;base64,') == 2 and 'None' not in page
-    for words in ('Class by class', 'Conditional mutual information', 'Covariance distance'):
-        assert words in page
+    assert 'Class by class' in page
+    # one image per class has no inner class to measure: the weights are 0, and nothing is measured
+    assert 'loss/cmi' not in (done / 'history.jsonl').read_text() and '<svg' not in page
     assert list(results['left_out'].values()) == ['a smoke run draws none']
 
 
