@@ -112,7 +112,7 @@ def _stages(config: Config, words: Sequence[str], workdir: pathlib.Path, stop: S
         results = outputs.results(
             job, prepared.teachers, distilled, scored, progress.seconds, words
         )
-        print(outputs.write_outputs(results, job, distilled, scored, workdir))
+        print(outputs.write_outputs(results, job, prepared, distilled, scored, workdir))
         return 0
     finally:
         with contextlib.suppress(OSError):  # the error on its way out is the one to see

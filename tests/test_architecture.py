@@ -35,7 +35,7 @@ FLOORS = (
     ('speed', 'evaluate', 'prepare', 'convert'),
     ('compiled',),
     ('estimate',),
-    ('examples', 'run', 'continual'),
+    ('examples', 'run', 'continual', 'table'),
     ('reproduction',),
     ('reproduce',),
 )

@@ -78,6 +78,9 @@ class Scores(NamedTuple):
     real: dict[str, dict[str, Accuracy]]  # 'random', or a core-set -> {} where there are none
     label_bytes: dict[str, int]  # of every set
     missing: dict[str, str] = {}  # 'random', or a core-set -> why it is not there
+    # of the distilled set's students, by architecture; None of one whose counts nobody kept
+    counts: dict[str, list[dict | None]] = {}
+    student: Variables | None = None  # the first one, where it was asked for and is there
 
 
 def load(config: Config) -> Job:

@@ -1,4 +1,4 @@
-"""What a run leaves in its workdir: the distilled set, pictures, results.json and report.md."""
+"""What a run leaves in its workdir: the distilled set, pictures, results.json and its pages."""
 
 import dataclasses
 import math
@@ -12,18 +12,16 @@ from importlib import metadata
 import numpy as np
 
 from experiments.configs import Config, cells, papers, plugins, presets
-from experiments.stages import comparing, jobs, labelling, students, watching
-from experiments.stages.jobs import Distilled, Job, Scores
-from jaxdd import data, hosts, parallel, whitening
+from experiments.stages import comparing, drawing, jobs, labelling, students, watching
+from experiments.stages.jobs import Distilled, Job, Prepared, Scores
+from jaxdd import hosts, parallel, whitening
 from jaxdd.networks.teachers import Teacher
-from jaxdd.reporting import curves, pictures, report
+from jaxdd.reporting import confusion, report
 from jaxdd.storage import records
-from jaxdd.storage.atomic import write_whole
 from jaxdd.storage.fingerprint import changes
 
 PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 FLAGS = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS')
-SHOWN = 20  # classes of the picture
 # times the range of a pixel: free pixels leave the range of images by a factor of a few
 ABSURD = 100
 NOT_OF_THE_NUMBER = (
@@ -54,10 +52,6 @@ NOT_OF_THE_NUMBER_WITHIN = {
     'proxies': ('seed',),
     'experts': ('checkpoint_every', 'folder', 'together', 'seed'),
     'matching': ('recompute',),
-}
-PICTURES = {
-    'The distilled set beside its initialisation': 'grid.png',
-    'Losses and accuracy': 'curves.png',
 }
 
 
@@ -123,6 +117,9 @@ def results(
             report.protocol(presets.identified(e)),
         ),
         'missing': scores.missing,
+        **confusion.of_students(
+            e.networks[0], scores.counts.get(e.networks[0], ()), drawing.class_names(job)
+        ),
         'students': students.labels(e, job.spec.image_shape),
         'warnings': _warnings(job, distilled),
         'on_the_way': {str(step): accuracy for step, accuracy in distilled.accuracies.items()},
@@ -138,45 +135,31 @@ def results(
         'teachers': {t.name: t.accuracy for t in teachers},
         'published': None if config.data.classes else cells.published(config.entry.cells, config),
         'budget': budget(config),
-        'pictures': PICTURES,
         'bibtex': [paper.bibtex for paper in papers.used(config, plugins.PLUGINS)],
     }
 
 
 def write_outputs(
-    results: dict, job: Job, distilled: Distilled, scores: Scores, workdir: pathlib.Path
+    results: dict,
+    job: Job,
+    prepared: Prepared,
+    distilled: Distilled,
+    scores: Scores,
+    workdir: pathlib.Path,
 ) -> str:
-    """Writes results.json, the pictures and report.md; returns what the terminal shows."""
-
-    def pixels(images):
-        return data.pixels(job.dataset, images)
-
-    pictures.save_grid_png(
-        workdir / 'grid.png',
-        pixels(distilled.before)[:SHOWN],
-        pixels(distilled.after)[:SHOWN],
-        class_names=class_names(job)[:SHOWN],
-        titles=distilled.titles,
-    )
-    ends = {**distilled.accuracies, job.config.num_steps: scores.distilled}
-    curves.curves_png(
-        workdir / 'curves.png',
-        distilled.history,
-        ends,
-        random=scores.real.get('random'),
-        marks=distilled.marks,
-    )
+    """Writes the pictures, results.json and the reports; returns what the terminal shows."""
+    results = {**results, **drawing.draw(job, prepared, distilled, scores, workdir)}
+    files = [workdir / name for name in results['pictures'].values()]
     board = watching.Board(watching.folder(job.config, workdir))
     board.scalars(job.config.num_steps, watching.accuracies(scores.distilled))
-    if hosts.first():
-        board.picture(job.config.num_steps, workdir / 'grid.png')
+    if hosts.first() and workdir / drawing.GRID in files:
+        board.picture(job.config.num_steps, workdir / drawing.GRID)
     board.close()
     records.save(workdir / 'results.json', results)
-    write_whole(workdir / 'report.md', report.report(results).encode())
+    reports = drawing.write_reports(results, workdir, drawing.series(job, distilled))
     return (
-        f'\n{report.table(results)}\n\nreport: {workdir / "report.md"}\npictures: '
-        f'{workdir / "grid.png"}, {workdir / "curves.png"}\ndistilled set: '
-        f'{workdir / "distilled.npz"}'
+        f'\n{report.table(results)}\n\n{reports}\npictures: {", ".join(map(str, files))}\n'
+        f'distilled set: {workdir / "distilled.npz"}'
     )
 
 
@@ -290,8 +273,3 @@ def commit() -> str:
         return git('rev-parse', '--short', 'HEAD') + ('+changes' if changed else '')
     except (OSError, subprocess.CalledProcessError):
         return 'unknown'
-
-
-def class_names(job: Job) -> tuple[str, ...]:
-    """Of the set, their numbers where nobody named them."""
-    return job.spec.class_names or tuple(str(c) for c in range(job.spec.num_classes))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.configs import papers, plugins, presets
-from experiments.stages import identity, outputs
+from experiments.stages import drawing, identity, outputs
 from experiments.stages.jobs import Distilled, Job
 from jaxdd import data
 from jaxdd.networks.teachers import Teacher
@@ -23,7 +23,7 @@ def write(
         distilled.synthetic,
         mean=job.spec.mean,
         std=job.spec.std,
-        class_names=outputs.class_names(job),
+        class_names=drawing.class_names(job),
         stored=_kept(distilled),
         whitening=job.dataset.whitening,
         info=_info(job, teachers, distilled),

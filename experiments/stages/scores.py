@@ -4,6 +4,9 @@ and tested."""
 import contextlib
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
 
 from experiments.stages import build, choosing, identity, jobs, labelling, students
 from experiments.stages.jobs import Scores
@@ -13,16 +16,40 @@ from jaxdd.engine import evaluate as evaluation
 from jaxdd.engine import loop
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.networks.teachers import Teacher
-from jaxdd.reporting import report
+from jaxdd.reporting import confusion, report
 from jaxdd.storage import checkpoint, records
-from jaxdd.types import Accuracy, SyntheticSet
+from jaxdd.types import Accuracy, SyntheticSet, Variables
 
 Stop = Callable[[], bool]
 
-# architecture -> accuracies of the finished students
-PER_SEED = records.mapping(records.listing(records.FRACTION))
+COUNTS = records.listing(records.COUNT)
+# of a finished student: its accuracy with its confusion counts, or, as before these, alone
+STUDENT = {
+    'anyOf': [
+        records.FRACTION,
+        records.fields(
+            accuracy=records.FRACTION,
+            counts=records.fields({'counts': records.listing(COUNTS)}, right=COUNTS, total=COUNTS),
+        ),
+    ]
+}
+PER_SEED = records.mapping(records.listing(STUDENT))  # architecture -> finished students
 SCORES = records.mapping(records.ACCURACY)  # architecture -> accuracy
 REAL = records.fields(accuracy=SCORES, label_bytes=records.COUNT)
+
+
+class Kept(NamedTuple):
+    """Where what is known of a set's students lies."""
+
+    path: pathlib.Path  # the record of the finished ones
+    network: pathlib.Path | None = None  # the folder of the first one's weights; None: not kept
+
+
+class Measured(NamedTuple):
+    """What finished students have shown, by architecture."""
+
+    accuracy: dict[str, Accuracy]
+    counts: dict[str, list[dict | None]]  # of every student, as `confusion.kept`; None: unknown
 
 
 def evaluate(
@@ -39,15 +66,20 @@ def evaluate(
     """
     teachers = prepared.teachers
     labelled = label(job, teachers, synthetic, workdir / 'labels.npz')
-    scored = score(
-        job.config,
-        job.dataset,
-        labelled,
-        stop,
-        title='students (distilled)',
-        path=_kept(job, workdir, labelled, teachers),
+    record = _kept(job, workdir, labelled, teachers)
+    shown = not (job.config.smoke or prepared.proxies or teachers or prepared.chooser)
+    kept = Kept(record, record.with_suffix('') if shown else None)
+    scored = measured(
+        job.config, job.dataset, labelled, stop, title='students (distilled)', kept=kept
     )
-    found = Scores(scored, {}, {'distilled': labelled.label_bytes}, {})
+    found = Scores(
+        scored.accuracy,
+        {},
+        {'distilled': labelled.label_bytes},
+        {},
+        scored.counts,
+        None if kept.network is None or stop() else _first_student(job, kept.network),
+    )
     for kind in jobs.real_rows(job.config):
         try:
             if why := jobs.no_baseline(job):
@@ -60,6 +92,13 @@ def evaluate(
             print(f'{report.of_real(kind)}: no accuracy, because {error}')
             found.missing[kind] = str(error)
     return found
+
+
+def _first_student(job: jobs.Job, folder: pathlib.Path) -> Variables | None:
+    """The weights of the set's first student; None where they were not kept."""
+    e = job.config.evaluation
+    model = students.architectures(e, job.spec)[0][e.networks[0]]
+    return checkpoint.recall_tree(folder, jax.eval_shape(model.init, jax.random.key(0)))
 
 
 def _real(
@@ -93,11 +132,14 @@ def _real(
 
 @contextlib.contextmanager
 def _unless_full(path: pathlib.Path):
-    """A cache that takes no more costs the next run time, not this one its report."""
+    """A disk that takes no more costs the next run time, not this one its report."""
     try:
         yield
     except OSError as error:
-        print(f'{path} could not be written ({error.strerror}): the next run measures this again')
+        print(
+            f'{path} could not be written ({error.strerror or error}): the next run measures this '
+            'again'
+        )
 
 
 def label(
@@ -133,12 +175,31 @@ def score(
         path: keeps the accuracies of the finished students, and those that it holds are not trained
             again.
     """
+    kept = None if path is None else Kept(path)
+    return measured(options, dataset, labelled, stop, title=title, quiet=quiet, kept=kept).accuracy
+
+
+def measured(
+    options,
+    dataset: data.Dataset,
+    labelled: labelling.Labelled,
+    stop: Stop,
+    *,
+    title: str = 'students',
+    quiet: bool = False,
+    kept: Kept | None = None,
+) -> Measured:
+    """What `score` finds, with the confusion counts of each student.
+
+    Args:
+        kept: where finished students are kept; those that are there are not trained again.
+    """
     images = labelled.synthetic.images
     config = students.with_learned_rate(options.evaluation, labelled.synthetic)
     group = students.students(
         config, dataset.spec, labelled.supervision, images.shape[0] * images.shape[1]
     )
-    known = (records.recall(path, PER_SEED) if path is not None else None) or {}
+    known = (records.recall(kept.path, PER_SEED) if kept else None) or {}
     per_seed = {name: list(known.get(name, ()))[: config.num_seeds] for name in group}
     shown, move = bar(
         title,
@@ -149,7 +210,7 @@ def score(
     control = loop.Control(jobs.steps_per_call(options), [move], stop)
     with shown:
         for name, student in group.items():
-            for some in evaluation.accuracies(
+            for some in evaluation.finished(
                 jobs.key(options, jobs.STUDENTS),
                 labelled.synthetic,
                 dataset.test,
@@ -158,10 +219,32 @@ def score(
                 preprocess=build.preprocess(dataset.spec),
                 control=control,
             ):
-                per_seed[name] += some
-                if path is not None:
-                    records.save(path, per_seed)
-    return {name: evaluation.summary(some) for name, some in per_seed.items() if some}
+                if kept and kept.network and name == next(iter(group)) and not per_seed[name]:
+                    with _unless_full(kept.network):
+                        checkpoint.save_tree(kept.network, some[0].variables, {'student': name})
+                per_seed[name] += map(_record, some)
+                if kept:
+                    records.save(kept.path, per_seed)
+    return Measured(
+        {
+            name: evaluation.summary([_accuracy(one) for one in some])
+            for name, some in per_seed.items()
+            if some
+        },
+        {
+            name: [one['counts'] if isinstance(one, dict) else None for one in some]
+            for name, some in per_seed.items()
+        },
+    )
+
+
+def _record(one: evaluation.Finished) -> dict:
+    return {'accuracy': evaluation.share(one.counts), 'counts': confusion.kept(one.counts)}
+
+
+def _accuracy(one: float | dict) -> float:
+    """Of a student's record, also of one from before there were counts."""
+    return one['accuracy'] if isinstance(one, dict) else one
 
 
 def restored(rows: dict[str, dict]) -> dict[str, Accuracy]:

@@ -3,19 +3,18 @@
 import pathlib
 from collections.abc import Sequence
 
-from experiments.stages import comparing
+from experiments.stages import comparing, drawing
 from experiments.stages.scores import SCORES
 from jaxdd.engine import evaluate
-from jaxdd.reporting import report
+from jaxdd.reporting import confusion, report
 from jaxdd.storage import records
-from jaxdd.storage.atomic import write_whole
 
 RESULTS = {
     'type': 'object',
     'required': ['accuracy', 'config', 'seconds', 'seed', 'warnings', 'pictures'],
     'properties': {'accuracy': records.mapping(SCORES)},
 }
-OWN = ('seed', 'on_the_way')  # of a single set
+OWN = ('seed', 'on_the_way', 'per_class', 'confusion')  # of a single set
 
 
 def pooled(found: Sequence[dict]) -> dict:
@@ -44,6 +43,7 @@ def pooled(found: Sequence[dict]) -> dict:
         'config': {**first['config'], 'num_sets': len(found)},
         'accuracy': accuracy,
         'scores': _compared(first, accuracy),
+        **confusion.pooled(found),
         'sets': len(found),
         'seeds': [each['seed'] for each in found],
         'warnings': [
@@ -66,12 +66,9 @@ def _compared(first: dict, accuracy: dict) -> dict:
 
 
 def write(workdir: pathlib.Path, folders: Sequence[pathlib.Path]) -> str:
-    """Writes results.json and report.md over those of the sets' folders;
+    """Writes results.json and the reports over those of the sets' folders;
     returns what the terminal shows."""
     results = pooled([records.load(folder / 'results.json', RESULTS) for folder in folders])
     records.save(workdir / 'results.json', results)
-    write_whole(workdir / 'report.md', report.report(results).encode())
-    return (
-        f'\n{len(folders)} distilled sets together:\n\n{report.table(results)}\n\n'
-        f'report: {workdir / "report.md"}'
-    )
+    reports = drawing.write_reports(results, workdir)
+    return f'\n{len(folders)} distilled sets together:\n\n{report.table(results)}\n\n{reports}'

@@ -37,6 +37,13 @@ class Student(NamedTuple):
     name: str = 'network'  # for messages
 
 
+class Finished(NamedTuple):
+    """A student after its last step."""
+
+    counts: np.ndarray  # [Y, Y] test images, by label and by what it says
+    variables: Variables
+
+
 def evaluate(
     key: PRNGKey,
     synthetic: SyntheticSet,
@@ -96,14 +103,30 @@ def accuracies(
     preprocess: Callable[[Array], Array],
     control: loop.Control = loop.Control(),
 ) -> Iterator[list[float]]:
+    """The accuracies of `finished`'s students, fractions, as they are finished."""
+    for some in finished(
+        key, synthetic, test, student, seeds=seeds, preprocess=preprocess, control=control
+    ):
+        yield [share(one.counts) for one in some]
+
+
+def finished(
+    key: PRNGKey,
+    synthetic: SyntheticSet,
+    test: Source,
+    student: Student,
+    *,
+    seeds: Sequence[int],
+    preprocess: Callable[[Array], Array],
+    control: loop.Control = loop.Control(),
+) -> Iterator[list[Finished]]:
     """The students of `evaluate`, as they are finished: what is known need not be trained again.
 
     Args:
         seeds: numbers i of the students; the others as in `evaluate`.
 
     Yields:
-        The accuracies of the next students, fractions: of those that are one program, or of one.
-        Ends when stopped.
+        The next students: those that are one program, or one. Ends when stopped.
 
     Raises:
         NonFiniteError: as `evaluate` does.
@@ -121,10 +144,8 @@ def accuracies(
             )
         if not trained:
             return
-        yield [
-            accuracy(student.tested or student.model, v, test, preprocess=preprocess)
-            for v in trained
-        ]
+        model = student.tested or student.model
+        yield [Finished(confusion(model, v, test, preprocess=preprocess), v) for v in trained]
 
 
 def _who(name: str, seeds: Sequence[int]) -> str:
@@ -152,25 +173,41 @@ def accuracy(
     preprocess: Callable[[Array], Array],
     batch_size: int = 500,
 ) -> float:
-    """Top-1 accuracy on a labelled set, fraction in [0, 1].
+    """Top-1 accuracy on a labelled set, fraction in [0, 1]; the arguments as in `confusion`."""
+    return share(confusion(model, variables, test, preprocess=preprocess, batch_size=batch_size))
+
+
+def confusion(
+    model: Model,
+    variables: Variables,
+    test: Source,
+    *,
+    preprocess: Callable[[Array], Array],
+    batch_size: int = 500,
+) -> np.ndarray:
+    """How many images of each class a network takes for which.
 
     Args:
         model: in test mode.
         batch_size: images per forward pass.
+
+    Returns:
+        Counts `[Y, Y]` int64: rows are the labels, columns what the network says (top 1).
     """
-    size = len(test.labels)
-    hits = 0
+    size, counts = len(test.labels), np.zeros((), int)
     for start in range(0, size, batch_size):
         index = np.minimum(np.arange(start, start + batch_size), size - 1)
-        right = _hits(
-            model,
-            preprocess,
-            variables,
-            jnp.asarray(test.images[index]),
-            jnp.asarray(test.labels[index]),
-        )
-        hits += int(parallel.fetched(right)[: min(batch_size, size - start)].sum())
-    return hits / size
+        found = _said(model, preprocess, variables, jnp.asarray(test.images[index]))
+        own = slice(min(batch_size, size - start))  # the last batch is filled up
+        said, classes = parallel.fetched(found[0])[own], int(parallel.fetched(found[1]))
+        pairs = np.asarray(test.labels[index[own]]).astype(int) * classes + said
+        counts = counts + np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    return counts
+
+
+def share(counts: np.ndarray) -> float:
+    """The accuracy that confusion counts `[Y, Y]` hold, fraction in [0, 1]."""
+    return int(np.trace(counts)) / int(np.sum(counts))
 
 
 def summary(per_seed: Sequence[float]) -> Accuracy:
@@ -187,11 +224,10 @@ def summary(per_seed: Sequence[float]) -> Accuracy:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _hits(model, preprocess, variables, images, labels):
-    return (
-        model.apply(variables, parallel.shard_uneven(preprocess(images))).logits.argmax(-1)
-        == labels
-    )
+def _said(model, preprocess, variables, images):
+    """The class `[N]` that a network says of each image, and the number of classes Y."""
+    logits = model.apply(variables, parallel.shard_uneven(preprocess(images))).logits
+    return logits.argmax(-1), logits.shape[-1]
 
 
 def _student_draw(

@@ -60,6 +60,19 @@ def curves_png(
     save(path, figure)
 
 
+def parts(
+    points: Sequence[tuple[float, float]], marks: Mapping[int, str]
+) -> list[list[tuple[float, float]]]:
+    """Points (step, value) of each independent part of a run, which no line joins.
+
+    Args:
+        points: in the order of their steps.
+        marks: {step: what begins there}; a point at a mark's step is still of the part before.
+    """
+    ends = np.searchsorted([step for step, _ in points], sorted(marks), side='right')
+    return [list(points[a:b]) for a, b in zip([0, *ends], [*ends, len(points)])]
+
+
 def save(path: str | os.PathLike, figure: Figure) -> None:
     """Writes a figure as a png file, through a temporary file."""
     content = io.BytesIO()
@@ -81,11 +94,9 @@ def _loss_panel(
 ) -> None:
     steps, values = np.array(points, float).T
     starts = sorted(marks)
-    # no line between parts
-    for part in np.split(np.arange(len(steps)), np.searchsorted(steps, starts, side='right')):
+    for part in parts(points, marks):
         axis.plot(
-            steps[part],
-            values[part],
+            *(np.array(part, float).reshape(-1, 2).T),
             color=BLUE,
             linewidth=1,
             marker='o' if len(part) < 3 else None,

@@ -94,6 +94,22 @@ def save_grid_png(
     write_whole(path, content.getvalue())
 
 
+def small_enough(content: bytes, *, width: int = 1800) -> bytes:
+    """A picture file as a page holds it: a wide one is made narrower, and a jpeg.
+
+    Args:
+        content: png.
+        width: pixels; a narrower picture stays as it is.
+    """
+    with Image.open(io.BytesIO(content)) as image:
+        if image.width <= width:
+            return content
+        small = image.convert('RGB').resize((width, round(image.height * width / image.width)))
+    made = io.BytesIO()
+    small.save(made, 'jpeg', quality=88)
+    return made.getvalue()
+
+
 def written(
     texts: Sequence[str], size: float
 ) -> tuple[ImageFont.FreeTypeFont, list[tuple[str, bool]]]:

@@ -20,8 +20,8 @@ def table(results: Results) -> str:
 
     Each training set and student has a line.
     """
-    header, rows = _rows(results)
-    return '\n'.join((tables.aligned(header, rows, rule=True), *_notes(results)))
+    header, rows = accuracy_rows(results)
+    return '\n'.join((tables.aligned(header, rows, rule=True), *notes(results)))
 
 
 def report(results: Results) -> str:
@@ -41,7 +41,7 @@ def report(results: Results) -> str:
             'budget' {field: {'published', 'here'}}, where the run's differs from the published
                 one's,
             'students' {student: what tables call it}, 'missing' {row: why it is not there},
-                'warnings' [sentences],
+                'left_out' {part of the page: why it is not there}, 'warnings' [sentences],
             'scores' {student: any of 'ior', 'hlr', 'lrs' as fractions, and 'protocol', its name},
             'weights' {plug-in: {'value', 'source'}}, 'config' (nested), 'versions' {package:
                 version},
@@ -49,12 +49,12 @@ def report(results: Results) -> str:
             'bibtex' [entries], 'seconds' {stage: s}, 'seconds_per_step', and 'pictures' {title:
             path relative to the page}.
     """
-    header, rows = _rows(results)
+    header, rows = accuracy_rows(results)
     parts = [
-        f'# {_title(results)}',
+        f'# {title(results)}',
         tables.markdown(header, rows),
-        '\n\n'.join(_notes(results)),
-        _facts(results),
+        '\n\n'.join(notes(results)),
+        '\n'.join(facts(results)),
         _pictures(results),
         _weights(results),
         _seconds(results),
@@ -95,7 +95,7 @@ def protocol(settings: Mapping[str, Any]) -> str:
     """
     version = f' v{settings["version"]}' if 'version' in settings else ''
     changed = ', '.join(
-        f'{field} {_short(one["here"])}' for field, one in (settings.get('changed') or {}).items()
+        f'{field} {short(one["here"])}' for field, one in (settings.get('changed') or {}).items()
     )
     return f'{settings.get("name", "-")}{version}' + (f', changed: {changed}' if changed else '')
 
@@ -110,21 +110,22 @@ def scores(results: Results) -> list[str]:
     ]
 
 
-def _name(results: Results) -> str:
+def name(results: Results) -> str:
+    """The method with its plug-ins, such as 'DM + CC'."""
     return ' + '.join([results.get('method') or 'method', *(results.get('plugins') or [])]).upper()
 
 
-def _title(results: Results) -> str:
+def title(results: Results) -> str:
+    """What was distilled how, into how many images per class."""
     dataset, ipc = results.get('dataset'), results.get('ipc')
     count = f', {ipc} image{"" if ipc == 1 else "s"} per class' if ipc is not None else ''
-    return _name(results) + (f' on {dataset}' if dataset else '') + count
+    return name(results) + (f' on {dataset}' if dataset else '') + count
 
 
-def _notes(results: Results) -> list[str]:
-    """What the table cannot say: warnings, rows that are missing,
-    and a budget other than the published one."""
-    notes = [f'WARNING: {text}.' for text in results.get('warnings') or []]
-    notes += [
+def notes(results: Results) -> list[str]:
+    """Sentences below the table: warnings, rows and parts that are missing, another budget."""
+    found = [f'WARNING: {text}.' for text in results.get('warnings') or []]
+    found += [
         f'No row for {of_real(key)}: {why}.' for key, why in (results.get('missing') or {}).items()
     ]
     if results.get('published') and (budget := results.get('budget')):
@@ -133,13 +134,18 @@ def _notes(results: Results) -> list[str]:
             for field, one in list(budget.items())[:BUDGET]
         ]
         more = f', and {len(budget) - BUDGET} more' if len(budget) > BUDGET else ''
-        notes.append(f'The published number has another budget: here {", ".join(some)}{more}.')
-    return notes
+        found.append(f'The published number has another budget: here {", ".join(some)}{more}.')
+    found += [
+        f'Left out: {part}, because {why}.' for part, why in (results.get('left_out') or {}).items()
+    ]
+    return found
 
 
-def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the accuracy table:
-    random first, the method last, then what was published."""
+def accuracy_rows(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the accuracy table.
+
+    Random images come first, the method last, then what was published.
+    """
     accuracy, under = results.get('accuracy') or {}, results.get('protocol') or {}
     _require_last(accuracy)
     order = sorted(accuracy, key=lambda key: (key != 'random', key == 'distilled', key))
@@ -148,7 +154,7 @@ def _rows(results: Results) -> tuple[list[str], list[list[str]]]:
     called = results.get('students') or {}
     rows = [
         [
-            _name(results) if key == 'distilled' else of_real(key),
+            name(results) if key == 'distilled' else of_real(key),
             called.get(student, student),
             _percent(score),
             str(_seeds(score, under)),
@@ -218,7 +224,8 @@ def _percent(score: Any) -> str:
     return f'{100 * mean:.2f} ± {100 * std:.2f}' if known else f'{100 * mean:.2f}'
 
 
-def _facts(results: Results) -> str:
+def facts(results: Results) -> list[str]:
+    """Sentences: what is stored, how many updates and real images a step took, and the seed."""
     lines = []
     if sizes := results.get('bytes'):
         images, labels = sizes.get('images', 0), sizes.get('labels', 0)
@@ -235,13 +242,12 @@ def _facts(results: Results) -> str:
     for key, text in told.items():
         if results.get(key) is not None:
             lines.append(text.format(results[key]))
-    lines += scores(results)
-    return '\n'.join(lines)
+    return lines + scores(results)
 
 
 def _weights(results: Results) -> str:
     rows = [
-        [name, _short(entry.get('value')), entry.get('source', '-')]
+        [name, short(entry.get('value')), entry.get('source', '-')]
         for name, entry in (results.get('weights') or {}).items()
     ]
     return _section('Weights', ['plug-in', 'λ', 'source'], rows)
@@ -282,21 +288,23 @@ def _bibtex(results: Results) -> str:
 
 
 def _settings(title: str, settings: Mapping[str, Any] | None) -> str:
-    rows = [[f'`{path}`', _short(value)] for path, value in _flat(settings or {})]
+    rows = [[f'`{path}`', short(value)] for path, value in flat(settings or {})]
     return _section(title, ['setting', 'value'], rows)
 
 
-def _flat(settings: Mapping[str, Any], path: str = '') -> Iterator[tuple[str, Any]]:
+def flat(settings: Mapping[str, Any], path: str = '') -> Iterator[tuple[str, Any]]:
+    """Nested settings as (dotted path, value)."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f'{path}{key}.')
+            yield from flat(value, f'{path}{key}.')
         else:
             yield f'{path}{key}', value
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A setting as a reader sees it: six digits, lists with blanks."""
     if isinstance(value, (list, tuple)):
-        return ' '.join(map(_short, value)) or 'none'
+        return ' '.join(map(short, value)) or 'none'
     return f'{value:.6g}' if isinstance(value, float) else str(value)
 
 

@@ -3,19 +3,31 @@
 from collections.abc import Iterable, Sequence
 
 
-def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], *, rule: bool = False) -> str:
+def aligned(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    rule: bool = False,
+    numbers: Iterable[int] = (),
+) -> str:
     """Columns of equal width, two spaces apart.
 
     Args:
         header: the first line.
         rows: the other lines, of as many cells.
         rule: whether dashes stand below the header.
+        numbers: columns that are set to the right.
     """
     lines = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     if rule:
         lines.insert(1, ['-' * width for width in widths])
-    return '\n'.join('  '.join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    right = set(numbers)
+    sides = [str.rjust if column in right else str.ljust for column in range(len(widths))]
+    return '\n'.join(
+        '  '.join(side(cell, width) for side, cell, width in zip(sides, line, widths)).rstrip()
+        for line in lines
+    )
 
 
 def markdown(

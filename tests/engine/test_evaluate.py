@@ -9,7 +9,17 @@ import pytest
 
 from jaxdd import augment, data, losses, models, optimizers, parallel
 from jaxdd.engine import fit, loop
-from jaxdd.engine.evaluate import Student, accuracies, accuracy, evaluate, student_batches, summary
+from jaxdd.engine.evaluate import (
+    Student,
+    accuracies,
+    accuracy,
+    confusion,
+    evaluate,
+    finished,
+    share,
+    student_batches,
+    summary,
+)
 from jaxdd.labels import relabel
 from jaxdd.types import Model, Outputs, Recipe, Source, SyntheticSet, Variables
 
@@ -259,3 +269,41 @@ def test_accuracy_counts_a_short_last_batch_exactly():
     assert accuracy(toy, variables, last_wrong, preprocess=scaled, batch_size=10) == pytest.approx(
         changed
     )
+
+
+def saying(classes):
+    """A network of `classes` classes that says the value of an image's first pixel."""
+
+    def apply(variables, images):
+        del variables
+        return Outputs(jax.nn.one_hot(images[:, 0, 0, 0], classes), None, None, {})
+
+    return Model(None, apply)
+
+
+def shown(said, labels):
+    images = np.zeros((len(said), 2, 2, 1), np.uint8)
+    images[:, 0, 0, 0] = said
+    return Source(images, np.array(labels, np.int32))
+
+
+@pytest.mark.parametrize('batch_size', [1, 4, 7, 500])
+def test_confusion_counts_labels_by_what_is_said(batch_size):
+    test = shown([0, 2, 1, 1, 2, 2, 0], [0, 0, 1, 1, 2, 2, 2])
+    counts = confusion(
+        saying(4), None, test, preprocess=lambda images: images, batch_size=batch_size
+    )
+    # class 0: right once, taken for 2 once; class 1: right twice; class 2: taken for 0 once
+    assert counts.tolist() == [[1, 0, 1, 0], [0, 2, 0, 0], [1, 0, 2, 0], [0, 0, 0, 0]]
+    assert share(counts) == 5 / 7
+    found = accuracy(saying(4), None, test, preprocess=lambda images: images, batch_size=batch_size)
+    assert found == 5 / 7
+
+
+def test_students_come_with_their_counts_and_weights():
+    (one,), (two,) = finished(KEY, SMALL, SET.test, BRIEF, seeds=range(2), preprocess=preprocess)
+    assert [share(one.counts), share(two.counts)] == sum(one_by_one(range(2)), [])
+    assert one.counts.shape == (3, 3) and one.counts.sum() == len(SET.test.labels)
+    np.testing.assert_array_equal(one.counts.sum(1), np.bincount(SET.test.labels))
+    again = confusion(MODEL, two.variables, SET.test, preprocess=preprocess)
+    np.testing.assert_array_equal(again, two.counts)

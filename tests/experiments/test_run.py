@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdd.storage import locks
+from jaxdd.storage import locks, records
 
 SMOKE = (
     'dm --dataset digits --ipc 1 --plugins cc cm cmi --smoke --evaluation.every 1 '
     '--steps-per-call 1'
 )
-FILES = ('results.json', 'report.md', 'grid.png', 'curves.png', 'distilled.npz', 'history.jsonl')
+FILES = (
+    *('results.json', 'report.md', 'report.html'),
+    *('grid.png', 'curves.png', 'distilled.npz', 'history.jsonl'),
+)
 
 
 @pytest.fixture(scope='module')
@@ -117,6 +120,26 @@ def test_the_report_shows_both_training_sets_and_the_pictures(done):
         assert words in text
 
 
+def test_the_page_shows_the_same_numbers_and_the_pictures(done, results):
+    page = (done / 'report.html').read_text()
+    ours = results['accuracy']['distilled']['convnet']
+    assert f'{100 * ours["mean"]:.2f} ± {100 * ours["std"]:.2f}' in page
+    assert page.count('src="data:image/png;base64,') == 2 and 'None' not in page
+    assert 'Class by class' in page
+    # one image per class has no inner class to measure: the weights are 0, and nothing is measured
+    assert 'loss/cmi' not in (done / 'history.jsonl').read_text() and '<svg' not in page
+    assert list(results['left_out'].values()) == ['a smoke run draws none']
+
+
+def test_classes_add_up_to_the_accuracy(results):
+    ours, counts = results['accuracy']['distilled']['convnet'], results['confusion']['counts']
+    assert np.trace(counts) / np.sum(counts) == pytest.approx(ours['mean'])
+    shares = np.diag(counts) / np.sum(counts, axis=1)
+    assert results['per_class']['accuracy'] == pytest.approx(shares.tolist())
+    assert results['per_class']['seeds'] == results['confusion']['seeds'] == 2
+    assert results['per_class']['classes'] == [str(digit) for digit in range(10)]
+
+
 def test_again_does_nothing_again(done, results, main, images, capsys):
     before = images(done)
     assert main(SMOKE, done) == 0
@@ -127,7 +150,7 @@ def test_again_does_nothing_again(done, results, main, images, capsys):
     )
     assert np.array_equal(images(done), before)
     again = json.loads((done / 'results.json').read_text())
-    for kept in ('accuracy', 'weights', 'on_the_way', 'seconds_per_step'):
+    for kept in ('accuracy', 'confusion', 'weights', 'on_the_way', 'seconds_per_step'):
         assert again[kept] == results[kept]
 
 
@@ -156,6 +179,21 @@ def test_damaged_accuracies_are_named_and_measured_again(done, results, main, ca
         for path in kept
     )
     assert json.loads((done / 'results.json').read_text())['accuracy'] == results['accuracy']
+
+
+def test_records_from_before_there_were_counts_are_still_used(done, results, main, capsys):
+    kept = sorted((done / 'students').glob('*.json'))
+    for path in kept:
+        old = records.load(path, records.ANYTHING)
+        bare = {name: [one['accuracy'] for one in some] for name, some in old.items()}
+        records.save(path, bare)
+    before = [path.read_bytes() for path in kept]
+    assert main(SMOKE, done) == 0
+    assert 'damaged' not in capsys.readouterr().out
+    again = json.loads((done / 'results.json').read_text())
+    assert again['accuracy'] == results['accuracy'] and 'per_class' not in again
+    assert 'Class by class' not in (done / 'report.html').read_text()
+    assert [path.read_bytes() for path in kept] == before
 
 
 def test_the_table_says_how_deep_the_students_are(done, results):

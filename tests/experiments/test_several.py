@@ -35,6 +35,13 @@ def test_the_page_says_how_many_sets(done):
     assert results(done)['config']['num_sets'] == 2
 
 
+def test_classes_are_counted_over_all_sets(done):
+    found, every = results(done), [results(done / f'set-{i}') for i in (0, 1)]
+    counts = np.sum([each['confusion']['counts'] for each in every], axis=0)
+    assert found['confusion']['counts'] == counts.tolist() and found['confusion']['seeds'] == 4
+    assert 'mean of 4 students' in (done / 'report.html').read_text()
+
+
 def test_a_set_is_the_run_of_its_seed(main, done, tmp_path, images):
     assert main(SMOKE.replace('--seed 4', '--seed 5'), tmp_path / 'work') == 0
     np.testing.assert_array_equal(images(tmp_path / 'work'), images(done / 'set-1'))

@@ -57,3 +57,9 @@ def test_a_loss_over_decades_is_logarithmic():
         curves._loss_panel(axis, 'loss/x', points, {})
         scales.append(axis.get_yscale())
     assert scales == ['log', 'linear', 'linear']
+
+
+def test_a_point_at_a_mark_is_of_the_part_before():
+    points = [(2, 0.2), (4, 0.4), (6, 0.6)]
+    assert curves.parts(points, {4: 'next'}) == [points[:2], points[2:]]
+    assert curves.parts(points, {}) == [points] and curves.parts([], {0: 'a'}) == [[], []]

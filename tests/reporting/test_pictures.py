@@ -1,5 +1,7 @@
 """Class names of every script are written, or what of them can be."""
 
+import io
+
 import matplotlib.font_manager
 import numpy as np
 import pytest
@@ -73,3 +75,12 @@ def test_letters_are_drawn_beside_their_row():
         (label.width, 24), 'zèbre', font=font, fill=(40, 40, 40), anchor='rm'
     )
     np.testing.assert_array_equal(page[16:64, : label.width], np.asarray(label)[:48])
+
+
+@pytest.mark.parametrize('width, form, size', [(40, 'PNG', (40, 10)), (80, 'JPEG', (50, 12))])
+def test_wide_pictures_are_made_narrower(width, form, size):
+    content = io.BytesIO()
+    Image.new('RGB', (width, width // 4)).save(content, 'png')
+    small = pictures.small_enough(content.getvalue(), width=50)
+    with Image.open(io.BytesIO(small)) as image:
+        assert (image.format, image.size) == (form, size)

@@ -154,3 +154,9 @@ def test_the_table_is_aligned():
     assert lines[2][column:].startswith('62.80 ± 5.30') and lines[3][column:].startswith(
         '81.25 ± 1.25'
     )
+
+
+def test_parts_that_are_left_out_are_named():
+    results = {**RESULTS, 'left_out': {'t-SNE': 'a smoke run draws none'}}
+    for text in (report.table(results), report.report(results)):
+        assert 'Left out: t-SNE, because a smoke run draws none.' in text

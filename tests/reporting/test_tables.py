@@ -24,3 +24,8 @@ def test_markdown_escapes_bars_and_sets_numbers_to_the_right():
 
 def test_a_table_may_have_no_rows():
     assert tables.markdown(['a'], []) == '| a |\n| --- |' and tables.aligned(['a'], []) == 'a'
+
+
+def test_numbers_are_set_to_the_right():
+    text = tables.aligned(['name', 'steps'], ROWS, numbers=[1])
+    assert text == 'name   steps\ndm       1.5\ninfer     10'
