@@ -158,7 +158,7 @@ def run(options: Options, given: Given) -> int:
         workplace.computing(options),
         locks.alone(path.parent, name=f'.{path.name}.lock'),
     ):
-        dataset = _read(options, given)
+        dataset = read(options, given)
         options, missing = _fitting(options, dataset.spec)
         sets = _sets(options, dataset, given)
         who = _identity(options, dataset, given)
@@ -183,7 +183,7 @@ def run(options: Options, given: Given) -> int:
     return 0
 
 
-def _read(options: Options, given: Given) -> data.Dataset:
+def read(options: Options, given: Given) -> data.Dataset:
     """The data set, its images prepared as those were that the set was distilled from.
 
     Raises:

@@ -32,7 +32,7 @@ FLOORS = (
     ('stages',),
     ('methods',),
     ('speed', 'evaluate', 'prepare'),
-    ('compiled',),
+    ('compiled', 'torch_check'),
     ('estimate',),
     ('examples', 'run', 'continual'),
     ('reproduction',),
