@@ -32,7 +32,7 @@ FLOORS = (
     ('stages',),
     ('methods',),
     ('speed', 'evaluate', 'prepare'),
-    ('compiled', 'torch_check'),
+    ('compiled', 'torch_check', 'ranking', 'ranking_worker'),
     ('estimate',),
     ('examples', 'run', 'continual'),
     ('reproduction',),
