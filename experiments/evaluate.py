@@ -158,7 +158,7 @@ def run(options: Options, given: Given) -> int:
         workplace.computing(options),
         locks.alone(path.parent, name=f'.{path.name}.lock'),
     ):
-        dataset = _read(options, given)
+        dataset = read(options, given)
         options, missing = _fitting(options, dataset.spec)
         sets = _sets(options, dataset, given)
         who = _identity(options, dataset, given)
@@ -183,7 +183,7 @@ def run(options: Options, given: Given) -> int:
     return 0
 
 
-def _read(options: Options, given: Given) -> data.Dataset:
+def read(options: Options, given: Given) -> data.Dataset:
     """The data set, its images prepared as those were that the set was distilled from.
 
     Raises:
@@ -257,7 +257,7 @@ def _sets(options: Options, dataset: data.Dataset, given: Given) -> dict[str, la
             jobs.key(options, jobs.RANDOM),
             dataset.train,
             dataset.spec,
-            ipc=_images_per_class(given),
+            ipc=images_per_class(given),
         )
         sets['random'] = _labelled(options, dataset.spec, subset, own=False)
     return sets
@@ -314,8 +314,8 @@ def _fitting(options: Options, spec: data.Spec) -> tuple[Options, dict[str, str]
     return dataclasses.replace(options, evaluation=dataclasses.replace(e, networks=kept)), missing
 
 
-def _images_per_class(given: Given) -> int:
-    """How many the set counts as: what its run was asked for, else what is stored."""
+def images_per_class(given: Given) -> int:
+    """How many of a class the set counts as: what its run was asked for, else what is stored."""
     stored = given.about.get('stored', given.synthetic.images)
     if isinstance(stored, dict):  # INFER's natural images, SRe2L's pixels
         stored = next(array for name, array in stored.items() if name in ('natural', 'images'))

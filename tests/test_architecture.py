@@ -33,7 +33,7 @@ FLOORS = (
     ('stages',),
     ('methods',),
     ('speed', 'evaluate', 'prepare', 'convert'),
-    ('compiled',),
+    ('compiled', 'torch_check', 'ranking', 'ranking_worker'),
     ('estimate',),
     ('examples', 'run', 'continual', 'table'),
     ('reproduction',),

@@ -110,7 +110,7 @@ def test_the_largest_drop():
 def test_another_evaluation_is_not_overwritten(call, distilled):
     path = distilled.parent / 'evaluation.json'
     options, given = evaluate.parse([str(distilled)])
-    who = evaluate._identity(options, evaluate._read(options, given), given)
+    who = evaluate._identity(options, evaluate.read(options, given), given)
     records.save(path, {'identity': {**who, 'seed': 7}, 'accuracy': {}})
     before = path.read_bytes()
     code, _, error = call(distilled, WORDS.replace('mlp lenet', 'mlp'))
@@ -251,7 +251,7 @@ def test_test_images_are_prepared_as_the_sets_own_were(words, own, tmp_path):
         class_names=job.spec.class_names,
         info={'config': dataclasses.asdict(config)},
     )
-    dataset = evaluate._read(*evaluate.parse([str(tmp_path / 'distilled.npz')]))
+    dataset = evaluate.read(*evaluate.parse([str(tmp_path / 'distilled.npz')]))
     np.testing.assert_array_equal(dataset.test.images, job.dataset.test.images)
     np.testing.assert_allclose(
         data.normalise(dataset.spec, dataset.test.images[:1]),

@@ -2,6 +2,7 @@
 what `experiments.speed.benchmark` compares with.
 
 Written from the papers' formulas in the form that the field's scripts have: a loop over classes,
-autograd that records while it computes, one kernel per operation. Images are `[..., C, H, W]`. The
-only package that imports torch.
+autograd that records while it computes, one kernel per operation. Images are `[..., C, H, W]`. Only
+this package and `experiments.torch_check`, which takes networks and augmentation from it, train in
+torch.
 """

@@ -28,11 +28,13 @@ class ConvNet(nn.Module):
     """ConvNet with instance norm: blocks of a 3x3 convolution, norm, ReLU and 2x2 average pool,
     then a linear layer."""
 
-    def __init__(self, num_classes: int, side: int, width: int = 128, depth: int = 3):
+    def __init__(
+        self, num_classes: int, side: int, width: int = 128, depth: int = 3, colors: int = 3
+    ):
         super().__init__()
         self.depth, self.channels = depth, width
         for i in range(depth):
-            self.add_module(f'conv{i}', nn.Conv2d(width if i else 3, width, 3, padding=1))
+            self.add_module(f'conv{i}', nn.Conv2d(width if i else colors, width, 3, padding=1))
             self.add_module(f'norm{i}', NORMS['instance'](width))
         self.classifier = nn.Linear(width * (side >> depth) ** 2, num_classes)
 
