@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from experiments.methods import parse
+from experiments.stages import jobs
 from jaxdd import augment, data, models
 from jaxdd.engine import distill
 from jaxdd.storage import distilled_set
@@ -21,7 +22,7 @@ PAGES = [
     ROOT / 'experiments' / 'README.md',
     ROOT / 'experiments' / 'speed' / 'README.md',
 ]
-API, PMAP, TORCH, METHOD, OWN_NETWORK, TRAJECTORIES = [
+API, PMAP, TORCH, METHOD, OWN_DATA, OWN_NETWORK, SHARING, TRAJECTORIES = [
     block
     for page in PAGES
     for block in re.findall(r'```python\n(.*?)```', page.read_text(), re.DOTALL)
@@ -58,6 +59,32 @@ def test_trajectory_matching_by_hand(tmp_path, monkeypatch):
 def test_a_loss_by_hand_under_pmap():
     names = run(PMAP)
     np.testing.assert_allclose(names['per_class'], np.full(10, 128.0))
+
+
+def test_own_images_are_a_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(OWN_DATA)
+    words = 'dm --dataset mine.npz --ipc 10 --workdir runs/mine --smoke'
+    job = jobs.load(parse(words.split()))
+    assert job.spec.num_classes == 10 and job.spec.class_names == tuple(
+        f'digit {i}' for i in range(10)
+    )
+    assert job.initial is not None and job.initial.images.shape == (10, 10, 8, 8, 1)
+
+
+def test_a_distilled_set_says_what_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    digits = data.load('digits')
+    chosen = data.real_subset(jax.random.key(0), digits.train, digits.spec, ipc=2)
+    info = distilled_set.described(
+        chosen,
+        dataset={'name': 'digits', 'classes': 10, 'checksums': None, 'licence': ''},
+    )
+    spec = digits.spec
+    how = {'mean': spec.mean, 'std': spec.std, 'class_names': spec.class_names, 'info': info}
+    distilled_set.save_npz('distilled.npz', chosen, **how)
+    run(SHARING)
+    assert "(10, 2, 8, 8, 1) digits ('0', '1'" in capsys.readouterr().out
 
 
 def test_an_own_network_is_an_encoder_and_a_student():
