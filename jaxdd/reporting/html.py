@@ -1,5 +1,6 @@
 """A run as one web page that needs nothing beside itself: no script, no font, no file."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -110,15 +111,21 @@ def _headline(results: Results) -> Iterator[tuple[str, str, str]]:
 def _accuracy(results: Results) -> str:
     header, rows = report.accuracy_rows(results)
     own = [i for i, row in enumerate(rows) if row[0] == report.name(results)]
-    cells = [['–' if cell == '-' else cell for cell in row] for row in rows]
+    cells = [[_typeset(cell) for cell in row] for row in rows]
     return markup.section(
         'Accuracy',
-        markup.table(header, cells, numbers=(2, 3, 5, 6, 7), own=own),
+        markup.table(header, cells, numbers=(2, 3, 5, 6, 7), own=own, kind='scores'),
         *(
             markup.paragraph(text, 'note warning' if text.startswith('WARNING') else 'note')
             for text in report.notes(results)
         ),
     )
+
+
+def _typeset(cell: str) -> str:
+    """A cell as printers set it: nothing where there is nothing, and a minus of its own."""
+    blank = '' if cell == '-' else cell.replace(' - ', ' − ')
+    return re.sub(r'^-(?=\d)', '−', blank)
 
 
 def _figures(results: Results, pictures: Mapping[str, bytes]) -> Iterator[str]:

@@ -43,8 +43,10 @@ thead th { color: var(--soft); font-weight: 500; font-size: .82rem; vertical-ali
   border-bottom: 1px solid var(--ink); }
 tbody td, tbody th { border-bottom: 1px solid var(--rule); font-weight: 400; }
 .num { text-align: right; white-space: nowrap; }
-tr.own td { font-weight: 650; color: var(--accent); }
-tr.own td:not(:first-child) { color: inherit; }
+tr.own td:first-child { font-weight: 650; color: var(--accent); }
+tr.own td:nth-child(3) { font-weight: 650; }
+.scores td:not(:first-child), .scores th { white-space: nowrap; }
+.scores td:first-child { min-width: 9.5rem; }
 figure { margin: 1rem 0 1.4rem; }
 figure img { display: block; max-width: 100%; height: auto; }
 figcaption { margin-top: .5rem; max-width: 44rem; }
@@ -78,7 +80,7 @@ figcaption { margin-top: .5rem; max-width: 44rem; }
 .matrix th { color: var(--soft); font-weight: 400; font-size: .78rem; border: 0; }
 .matrix tbody th { text-align: right; padding-right: .5rem; white-space: nowrap; max-width: 8rem;
   overflow: hidden; text-overflow: ellipsis; }
-.matrix thead th div { max-height: 6rem; overflow: hidden; }
+.matrix thead th div { max-height: 6rem; overflow: hidden; white-space: nowrap; }
 .matrix.long thead th div { writing-mode: vertical-rl; transform: rotate(180deg);
   margin: 0 auto .3rem; text-align: left; }
 pre { background: var(--raised); border-radius: 6px; padding: .9rem 1rem; overflow-x: auto;
@@ -93,7 +95,7 @@ footer { margin-top: 3.5rem; color: var(--soft); font-size: .85rem; }
   :root { --ink: #000; --soft: #555; --rule: #ccc; --ground: #fff; --raised: #f4f4f4;
     --accent: #1f5fa8; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  body { font-size: 10pt; } main { max-width: none; padding: 0; }
+  body { font-size: 10pt; } main { max-width: none; padding: 0; } .facts dd { font-size: 1.2rem; }
   h2 { break-after: avoid; margin-top: 1.6rem; } figure, table, .pair > * { break-inside: avoid; }
   .drawn img { filter: none; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
   .wide { overflow: visible; }

@@ -103,8 +103,8 @@ def test_the_page_holds_every_value(whole):
         '+18.45 points',
         'random real images convnet, depth 3 62.80 ± 5.30 2 dsa-1000 1000 512',
         'herding core-set convnet, depth 3 70.00 ± 1.00',
-        'published (A & B, table 1) – 80.00 ± 1.00',
-        'ours at another budget - published convnet, depth 3 +1.25 points',
+        'published (A & B, table 1) 80.00 ± 1.00',
+        'ours at another budget − published convnet, depth 3 +1.25 points',
         'The published number has another budget: here num_steps 1500 (published: 20000).',
         'WARNING: the pixels reach 6e+29.',
         'No row for k-means core-set: too few <images>.',
@@ -213,6 +213,13 @@ def test_times_are_in_the_unit_that_suits_them(seconds, shown):
 def test_a_picture_says_its_form(content, form):
     assert f'src="data:image/{form};base64,' in markup.picture(content, 'a "b"')
     assert 'alt="a &quot;b&quot;"' in markup.picture(content, 'a "b"')
+
+
+@pytest.mark.parametrize(
+    'cell, shown', [('-', ''), ('-2.5 points', '−2.5 points'), ('a - b', 'a − b'), ('a-b', 'a-b')]
+)
+def test_cells_are_typeset(cell, shown):
+    assert html._typeset(cell) == shown
 
 
 def test_pieces_without_content_are_nothing():
