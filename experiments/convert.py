@@ -7,13 +7,14 @@
 The second command leaves `theirs/distilled.npz`, which `experiments.evaluate` scores. Files of
 others do not say in which space their images are, and it is never guessed: `--space normalised`
 (with the constants of the data set), `unit` (pixels in [0, 1]) or `whitened` (ZCA). Mosaics need
-`--factor` and `--order`, too. Nothing is written if anything would be lost.
+`--factor` and `--order`, too. Nothing is written if anything would be lost. What `--to npz`, `hub`,
+`tfds` and `quantised-8bit` (-4bit, -2bit) write says all of this itself, and is read without.
 """
 
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
@@ -44,7 +45,8 @@ class Options:
     decoded: bool = False
     """Writes mosaics as the images that they are cut into."""
     dataset: str | None = None
-    """What a set of others was distilled from: gives class names and normalisation."""
+    """What a set of others was distilled from: gives class names and normalisation. Of a set that
+    describes itself this, --space and --factor may be left out; given, they must agree with it."""
     data_dir: str | None = None
     """Folder of the prepared data sets; default: TensorFlow Datasets' own."""
     space: choice('normalised', 'unit', 'whitened') | None = None
@@ -80,11 +82,10 @@ def read(options: Options) -> Artifact:
     Raises:
         ValueError: a set of others of which something is not said, or what its form refuses.
     """
-    path = expanded(options.path)
-    if options.source == 'npz':
-        return Artifact(*distilled_set.load_npz(path))
-    artifact = registry.read(options.source, path, _told(options))
+    artifact = registry.read(options.source, expanded(options.path), _told(options))
     synthetic, about = artifact
+    if 'format' in about['info'] or options.dataset is None:
+        return artifact
     info = distilled_set.described(
         synthetic,
         stored=about.get('stored'),
@@ -97,7 +98,7 @@ def read(options: Options) -> Artifact:
         },
         decode=about['info'].get('decode'),
     )
-    return artifact._replace(about={**about, 'info': {**about['info'], **info}})
+    return artifact._replace(about={**about, 'info': {**_origin(options), **about['info'], **info}})
 
 
 def described(artifact: Artifact) -> str:
@@ -106,19 +107,33 @@ def described(artifact: Artifact) -> str:
     stored = artifact.about.get('stored')
     more = '' if stored is None else ', which are decoded from fewer'
     learned = '' if rate is None else f', learned rate {float(rate):.4g}'
+    how = artifact.about['info'].get('quantised')
+    coarse = (
+        f', of {how["bits"]} bits per value in patches of {how["patch"]} x {how["patch"]}'
+        if how
+        else ''
+    )
     kind = artifact.about['info'].get('labels', {}).get('kind', 'unnamed')
     classes, count, *shape = images.shape
     size = 'x'.join(map(str, shape))
-    return f'{classes} classes of {count} images of {size}{more}, {kind} labels{learned}'
+    return f'{classes} classes of {count} images of {size}{more}, {kind} labels{learned}{coarse}'
 
 
-def _told(options: Options) -> Told:
-    """What the file of another program does not say, from the command line and the data set."""
+def _told(options: Options) -> Told | None:
+    """What a file does not say itself, from the command line and the data set; None of one that
+    describes itself, where nothing is told."""
+    own = registry.FORMS[options.source].describes_itself
+    if own and (options.dataset, options.space, options.factor) == (None,) * 3:
+        return None
     missing = [name for name in ('dataset', 'space') if getattr(options, name) is None]
     if missing:
+        words = ' and '.join(f'--{name}' for name in missing)
         raise ValueError(
-            f'a set of the form {options.source} does not say {" and ".join(missing)}: give '
-            f'{" and ".join(f"--{name}" for name in missing)}'
+            f'what is told of a set of the form {options.source} is compared with what it says '
+            f'itself: give {words}, too, or nothing'
+            if own
+            else f'a set of the form {options.source} does not say {" and ".join(missing)}: give '
+            f'{words}'
         )
     dataset = data.load(str(options.dataset), data_dir=options.data_dir)
     spec, space = dataset.spec, options.space
@@ -130,12 +145,17 @@ def _told(options: Options) -> Told:
         spec.std,
         _decode(options),
         how,
-        {
-            'config': {'dataset': options.dataset, 'data': {'data_dir': options.data_dir}},
-            'source': pathlib.Path(options.path).name,
-            'experiment': options.experiment,
-        },
+        {} if own else _origin(options),
     )
+
+
+def _origin(options: Options) -> dict[str, Any]:
+    """Where a set of others comes from."""
+    return {
+        'config': {'dataset': options.dataset, 'data': {'data_dir': options.data_dir}},
+        'source': pathlib.Path(options.path).name,
+        'experiment': options.experiment,
+    }
 
 
 def _decode(options: Options) -> Decode | None:

@@ -61,6 +61,22 @@ class Form(NamedTuple):
     read: Callable[[pathlib.Path, Told], Artifact]
     holds: frozenset[str]  # of HOLDABLE
     package: str | None = None  # that must be installed
+    # whether a file that `write` made needs no `Told`; another one of the same form may need it
+    describes_itself: bool = False
+
+
+def require_told(told: Told | None, where: object) -> Told:
+    """What was told of a file that does not describe itself.
+
+    Raises:
+        ValueError: nothing was.
+    """
+    if told is None:
+        raise ValueError(
+            f'{where} does not describe itself: tell its space, class names, mean and std (on the '
+            'command line with --dataset and --space)'
+        )
+    return told
 
 
 def missing(artifact: Artifact, form: Form) -> dict[str, str]:

@@ -20,7 +20,15 @@ import numpy as np
 
 from jaxdd.data.arrays import require_names
 from jaxdd.exchange import cards, pictures, recipes
-from jaxdd.exchange.forms import HOLDABLE, Artifact, Form, Told, require_holds, stored
+from jaxdd.exchange.forms import (
+    HOLDABLE,
+    Artifact,
+    Form,
+    Told,
+    require_holds,
+    require_told,
+    stored,
+)
 from jaxdd.exchange.packages import optional
 
 TABLE = 'data/train-00000-of-00001.parquet'
@@ -51,13 +59,13 @@ def write(artifact: Artifact, folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
     return pictures.put(folder, files)
 
 
-def read(path: pathlib.Path, told: Told) -> Artifact:
+def read(path: pathlib.Path, told: Told | None) -> Artifact:
     """Reads a folder of ours, bit for bit, or the table of others.
 
     Args:
         path: a folder; or a parquet file.
-        told: where `exact.safetensors` and `recipe.json` are there, what they say, too. Else what
-            the table does not say: its pictures are pixels ('unit').
+        told: where `exact.safetensors` and `recipe.json` are there, what they say, too, or None.
+            Else what the table does not say: its pictures are pixels ('unit').
 
     Raises:
         ValueError: a package that is missing; a damaged file; a recipe that says otherwise than was
@@ -65,13 +73,14 @@ def read(path: pathlib.Path, told: Told) -> Artifact:
     """
     found = [(path / name).exists() for name in (EXACT, recipes.FILE)]
     if not any(found):
-        return _of_table(path, told)
+        return _of_table(path, require_told(told, path))
     if not all(found):
         have, lack = (EXACT, recipes.FILE) if found[0] else (recipes.FILE, EXACT)
         raise ValueError(
             f'{path} holds {have}, but not {lack}: copy both, or read the parquet file alone'
         )
     recipe = recipes.read(path / recipes.FILE)
+    told = recipes.told(recipe) if told is None else told
     recipes.agree(recipe, told, path / recipes.FILE)
     arrays, said = _arrays(path / EXACT)
     for name in recipes.MEANING:
@@ -212,4 +221,4 @@ def _soft(rows: Mapping[str, list], path: pathlib.Path, order: np.ndarray) -> np
         ) from error
 
 
-HUB = Form(write, read, frozenset(HOLDABLE), 'pyarrow')
+HUB = Form(write, read, frozenset(HOLDABLE), 'pyarrow', describes_itself=True)

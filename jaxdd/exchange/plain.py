@@ -22,23 +22,21 @@ def write(artifact: Artifact, folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
     return (path,)
 
 
-def read(path: pathlib.Path, told: Told) -> Artifact:
+def read(path: pathlib.Path, told: Told | None) -> Artifact:
     """Reads an npz file, bitwise as it was written.
 
     Args:
         path: the file, or a folder with `distilled.npz`.
         told: what the file says itself. Its images are normalised or whitened; the space of sets
             that are stored as mosaics is that of the mosaics, where the file says how they are cut.
+            None: nothing is told.
 
     Raises:
         ValueError: what `distilled_set.load_npz` refuses, or a file that says otherwise.
     """
     path = path / FILE if path.is_dir() else path
     artifact = Artifact(*distilled_set.load_npz(path))
-    info = artifact.about['info']
-    recipes.agree(recipes.described(artifact, _decode(artifact)), told, path)
-    recipes.agree_whitening(artifact.about.get('whitening'), told, path)
-    return artifact._replace(about={**artifact.about, 'info': {**told.info, **info}})
+    return recipes.confirmed(artifact, _decode(artifact), told, path)
 
 
 def _decode(artifact: Artifact) -> Decode | None:
@@ -47,4 +45,4 @@ def _decode(artifact: Artifact) -> Decode | None:
     return Decode(**said) if fits and 'stored' in artifact.about else None
 
 
-NPZ = Form(write, read, frozenset(HOLDABLE))
+NPZ = Form(write, read, frozenset(HOLDABLE), describes_itself=True)

@@ -173,6 +173,33 @@ def agree(recipe: Mapping[str, Any], told: Told, where: object) -> None:
             )
 
 
+def told(recipe: Mapping[str, Any]) -> Told:
+    """What a recipe says, as somebody would tell it; a whitening is no part of it."""
+    decode = None if recipe['decode'] is None else Decode(**recipe['decode'])
+    names = ('space', 'class_names', 'mean', 'std', 'info')
+    return Told(**{name: recipe[name] for name in names}, decode=decode)
+
+
+def confirmed(
+    artifact: Artifact, decode: Decode | None, told: Told | None, where: object
+) -> Artifact:
+    """A set that describes itself, with the facts of `info` that were told beside it.
+
+    Args:
+        decode: how its mosaics are cut, as for `described`.
+        told: None: nothing was told.
+
+    Raises:
+        ValueError: what `agree` and `agree_whitening` refuse.
+    """
+    if told is None:
+        return artifact
+    agree(described(artifact, decode), told, where)
+    agree_whitening(artifact.about.get('whitening'), told, where)
+    info = {**told.info, **artifact.about['info']}
+    return artifact._replace(about={**artifact.about, 'info': info})
+
+
 def agree_whitening(own: Whitening | None, told: Told, where: object) -> None:
     """Refuses a told whitening that is not the file's.
 

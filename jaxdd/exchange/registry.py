@@ -3,7 +3,16 @@
 import pathlib
 
 from jaxdd.checks import one_of
-from jaxdd.exchange import folders, forms, hub, plain, ranking, tfds_files, torch_files
+from jaxdd.exchange import (
+    folders,
+    forms,
+    hub,
+    plain,
+    quantised_files,
+    ranking,
+    tfds_files,
+    torch_files,
+)
 from jaxdd.exchange.forms import Artifact, Form, Told
 
 FORMS: dict[str, Form] = {
@@ -20,6 +29,10 @@ FORMS: dict[str, Form] = {
     'imagefolder': folders.IMAGEFOLDER,
     'sre2l': folders.SRE2L,
     'rded': folders.RDED,
+    # a scale and a zero point per 8 x 8 pixels are half a bit per value
+    'quantised-8bit': quantised_files.form(8, 8),
+    'quantised-4bit': quantised_files.form(4, 8),
+    'quantised-2bit': quantised_files.form(2, 8),
 }
 
 
@@ -45,19 +58,22 @@ def write(
     return FORMS[name].write(artifact, folder)
 
 
-def read(name: str, path: pathlib.Path, told: Told) -> Artifact:
-    """Reads a distilled set of others.
+def read(name: str, path: pathlib.Path, told: Told | None) -> Artifact:
+    """Reads a distilled set of others, or one of ours in a form for them.
 
     Args:
         name: of its form, a key of `FORMS`.
         path: a file or folder, as the form has it.
-        told: what the file does not say about itself.
+        told: what the file does not say about itself; None where it says everything
+            (`Form.describes_itself`).
 
     Raises:
-        ValueError: an unknown form, a package that is missing, or a file that is not of the form or
-            contradicts what was told.
+        ValueError: an unknown form, a package that is missing, or a file that is not of the form,
+            contradicts what was told, or says less than it must where nothing was.
     """
     one_of('form', name, FORMS)
     if not path.exists():
         raise ValueError(f'{path} does not exist')
-    return FORMS[name].read(path, told)
+    form = FORMS[name]
+    told = told if form.describes_itself else forms.require_told(told, path)
+    return form.read(path, told)  # pyright: ignore

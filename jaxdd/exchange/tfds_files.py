@@ -17,6 +17,7 @@ from jaxdd.exchange.forms import (
     Told,
     assemble,
     require_holds,
+    require_told,
     stored,
 )
 from jaxdd.storage import npz
@@ -61,27 +62,28 @@ def write(artifact: Artifact, folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
     return pictures.put(folder, tfds_files(examples, shape, about) | _whitening(artifact))
 
 
-def read(path: pathlib.Path, told: Told) -> Artifact:
+def read(path: pathlib.Path, told: Told | None) -> Artifact:
     """Reads the split 'train' of a folder.
 
     Args:
         path: the folder, `<name>/<version>` where TFDS made it.
         told: of a folder without a recipe, whose features image and label (and soft_label, if it
-            has one) become the set. One with a recipe says all of it.
+            has one) become the set. One with a recipe says all of it, so that None is enough.
 
     Raises:
         ValueError: what `read_tfds` refuses; other classes than were told; a recipe that says
             otherwise, or that does not fit the images.
     """
     examples, about = read_tfds(path)
+    recipe = recipes.checked(about.metadata[RECIPE], path) if RECIPE in about.metadata else None
+    told = recipes.told(recipe) if told is None and recipe else require_told(told, path)
     require_names(about.class_names, told.class_names, len(told.class_names), str(path))
     rows = pictures.class_rows(examples.labels, told.class_names, path)
     found = pictures.decoded(examples.pictures, told, path)[rows]
     soft = examples.tensors.get('soft_label')
     labels = None if soft is None else soft[rows]
-    if RECIPE not in about.metadata:
+    if recipe is None:
         return pictures.assembled(found, labels, told, path)
-    recipe = recipes.checked(about.metadata[RECIPE], path)
     recipes.agree(recipe, told, path)
     if 'pixels' not in examples.tensors:
         raise ValueError(f'{path}: no feature pixels, which its recipe speaks of: copy it again')
@@ -123,4 +125,4 @@ def _whitening(artifact: Artifact) -> dict[str, bytes]:
     return {WHITENING: content.getvalue()}
 
 
-TFDS = Form(write, read, frozenset(HOLDABLE))
+TFDS = Form(write, read, frozenset(HOLDABLE), describes_itself=True)

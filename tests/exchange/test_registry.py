@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import small_sets
 
 from jaxdd.exchange import forms, registry
 from jaxdd.exchange.forms import Decode, Told, assemble
@@ -14,6 +15,8 @@ NAMES = tuple(f'class {i}' for i in range(10))
 SPACES = {'idc': 'unit', 'ncfm': 'unit', 'imagefolder': 'unit', 'sre2l': 'unit', 'rded': 'unit'}
 # grey levels, or what a JPEG leaves of noise
 NEAR = {'imagefolder': 0.51 / 255, 'sre2l': 0.1, 'rded': 0.1}
+# half a step of pixels in [0, 1], and a little for float16
+NEAR |= {f'quantised-{bits}bit': 0.51 / (2**bits - 1) for bits in (8, 4, 2)}
 INFO = {'dataset': 'cifar10', 'config': {'dataset': 'cifar10'}}
 
 
@@ -89,6 +92,31 @@ def test_of_a_set_that_says_what_it_is_the_whole_images_say_so_too(tmp_path):
     registry.write('npz', one, tmp_path / 'whole', decoded=True)
     found = distilled_set.load_npz(tmp_path / 'whole' / 'distilled.npz')[1]['info']
     assert found['decode'] is None and found['bytes']['images'] == 4 * one.synthetic.images.size
+
+
+@pytest.mark.parametrize('decode', [None, Decode(2, 'row', 'unit')])
+@pytest.mark.parametrize(
+    'name', [name for name, form in registry.FORMS.items() if form.describes_itself]
+)
+def test_what_describes_itself_is_read_by_its_name_alone(name, decode, tmp_path):
+    pytest.importorskip(registry.FORMS[name].package or 'numpy')
+    one = made(decode=decode)
+    registry.write(name, one, tmp_path / 'set')
+    alone = registry.read(name, tmp_path / 'set', None)
+    what = told(name, space='unit' if decode else 'normalised', decode=decode)
+    small_sets.require_same(alone, registry.read(name, tmp_path / 'set', what))
+    info = {key: value for key, value in alone.about['info'].items() if key != 'quantised'}
+    assert info == one.about['info']
+    with pytest.raises(ValueError, match='mean was told to be'):
+        registry.read(name, tmp_path / 'set', what._replace(mean=(0.1, 0.2, 0.3)))
+
+
+@pytest.mark.parametrize(
+    'name', [name for name, form in registry.FORMS.items() if not form.describes_itself]
+)
+def test_what_does_not_is_not_read_untold(name, tmp_path):
+    with pytest.raises(ValueError, match='does not describe itself: tell its space'):
+        registry.read(name, tmp_path, None)
 
 
 @pytest.mark.parametrize('name, words', [('pt', "unknown form 'pt'"), ('dc', 'does not exist')])

@@ -72,3 +72,41 @@ def test_a_form_that_would_lose_mosaics_is_refused_and_decoded_is_not(tmp_path, 
     assert run(ours, '--to', 'dc', '--decoded', '--output', tmp_path / 'out') == 0
     found = torch.load(tmp_path / 'out' / 'res.pt', weights_only=True)['data'][0][0]
     assert found.shape == (40, 1, 8, 8)
+
+
+def test_a_quantised_set_needs_nothing_told(tmp_path, capsys):
+    ours = write(tmp_path / 'distilled.npz', dataset='digits')
+    how = ['--to', 'quantised-4bit', '--decoded']
+    assert run(ours, *how, '--output', tmp_path / 'small') == 0
+    small = tmp_path / 'small' / 'quantised.npz'
+    assert run(small, '--source', 'quantised-4bit', '--output', tmp_path / 'again') == 0
+    assert 'hard labels' not in capsys.readouterr().err
+    (before, _), (after, about) = (
+        distilled_set.load_npz(path) for path in (ours, tmp_path / 'again' / 'distilled.npz')
+    )
+    wide = np.ptp(np.asarray(before.images), axis=(2, 3, 4), keepdims=True)
+    assert (np.abs(before.images - after.images) <= 0.51 * wide / 15).all()
+    assert about['info']['quantised']['bits'] == 4
+    assert about['info']['config']['method'] == 'idm'  # as the run wrote it
+    assert small.stat().st_size < ours.stat().st_size / 4
+
+
+@pytest.mark.parametrize('form', ['quantised-8bit', 'hub', 'npz'])
+def test_what_is_told_of_a_set_that_describes_itself_is_compared(form, tmp_path, capsys):
+    pytest.importorskip('pyarrow' if form == 'hub' else 'numpy')
+    ours = write(tmp_path / 'distilled.npz', dataset='digits')
+    theirs = tmp_path / 'theirs'
+    assert run(ours, '--to', form, '--decoded', '--output', theirs) == 0
+    again = [theirs, '--source', form, '--output', tmp_path / 'again']
+    true = '--dataset digits --space normalised'.split()
+    for words, said in (
+        (['--space', 'normalised'], 'give --dataset, too, or nothing'),
+        ([*true[:3], 'unit'], "space was told to be 'unit', and the file says 'normalised'"),
+        ([*true, '--factor', '2'], 'decode was told to be'),
+    ):
+        assert run(*again, *words) == 2
+        assert said in capsys.readouterr().err and not (tmp_path / 'again').exists()
+    assert run(*again, *true) == 0
+    _, about = distilled_set.load_npz(tmp_path / 'again' / 'distilled.npz')
+    assert about['info']['dataset']['name'] == 'digits'
+    assert about['info']['config']['method'] == 'idm'
