@@ -160,7 +160,7 @@ def run(options: Options, given: Given) -> int:
     ):
         dataset = read(options, given)
         options, missing = _fitting(options, dataset.spec)
-        sets = _sets(options, dataset, given)
+        sets = labelled_sets(options, dataset, given)
         who = _identity(options, dataset, given)
         accuracy = _known(path, who)
         results = functools.partial(_results, options, given, who, missing, accuracy)
@@ -232,7 +232,9 @@ def class_order(names: Sequence[str], spec: data.Spec) -> list[int]:
     )
 
 
-def _sets(options: Options, dataset: data.Dataset, given: Given) -> dict[str, labelling.Labelled]:
+def labelled_sets(
+    options: Options, dataset: data.Dataset, given: Given
+) -> dict[str, labelling.Labelled]:
     """What is scored: the distilled set, its classes in the data set's order,
     and the random images if asked for."""
     order = class_order(given.about['class_names'], dataset.spec)

@@ -33,7 +33,7 @@ FLOORS = (
     ('stages',),
     ('methods',),
     ('speed', 'evaluate', 'prepare', 'convert'),
-    ('compiled', 'torch_check', 'ranking', 'ranking_worker'),
+    ('compiled', 'torch_check', 'ranking', 'ranking_worker', 'catalogue'),
     ('estimate',),
     ('examples', 'run', 'continual', 'table'),
     ('reproduction',),

@@ -220,7 +220,7 @@ def test_a_set_whose_classes_come_in_another_order(distilled):
     options, given = evaluate.parse([str(distilled), '--evaluation.networks', 'mlp'])
     names = [*'0123456789'][::-1]
     dataset = data.load('digits')
-    shown = evaluate._sets(
+    shown = evaluate.labelled_sets(
         options, dataset, given._replace(about={**given.about, 'class_names': tuple(names)})
     )
     images, labels, _ = shown['distilled'].synthetic
