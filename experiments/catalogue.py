@@ -240,7 +240,7 @@ def _write_forms(
         try:
             yield from registry.write(form, one.artifact, target, decoded=options.decoded)
         except ValueError as error:
-            told = f'{one.name}: {str(error).replace("decoded=True", "--decoded")}'
+            told = f'{one.name} as {form}: {str(error).replace("decoded=True", "--decoded")}'
             if not options.skip:
                 raise ValueError(f'{told}; --skip leaves out what cannot be') from error
             shutil.rmtree(target, ignore_errors=True)

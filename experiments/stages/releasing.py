@@ -120,12 +120,12 @@ def entry_of(info: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
         info, results: of one run.
     """
     network, accuracy = next(iter(results['accuracy']['distilled'].items()))
-    size = results['bytes']
+    size, labels = results['bytes'], results['protocol']['labels']
     return {
         **{name: results[name] for name in ('dataset', 'method', 'plugins', 'ipc', 'seed')},
         'steps': results['steps'],
         'bytes': {'images': size['images'], 'labels': size['labels']},
-        'labels': results['protocol']['labels'],
+        'labels': info['labels']['kind'] if labels == 'hard' else labels,  # DATM's are learned
         'protocol': report.protocol(results['protocol']),
         'accuracy': {
             'network': network,

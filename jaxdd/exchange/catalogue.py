@@ -43,7 +43,7 @@ ENTRY = fields(
     seed=COUNT,
     steps=COUNT,
     bytes=fields(images=COUNT, labels=COUNT),
-    labels=TEXT,  # what students are shown: hard, static, dynamic, ...
+    labels=TEXT,  # what students are shown: the set's own (hard, ...), or static, dynamic, ...
     protocol=TEXT,
     accuracy=fields(network=TEXT, student=TEXT, mean=FRACTION, std=FRACTION, seeds=COUNT),
     commit=TEXT,

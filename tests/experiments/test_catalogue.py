@@ -439,8 +439,10 @@ def test_a_form_that_cannot_hold_a_set_is_refused_or_skipped(call, tmp_path):
     assert code == 2 and 'imagefolder cannot hold this set' in error and '--skip' in error
     assert not list(tmp_path.glob('*sets')) and not list(tmp_path.glob('.sets.new'))
     code, printed, _ = call(*words, '--skip')
-    assert code == 0 and printed.startswith(f'skipped: {NAME}: imagefolder cannot hold')
-    assert files.forms_of(files.load(tmp_path / 'sets'), NAME) == ('npz',)
+    assert code == 0 and printed.startswith(f'skipped: {NAME} as imagefolder: ')
+    found = files.load(tmp_path / 'sets')
+    assert files.forms_of(found, NAME) == ('npz',)
+    assert found.sets[NAME]['labels'] == 'probabilities'
     assert call('check', tmp_path / 'sets')[0] == 0
 
 
