@@ -33,7 +33,7 @@ FLOORS = (
     ('stages',),
     ('methods',),
     ('speed', 'evaluate', 'prepare', 'convert'),
-    ('compiled', 'torch_check', 'ranking', 'ranking_worker', 'quantise'),
+    ('compiled', 'torch_check', 'ranking', 'ranking_worker', 'quantise', 'catalogue'),
     ('estimate',),
     ('examples', 'run', 'continual', 'table'),
     ('reproduction',),
