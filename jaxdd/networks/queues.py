@@ -28,7 +28,8 @@ class Queue(NamedTuple):
     # int32, synthetic-set updates so far; the name as in `Resetting`
     count: Array  # pyright: ignore[reportIncompatibleMethodOverride]
     pushed: Array  # int32, networks made so far; the next goes to slot `pushed % max_size`
-    networks: fit.FitState  # leaves [max_size, ...]; slots beyond `pushed` are not in use
+    # leaves [max_size, ...], matrices as rows; slots beyond `pushed` are not in use
+    networks: fit.FitState
 
 
 class Growth(NamedTuple):
@@ -82,15 +83,16 @@ def queue(
         }
     )
     step = fit.make_fit_step(model, recipe)
+    like = jax.eval_shape(lambda: fit.init_fit(jax.random.key(0), model, recipe))
 
     def init(key: PRNGKey) -> Queue:
         first = jax.vmap(lambda k: fit.init_fit(k, model, recipe))(jax.random.split(key, filled))
-        slots = jax.tree.map(lambda leaf: leaf[jnp.arange(max_size) % filled], first)
+        slots = jax.tree.map(lambda leaf: _rows(leaf[jnp.arange(max_size) % filled]), first)
         return Queue(jnp.zeros((), jnp.int32), jnp.full((), filled, jnp.int32), slots)
 
     def sample(state: Queue, key: PRNGKey, inputs: Inputs) -> tuple[Variables, Inputs]:
         chosen = jax.random.randint(key, (), 0, jnp.minimum(state.pushed, max_size))
-        return _slot(state.networks.variables, chosen), inputs
+        return _slot(state.networks.variables, chosen, like.variables), inputs
 
     def update(state: Queue, key: PRNGKey, inputs: Inputs, synthetic: SyntheticSet) -> Queue:
         k_choice, k_new, k_draw = jax.random.split(key, 3)
@@ -102,6 +104,7 @@ def queue(
                 step,
                 networks,
                 chosen,
+                like,
                 recipe.num_steps,
                 lambda number: draw(k_draw, number, inputs, synthetic),
             )
@@ -111,6 +114,7 @@ def queue(
             Queue(count, state.pushed, older),
             k_new,
             lambda key: fit.init_fit(key, model, recipe),
+            like,
             push_every,
             growth.push_count,
         )
@@ -177,13 +181,14 @@ def _with_trained(
     step: FitStep,
     networks: fit.FitState,
     chosen: Array,
+    like: PyTree,
     num_steps: int,
     batch: Callable[[Array], Batch],
 ) -> fit.FitState:
     """The queue's networks after the chosen ones, `[count]` slots, were trained in turn."""
 
     def train(j: Array, networks: fit.FitState) -> fit.FitState:
-        network = _slot(networks, chosen[j])
+        network = _slot(networks, chosen[j], like)
         after = trained(step, network, num_steps, lambda i: batch(j * num_steps + i))
         return _with_slot(networks, chosen[j], after)
 
@@ -191,7 +196,12 @@ def _with_trained(
 
 
 def _with_new(
-    state: Queue, key: PRNGKey, new: Callable[[PRNGKey], fit.FitState], every: int, number: int
+    state: Queue,
+    key: PRNGKey,
+    new: Callable[[PRNGKey], fit.FitState],
+    like: PyTree,
+    every: int,
+    number: int,
 ) -> Queue:
     """The queue after `number` networks joined, each in the oldest's place; where it is time."""
     (count, pushed, networks), max_size = state, len(state.networks.step)
@@ -202,15 +212,24 @@ def _with_new(
             due,
             lambda old, key=k_own: new(key),
             lambda old: old,
-            _slot(networks, slot),
+            _slot(networks, slot, like),
         )
         pushed, networks = pushed + due, _with_slot(networks, slot, network)
     return Queue(count, pushed, networks)
 
 
-def _slot(tree: PyTree, index: Array) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+def _rows(leaf: Array) -> Array:
+    """A matrix of every network as a row, which an accelerator takes out of the queue and puts back
+    without laying out all of them anew; what is no matrix as it is."""
+    return leaf.reshape(len(leaf), -1) if leaf.ndim == 3 else leaf
+
+
+def _slot(tree: PyTree, index: Array, like: PyTree) -> PyTree:
+    """One network of a queue, in the shapes of `like`."""
+    return jax.tree.map(lambda leaf, one: leaf[index].reshape(one.shape), tree, like)
 
 
 def _with_slot(tree: PyTree, index: Array, value: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf, new: leaf.at[index].set(new), tree, value)
+    return jax.tree.map(
+        lambda leaf, new: leaf.at[index].set(new.reshape(leaf.shape[1:])), tree, value
+    )

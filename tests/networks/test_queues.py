@@ -33,6 +33,12 @@ def growing():
     return policy, states(policy, 10), traces
 
 
+def network_at(state, slot):
+    """One network of a queue, where its matrices lie as rows."""
+    found = at(state.networks, slot)
+    return jax.tree.map(lambda leaf, one: leaf.reshape(one.shape), found, new_network(KEY))
+
+
 def ages(state):
     return np.asarray(state.networks.variables.age)
 
@@ -74,7 +80,7 @@ def test_new_networks_come_at_their_steps_and_replace_the_oldest(growing):
         if slot is not None:
             network = new_network(jax.random.split(jax.random.fold_in(KEY, t), 3)[1])
             chex.assert_trees_all_close(
-                at(after.networks.variables, slot), network.variables, atol=1e-6
+                network_at(after, slot).variables, network.variables, atol=1e-6
             )
             assert not np.array_equal(
                 *(
@@ -107,7 +113,7 @@ def test_exactly_so_many_networks_are_trained_each_on_its_own_mini_batches(growi
             and pushed_slot(t) < used
             and len(slots) == 1
         )
-        shares = [share(at(before.networks, slot), at(after.networks, slot)) for slot in slots]
+        shares = [share(network_at(before, slot), network_at(after, slot)) for slot in slots]
         assert len(set(shares)) == len(shares)  # network j has the mini-batches 2j and 2j + 1
         seen |= set(slots)
     assert seen == set(range(5))
@@ -159,7 +165,7 @@ def test_every_network_in_use_measures_now_and_then(growing):
 def test_the_measuring_network_is_one_of_the_queue(growing):
     policy, rows, _ = growing
     variables, inputs = policy.sample(rows[-1], KEY, INPUTS)
-    assert sum(equal(variables, at(rows[-1].networks.variables, i)) for i in range(5)) == 1
+    assert sum(equal(variables, network_at(rows[-1], i).variables) for i in range(5)) == 1
     chex.assert_trees_all_equal(inputs, INPUTS)
 
 
