@@ -101,14 +101,15 @@ def check(
 
 def _check_decode(decode: Any, shape: tuple[int, ...], stored: Any) -> None:
     """As many images as the mosaics have tiles."""
-    mosaics = stored is not None and not isinstance(stored, Mapping)
+    kept = None if isinstance(stored, Mapping) else stored
+    mosaics = kept is not None
     if (decode is not None) != mosaics:
         raise ValueError(
             f'info.decode says {decode}, and its images are '
             f'{"stored as mosaics" if mosaics else "stored whole"}'
         )
-    if decode is None or decode['form'] == 'multi':
+    if kept is None or decode['form'] == 'multi':
         return
-    tiles = decode['factor'] ** 2 * np.shape(stored)[1]
+    tiles = decode['factor'] ** 2 * np.shape(kept)[1]
     if tiles != shape[1]:
         raise ValueError(f'info.decode makes {tiles} images per class, and there are {shape[1]}')
