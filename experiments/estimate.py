@@ -57,22 +57,27 @@ def main(config: Config) -> int:
     parallel.start()
     with workplace.computing(config):
         print(f'on {parallel.hardware()}, {jobs.precision(config)}; nothing is trained or written')
-        hours = 0.0
+        spent = 0.0
         for part in parts(config, spec, size):
             lines, seconds = _measured(config, part)
             print('\n'.join(lines), flush=True)
-            hours += seconds / 3600
-        print(_in_all(hours))
+            spent += seconds
+        print(_in_all(spent))
     return 0
 
 
-def _in_all(hours: float) -> str:
-    if math.isinf(hours):
-        return 'in all: no hours, since a part does not fit'
+def _in_all(seconds: float) -> str:
+    if math.isinf(seconds):
+        return 'in all: no time, since a part does not fit'
     return (
-        f'in all: {hours:.2f} hours, beside reading the data and drawing the report; networks that '
+        f'in all: {_span(seconds)}, beside reading the data and drawing the report; networks that '
         'the cache has cost none'
     )
+
+
+def _span(seconds: float) -> str:
+    """A time that people can picture: hours, or seconds of what takes a few minutes."""
+    return f'{seconds / 3600:.2f} hours' if seconds >= 360 else f'{seconds:.0f} s'
 
 
 def parts(config: Config, spec: data.Spec, size: int) -> Iterator[Part]:
@@ -165,7 +170,7 @@ def _measured(config: Config, part: Part) -> tuple[list[str], float]:
     whole = compiling + seconds * part.steps
     return [
         f'{part.stage}: {part.name}, {part.steps} steps of {seconds:.3g} s, compiled in '
-        f'{compiling:.0f} s: {whole / 3600:.2f} hours',
+        f'{compiling:.0f} s: {_span(whole)}',
         f'    {_bytes(sizes)} per device',
     ], whole
 
@@ -202,9 +207,9 @@ def _of_target(config: Config, part: Part, record: dict) -> list[str]:
     cycles = record.get('cycles of a step (estimate)')
     if cycles:
         chip = targets.find(record['target']).chip
-        hours = cycles * part.steps / (chip.clock or 1e9) / 3600
+        time_of_all = _span(cycles * part.steps / (chip.clock or 1e9))
         lines.append(
-            f"    {cycles / 1e6:.2f} Mcycles per step, by the compiler's model: {hours:.2f} hours"
+            f"    {cycles / 1e6:.2f} Mcycles per step, by the compiler's model: {time_of_all}"
         )
     return lines
 
