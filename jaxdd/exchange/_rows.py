@@ -1,7 +1,6 @@
 """Images and labels as files of others list them, one row each: checked, and put in the order
 of their classes."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -147,13 +146,6 @@ def assembled(
     artifact = forms.assemble(grouped, labels, told, learning_rate=rate)
     distilled_checks.check(artifact.synthetic, artifact.about)
     return artifact
-
-
-def dataset(info: Mapping[str, Any]) -> str:
-    """The name of a set's data set, '' where nothing says it."""
-    config = info.get('config')
-    within = config.get('dataset') if isinstance(config, Mapping) else None
-    return str(info.get('dataset') or within or '')
 
 
 def _require_normalisation(told: Told, channels: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxdd.exchange.packages import optional
 from jaxdd.storage.atomic import write_whole
 
 TENSOR = 'd.detach()'  # what is kept of a file that holds one tensor `d`
@@ -30,13 +31,7 @@ def package() -> Any:
     Raises:
         ValueError: it is not installed.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise ValueError(
-            'files of PyTorch need the package torch: pip install jaxdd[torch]'
-        ) from error
-    return torch
+    return optional('torch', 'a file of PyTorch', 'torch')
 
 
 def load(path: pathlib.Path, keep: str = TENSOR) -> Any:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxdd.exchange.forms import named
+
 SPACES = {
     'normalised': 'pixels in [0, 1], minus `mean`, divided by `std` (both in `recipe.json`)',
     'unit': 'pixels in [0, 1]',
@@ -61,7 +63,7 @@ def card(
 def sentence(recipe: Mapping[str, Any], shape: Sequence[int]) -> str:
     """One sentence that says what the set is."""
     classes, count, height, width, channels = shape
-    of, by = _named(recipe['info'], 'dataset'), _named(recipe['info'], 'method')
+    of, by = named(recipe['info'], 'dataset'), named(recipe['info'], 'method')
     return (
         f'A distilled training set{f" of {of}" if of else ""}{f", made with {by}" if by else ""}: '
         f'{count} synthetic image{"" if count == 1 else "s"} of {height} x {width} pixels and '
@@ -88,26 +90,27 @@ def _contents(recipe: Mapping[str, Any], decoded: int) -> str:
         )
     if recipe['learning_rate'] is not None:
         found.append(f'Students train with the learned rate {recipe["learning_rate"]:g} (SGD).')
+    if terms := _terms(recipe['info']):
+        found.append(f'Terms of the real images: {terms}.')
     if recipe['temperature'] is not None:
         found.append(f'The temperature of the labels is {recipe["temperature"]}.')
     return '\n'.join(f'- {one}' for one in found)
 
 
 def _title(info: Mapping[str, Any]) -> str:
-    of, by = _named(info, 'dataset'), _named(info, 'method')
+    of, by = named(info, 'dataset'), named(info, 'method')
     return f'{of or "A data set"}, distilled{f" with {by}" if by else ""}'
 
 
-def _named(info: Mapping[str, Any], name: str) -> str:
-    """A text of `info`, or of the configuration in it, on one line."""
-    config = info.get('config')
-    found = info.get(name, config.get(name) if isinstance(config, Mapping) else None)
-    return ' '.join(found.split()) if isinstance(found, str) else ''
+def _terms(info: Mapping[str, Any]) -> str:
+    """What is known of the licence of the data set, as `distilled_set.described` keeps it."""
+    dataset = info.get('dataset')
+    return str(dataset.get('licence') or '') if isinstance(dataset, Mapping) else ''
 
 
 def _front_matter(recipe: Mapping[str, Any], columns: Sequence[str]) -> str:
     lines = [
-        f'license: {_quoted(_named(recipe["info"], "license") or "unknown")}',
+        f'license: {_quoted(named(recipe["info"], "license") or "unknown")}',
         f'pretty_name: {_quoted(_title(recipe["info"]))}',
         'task_categories:',
         '- image-classification',

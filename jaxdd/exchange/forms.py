@@ -117,6 +117,20 @@ def require_holds(name: str, artifact: Artifact, forms: Mapping[str, Form]) -> N
     )
 
 
+def named(info: Mapping[str, Any], name: str) -> str:
+    """A text about a set on one line, '' where nothing says it.
+
+    Args:
+        info: of the set: as `distilled_set.described` makes it, as a text, or within 'config'.
+        name: 'dataset' or 'method'.
+    """
+    config = info.get('config')
+    within = config.get(name) if isinstance(config, Mapping) else None
+    found = info.get(name, within)
+    found = found.get('name') if isinstance(found, Mapping) else found
+    return ' '.join(found.split()) if isinstance(found, str) else ''
+
+
 def decoded(artifact: Artifact) -> Artifact:
     """The set as its students see it, its images whole: what it is stored as is left out."""
     about = {key: value for key, value in artifact.about.items() if key != 'stored'}

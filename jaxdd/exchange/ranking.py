@@ -91,7 +91,7 @@ def _constants(info: Mapping[str, Any], classes: int) -> tuple[np.ndarray, np.nd
     Raises:
         ValueError: it names none or one that ddranking has not, or one of other classes.
     """
-    said = _rows.dataset(info)
+    said = forms.named(info, 'dataset')
     name = _NAMES.get(''.join(letter for letter in said.lower() if letter.isalnum()))
     if name is None:
         raise ValueError(

@@ -11,6 +11,7 @@ from jaxdd import whitening
 from jaxdd.checks import one_of
 from jaxdd.data.arrays import require_names
 from jaxdd.exchange.forms import SPACES, Artifact, Decode, Told, assemble, hard
+from jaxdd.storage import manifest
 from jaxdd.storage.distilled_checks import (
     check,
     check_images,
@@ -23,7 +24,6 @@ from jaxdd.types import SyntheticSet
 from jaxdd.whitening import Whitening
 
 FILE = 'recipe.json'
-LABELS = ('hard', 'probabilities', 'logits')
 KINDS = {
     'space': str,
     'mean': list,
@@ -62,8 +62,8 @@ def described(artifact: Artifact, decode: Decode | None) -> dict[str, Any]:
         'space': 'whitened' if 'whitening' in about else decode.space if decode else 'normalised',
         **{name: [_short(one) for one in about[name]] for name in ('mean', 'std')},
         'decode': decode and decode._asdict(),
-        'labels': _kind(np.asarray(synthetic.labels)),
-        'temperature': info.get('temperature'),
+        'labels': manifest.kind(synthetic.labels),
+        'temperature': _temperature(info),
         'learning_rate': None if rate is None else _short(rate),
         'class_names': list(about['class_names']),
         'info': info,
@@ -135,7 +135,7 @@ def checked(recipe: Any, where: object) -> dict[str, Any]:
             raise ValueError(f'{where}: {name} of the recipe {found}: copy or write the set again')
     try:
         one_of('space', recipe['space'], SPACES)
-        one_of('kind of labels', recipe['labels'], LABELS)
+        one_of('kind of labels', recipe['labels'], manifest.KINDS)
         if recipe['decode'] is not None:
             Decode(**recipe['decode'])
         _require_numbers(recipe['mean'], recipe['std'])
@@ -282,10 +282,10 @@ def whitening_of(arrays: Mapping[str, np.ndarray]) -> Whitening | None:
     return Whitening(*(arrays[name] for name in names))  # pyright: ignore
 
 
-def _kind(labels: np.ndarray) -> str:
-    if np.array_equal(labels, hard(len(labels), labels.shape[1], labels.shape[2])):
-        return 'hard'
-    return 'probabilities' if labels.min() >= 0 and labels.max() <= 1 else 'logits'
+def _temperature(info: Mapping[str, Any]) -> Any:
+    """Of logits, where the set says one."""
+    labels = info.get('labels')
+    return labels.get('temperature') if isinstance(labels, Mapping) else info.get('temperature')
 
 
 def _require_numbers(mean: list, std: list) -> None:

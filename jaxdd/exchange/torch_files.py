@@ -142,7 +142,7 @@ def _write_cim(artifact: Artifact, folder: pathlib.Path) -> tuple[pathlib.Path, 
     _rows.require_whole(artifact, CIM)
     images, _ = forms.stored(artifact)
     content = {
-        'dataset': _rows.dataset(artifact.about['info']),
+        'dataset': forms.named(artifact.about['info'], 'dataset'),
         'data': _torch.nchw(images),
         'label': _torch.classes(images),
     }

@@ -25,8 +25,8 @@ def sealed(content: bytes) -> bytes:
     return covered + MARK + hashlib.sha256(covered).hexdigest().encode()
 
 
-def check(file: IO[bytes], archive: zipfile.ZipFile) -> bool:
-    """Whether a file carries a seal, which then fits it.
+def check(file: IO[bytes], archive: zipfile.ZipFile) -> None:
+    """Refuses a file whose seal does not fit it; one that carries none is not sealed.
 
     Args:
         file: opened for reading.
@@ -44,12 +44,11 @@ def check(file: IO[bytes], archive: zipfile.ZipFile) -> bool:
     if end[0] != SIGNATURE or end[-1] != len(comment):
         raise ValueError('bytes follow where it should end')
     if not comment:
-        return False
+        return
     if len(comment) != SIZE or not comment.startswith(MARK):
         raise ValueError(f'its comment is no checksum, but {comment[:80]!r}')
     if comment != MARK + _digest(file, start).encode():
         raise ValueError('its bytes are not those that were sealed: at least one has changed')
-    return True
 
 
 def _digest(file: IO[bytes], size: int) -> str:

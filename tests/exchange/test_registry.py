@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import small_sets
 
 from jaxdd.exchange import forms, registry
 from jaxdd.exchange.forms import Decode, Told, assemble
@@ -17,7 +16,8 @@ SPACES = {'idc': 'unit', 'ncfm': 'unit', 'imagefolder': 'unit', 'sre2l': 'unit',
 NEAR = {'imagefolder': 0.51 / 255, 'sre2l': 0.1, 'rded': 0.1}
 # half a step of pixels in [0, 1], and a little for float16
 NEAR |= {f'quantised-{bits}bit': 0.51 / (2**bits - 1) for bits in (8, 4, 2)}
-INFO = {'dataset': 'cifar10', 'config': {'dataset': 'cifar10'}}
+DATA = {'name': 'cifar10', 'classes': 10, 'checksums': None, 'licence': 'ours'}
+INFO = {'method': 'dm', 'config': {'dataset': 'cifar10'}}
 
 
 def told(name, **changes):
@@ -25,8 +25,15 @@ def told(name, **changes):
 
 
 def made(**changes):
+    """A set as a run leaves it: it says of itself what it is."""
     pixels = np.random.default_rng(0).random((10, 2, 8, 8, 3), np.float32)
-    return assemble(pixels, None, told('idc', **changes))
+    return said(assemble(pixels, None, told('idc', **changes)))
+
+
+def said(one):
+    how = {'stored': one.about.get('stored'), 'decode': one.about['info'].get('decode')}
+    info = {**INFO, **distilled_set.described(one.synthetic, dataset=DATA, **how)}
+    return one._replace(about={**one.about, 'info': info})
 
 
 @pytest.mark.parametrize('name', registry.FORMS)
@@ -47,7 +54,7 @@ def test_soft_labels_are_kept_or_refused(name, tmp_path):
     pytest.importorskip(registry.FORMS[name].package or 'numpy')
     labels = np.random.default_rng(1).dirichlet(np.ones(10), (10, 2)).astype(np.float32)
     one = made()
-    one = one._replace(synthetic=SyntheticSet(one.synthetic.images, labels))  # pyright: ignore
+    one = said(one._replace(synthetic=SyntheticSet(one.synthetic.images, labels)))  # pyright: ignore
     if 'soft labels' in registry.FORMS[name].holds:
         registry.write(name, one, tmp_path / 'set')
         found = registry.read(name, tmp_path / 'set', told(name)).synthetic.labels
@@ -79,44 +86,22 @@ def test_mosaics_are_kept_or_refused_and_their_images_are_written_if_asked(name,
     assert found.synthetic.images.shape == (10, 8, 8, 8, 3) and 'stored' not in found.about
 
 
-def test_of_a_set_that_says_what_it_is_the_whole_images_say_so_too(tmp_path):
+def test_the_whole_images_of_mosaics_say_that_they_are_whole(tmp_path):
     one = made(decode=Decode(2, 'row', 'unit'))
-    info = distilled_set.described(
-        one.synthetic,
-        stored=one.about['stored'],
-        dataset={'name': 'cifar10', 'classes': 10, 'checksums': None, 'licence': ''},
-        decode=one.about['info']['decode'],
-    )
-    one = one._replace(about={**one.about, 'info': {**INFO, **info}})
     registry.write('npz', one, tmp_path / 'mosaics')
     registry.write('npz', one, tmp_path / 'whole', decoded=True)
     found = distilled_set.load_npz(tmp_path / 'whole' / 'distilled.npz')[1]['info']
     assert found['decode'] is None and found['bytes']['images'] == 4 * one.synthetic.images.size
 
 
-@pytest.mark.parametrize('decode', [None, Decode(2, 'row', 'unit')])
-@pytest.mark.parametrize(
-    'name', [name for name, form in registry.FORMS.items() if form.describes_itself]
-)
-def test_what_describes_itself_is_read_by_its_name_alone(name, decode, tmp_path):
-    pytest.importorskip(registry.FORMS[name].package or 'numpy')
-    one = made(decode=decode)
-    registry.write(name, one, tmp_path / 'set')
-    alone = registry.read(name, tmp_path / 'set', None)
-    what = told(name, space='unit' if decode else 'normalised', decode=decode)
-    small_sets.require_same(alone, registry.read(name, tmp_path / 'set', what))
-    info = {key: value for key, value in alone.about['info'].items() if key != 'quantised'}
-    assert info == one.about['info']
-    with pytest.raises(ValueError, match='mean was told to be'):
-        registry.read(name, tmp_path / 'set', what._replace(mean=(0.1, 0.2, 0.3)))
-
-
-@pytest.mark.parametrize(
-    'name', [name for name, form in registry.FORMS.items() if not form.describes_itself]
-)
-def test_what_does_not_is_not_read_untold(name, tmp_path):
-    with pytest.raises(ValueError, match='does not describe itself: tell its space'):
-        registry.read(name, tmp_path, None)
+def test_programs_are_told_which_data_set_it_is_and_its_terms(tmp_path):
+    torch = pytest.importorskip('torch')
+    registry.write('cim', made(), tmp_path / 'cim')
+    assert torch.load(tmp_path / 'cim' / 'cim.pt', weights_only=True)['dataset'] == 'cifar10'
+    pytest.importorskip('pyarrow')
+    registry.write('hub', made(), tmp_path / 'hub')
+    card = (tmp_path / 'hub' / 'README.md').read_text()
+    assert '# cifar10, distilled with dm' in card and 'Terms of the real images: ours.' in card
 
 
 @pytest.mark.parametrize('name, words', [('pt', "unknown form 'pt'"), ('dc', 'does not exist')])

@@ -466,7 +466,7 @@ def test_without_torch_its_package_is_named(tmp_path, monkeypatch, name):
         lambda: ALL[name].write(artifact, tmp_path / 'new'),
         lambda: ALL[name].read(path, told()),
     ):
-        with pytest.raises(ValueError, match=r'pip install jaxdd\[torch\]'):
+        with pytest.raises(ValueError, match=r"pip install 'jaxdd\[torch\]'"):
             act()
     assert not (tmp_path / 'new').exists() and ALL[name].package == 'torch'
 
