@@ -13,6 +13,7 @@ others do not say in which space their images are, and it is never guessed: `--s
 
 import pathlib
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -65,13 +66,15 @@ def main(argv: Sequence[str]) -> int:
     try:
         options = tyro.cli(Options, args=list(argv), prog=PROGRAM)
         artifact = read(options)
-        files = registry.write(
-            options.to, artifact, expanded(options.output), decoded=options.decoded
-        )
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter('always', UserWarning)
+            files = registry.write(
+                options.to, artifact, expanded(options.output), decoded=options.decoded
+            )
     except (ValueError, OSError) as error:
         print('error: ' + str(error).replace('decoded=True', '--decoded'), file=sys.stderr)
         return 2
-    print(described(artifact))
+    print('\n'.join([described(artifact), *(f'note: {note.message}' for note in notes)]))
     print('\n'.join(_shown(files)))
     return 0
 

@@ -26,7 +26,7 @@ from experiments.stages import comparing, identity, jobs, labelling, scores, stu
 from jaxdd import data, hosts, parallel
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.reporting import report
-from jaxdd.storage import checkpoint, distilled_set, locks, records
+from jaxdd.storage import checkpoint, distilled_set, locks, manifest, records
 from jaxdd.storage.atomic import expanded
 from jaxdd.types import Accuracy, SyntheticSet
 
@@ -279,6 +279,11 @@ def _labelled(
         own: whether it is the distilled set, not random images.
     """
     synthetic, evaluation = jax.tree.map(np.asarray, synthetic), options.evaluation
+    if evaluation.labels == 'hard' and own and manifest.kind(synthetic.labels) == 'logits':
+        raise ValueError(
+            "the set's labels are logits, and students of this protocol take labels as "
+            'probabilities: store their softmax at the temperature that they were made for'
+        )
     if evaluation.labels == 'hard':
         return labelling.Labelled(synthetic, students.student_supervision(evaluation, spec), 0)
     path = pathlib.Path(options.distilled).parent / 'labels.npz'

@@ -28,14 +28,13 @@ from experiments import evaluate
 from experiments.configs.rules import refuse
 from experiments.stages import outputs
 from jaxdd import data, hosts, scores
+from jaxdd.exchange.ranking import CIFAR, renormalised
 from jaxdd.storage import distilled_set, records
 from jaxdd.storage.atomic import expanded
 
 PROGRAM = 'python -m experiments.ranking'
 WORKER = pathlib.Path(__file__).with_name('ranking_worker.py')
 EPOCHS, EVALUATIONS = 300, 5  # the package's own
-# What the package normalises by, whatever the data set's moments are.
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 # our name -> the package's, and the folder that torchvision looks into
 DATASETS = {
     'cifar10': ('CIFAR10', 'cifar-10-batches-py'),
@@ -48,7 +47,7 @@ LINES = 12  # of the package's output that an error shows
 class Set(NamedTuple):
     """A distilled set as the package takes it."""
 
-    images: np.ndarray  # [N, 3, H, W] float32, class by class, normalised by MEAN and STD
+    images: np.ndarray  # [N, 3, H, W] float32, class by class, normalised as the package does
     labels: np.ndarray  # [N] int64
     ipc: int  # images per class that it counts as: so many random ones are its baseline
     dataset: str  # the package's name
@@ -135,7 +134,7 @@ def read(path: str) -> Set:
     refuse('images', 'whitened ones', 'normalised: the package whitens otherwise', whitened)
     order = evaluate.class_order(about['class_names'], data.spec(name))
     return Set(
-        renormalised(np.asarray(synthetic.images)[order], about['mean'], about['std']),
+        _laid_out(renormalised(synthetic.images, (about['mean'], about['std']), CIFAR)[order]),
         np.repeat(np.arange(len(order)), synthetic.images.shape[1]),
         evaluate.images_per_class(evaluate.Given(synthetic, about, made)),
         *DATASETS[name],
@@ -143,11 +142,9 @@ def read(path: str) -> Set:
     )
 
 
-def renormalised(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """`[K, n, H, W, 3]` by a set's mean and std -> `[K * n, 3, H, W]` by the package's."""
-    theirs, spread = (np.asarray(values, np.float32) for values in (MEAN, STD))
-    pixels = images * np.asarray(std, np.float32) + np.asarray(mean, np.float32)
-    flat = ((pixels - theirs) / spread).reshape(-1, *images.shape[2:])
+def _laid_out(images: np.ndarray) -> np.ndarray:
+    """`[K, n, H, W, 3]` as `[K * n, 3, H, W]`."""
+    flat = images.reshape(-1, *images.shape[2:])
     return np.ascontiguousarray(flat.transpose(0, 3, 1, 2), np.float32)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxdd import whitening
 from jaxdd.checks import one_of
 from jaxdd.parametrizations import mosaics
+from jaxdd.storage import manifest
 from jaxdd.storage.distilled_checks import grey_levels
 from jaxdd.storage.distilled_set import stored_bytes
 from jaxdd.types import SyntheticSet
@@ -84,11 +85,9 @@ def missing(artifact: Artifact, form: Form) -> dict[str, str]:
 
     Pixels rounded to grey levels are no reason: whoever asks for pictures gets them.
     """
-    about, labels = artifact.about, np.asarray(artifact.synthetic.labels)
+    about = artifact.about
     has = {
-        'soft labels': not np.array_equal(
-            labels, hard(len(labels), labels.shape[1], labels.shape[2])
-        ),
+        'soft labels': manifest.kind(artifact.synthetic.labels) != 'hard',
         'mosaics': 'stored' in about,
         'whitening': 'whitening' in about,
         'learning rate': artifact.synthetic.learning_rate is not None,
@@ -250,7 +249,7 @@ def _whole(images: np.ndarray, labels: np.ndarray, told: Told) -> tuple[np.ndarr
     factor, order, space, form = told.decode
     if space != told.space:
         raise ValueError(f'mosaics of {space} pixels in a file of {told.space} ones')
-    if not np.array_equal(labels, hard(len(images), images.shape[1], labels.shape[-1])):
+    if manifest.kind(labels) != 'hard':
         raise ValueError('the tiles of a mosaic share its label, so that it must be a hard one')
     grey = np.full(images.shape[-1], 0.5, np.float32) if space == 'unit' else None
     cut = mosaics.decode_multi if form == 'multi' else mosaics.decode

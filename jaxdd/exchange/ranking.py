@@ -22,20 +22,18 @@ Note:
     or of any `ImageFolder`, instead of `images.pt`.
 """
 
-import io
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from jaxdd.data import specs
 from jaxdd.data.folder import images_in
-from jaxdd.data.image_files import opened
-from jaxdd.exchange import _rows, _torch, forms
+from jaxdd.exchange import _rows, _torch, forms, pictures
 from jaxdd.exchange.forms import Artifact, Form, Told
 
+Constants = tuple[Sequence[float], Sequence[float]]  # mean and std per channel
 PICTURES = 'pictures'
 CIFAR = (specs.TABLE['cifar10'].mean, specs.TABLE['cifar10'].std)
 # Of the data sets that ddranking has, by their names here: mean and std per channel.
@@ -85,7 +83,7 @@ def _read(path: pathlib.Path, told: Told) -> Artifact:
     return _rows.assembled(grouped, _soft(path, count, told), told, rate=_rate(path))
 
 
-def _constants(info: Mapping[str, Any], classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _constants(info: Mapping[str, Any], classes: int) -> Constants:
     """The mean and std of ddranking for the data set that an info names.
 
     Raises:
@@ -103,21 +101,28 @@ def _constants(info: Mapping[str, Any], classes: int) -> tuple[np.ndarray, np.nd
             f'{name} has {wanted} classes in ddranking, the set has {classes}: it takes sets of '
             'all of them'
         )
-    mean, std = CONSTANTS[name]
-    return np.asarray(mean), np.asarray(std)
+    return CONSTANTS[name]
 
 
-def _theirs(
-    artifact: Artifact, images: np.ndarray, constants: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
-    """Images normalised with ddranking's constants; as they are where these are the set's."""
+def renormalised(images: np.ndarray, own: Constants, other: Constants) -> np.ndarray:
+    """Images `[..., C]` that were normalised by one mean and std, normalised by others.
+
+    They go in float64 through pixels that are neither rounded nor clipped; where the numbers are
+    the same they stay as they are.
+    """
+    if np.array_equal(np.asarray(own, np.float32), np.asarray(other, np.float32)):
+        return images
+    (mean, std), (target, spread) = (np.asarray(each, np.float64) for each in (own, other))
+    return (images.astype(np.float64) * std + mean - target) / spread
+
+
+def _theirs(artifact: Artifact, images: np.ndarray, constants: Constants) -> np.ndarray:
     if images.shape[-1] != 3:
         raise ValueError(f'ddranking takes images of 3 channels, got {images.shape[-1]}')
     about = artifact.about
-    if about.get('whitening') is not None or _alike(about['mean'], about['std'], constants):
+    if about.get('whitening') is not None:
         return images
-    mean, std = constants
-    return (forms.to_unit(artifact, images.astype(np.float64)) - mean) / std
+    return renormalised(images, (about['mean'], about['std']), constants)
 
 
 def _kept(path: pathlib.Path, told: Told) -> np.ndarray:
@@ -126,27 +131,16 @@ def _kept(path: pathlib.Path, told: Told) -> np.ndarray:
     grouped = _rows.in_order(rows, told, path)
     if told.space == 'whitened':
         return grouped
-    constants = _constants(told.info, len(grouped))
-    if _alike(told.mean, told.std, constants):
-        return grouped
-    mean, std = constants
-    own = np.asarray(told.mean, np.float32), np.asarray(told.std, np.float32)
-    return (grouped.astype(np.float64) * std + mean - own[0]) / own[1]
-
-
-def _alike(mean: Any, std: Any, constants: tuple[np.ndarray, np.ndarray]) -> bool:
-    return np.array_equal(np.asarray([mean, std], np.float32), np.asarray(constants, np.float32))
+    return renormalised(grouped, _constants(told.info, len(grouped)), (told.mean, told.std))
 
 
 def _pictures(artifact: Artifact) -> dict[str, bytes]:
     """Files of pictures by name."""
-    made = {}
-    for c, some in enumerate(np.asarray(artifact.about['images_uint8'])):
-        for i, picture in enumerate(some):
-            content = io.BytesIO()
-            Image.fromarray(picture).save(content, 'png')
-            made[f'{PICTURES}/{c:05d}/{i:05d}.png'] = content.getvalue()
-    return made
+    levels = np.asarray(artifact.about['images_uint8'])
+    count, content = levels.shape[1], pictures.encoded(levels.reshape(-1, *levels.shape[2:]))
+    return {
+        f'{PICTURES}/{i // count:05d}/{i % count:05d}.png': one for i, one in enumerate(content)
+    }
 
 
 def _shown(folder: pathlib.Path, told: Told) -> np.ndarray:
@@ -160,17 +154,8 @@ def _shown(folder: pathlib.Path, told: Told) -> np.ndarray:
             f'label order, with as many pictures as the others, got {len(classes)} folders of '
             f'{min(counts, default=0)} to {max(counts, default=0)} pictures'
         )
-    images = [_opened(file) for some in files for file in some]
-    if other := next((i for i, image in enumerate(images) if image.shape != images[0].shape), 0):
-        raise ValueError(
-            f'{folder}: picture {other} has {images[other].shape[:2]} pixels, the first '
-            f'{images[0].shape[:2]}: they must be alike'
-        )
-    return np.stack(images).reshape(len(classes), counts[0], *images[0].shape)
-
-
-def _opened(file: pathlib.Path) -> np.ndarray:
-    return opened(file, lambda image: image.convert('RGB')).astype(np.float32) / 255
+    images = pictures.decoded([file for some in files for file in some], told, folder)
+    return images.reshape(len(classes), counts[0], *images.shape[1:]).astype(np.float32) / 255
 
 
 def _soft(folder: pathlib.Path, count: int, told: Told) -> np.ndarray | None:

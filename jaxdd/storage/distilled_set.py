@@ -151,7 +151,7 @@ def described(
         'version': manifest.VERSION,
         'space': 'whitened' if whitened else 'normalised',
         'dataset': dict(dataset),
-        'labels': {'kind': manifest.kind(np.asarray(synthetic.labels)), **labels},
+        'labels': {'kind': manifest.kind(synthetic.labels), **labels},
         'bytes': _sizes(synthetic, stored),
         'decode': None if decode is None else dict(decode),
     }

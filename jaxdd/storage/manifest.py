@@ -42,7 +42,7 @@ SCHEMA: Schema = {
 }
 
 
-def kind(labels: np.ndarray) -> str:
+def kind(labels: Any) -> str:
     """What labels `[K, n, Y]` are: 'hard', 'probabilities' or 'logits'.
 
     Hard ones are one-hot, each that of its own class.

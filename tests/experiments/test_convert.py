@@ -110,3 +110,23 @@ def test_what_is_told_of_a_set_that_describes_itself_is_compared(form, tmp_path,
     _, about = distilled_set.load_npz(tmp_path / 'again' / 'distilled.npz')
     assert about['info']['dataset']['name'] == 'digits'
     assert about['info']['config']['method'] == 'idm'
+
+
+def test_pixels_that_are_clipped_are_told_in_a_sentence(tmp_path, capsys):
+    ours = write(tmp_path / 'distilled.npz', dataset='digits')
+    assert run(ours, '--to', 'idc', '--decoded', '--output', tmp_path / 'out') == 0
+    printed = capsys.readouterr()
+    assert 'note: ' in printed.out and 'are clipped, as IDC clips its own' in printed.out
+    assert not printed.err
+
+
+def test_logits_are_no_labels_of_students_that_learn_from_hard_ones(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(parallel, 'start', lambda: None)
+    ours = write(tmp_path / 'distilled.npz', dataset='digits')
+    synthetic, about = distilled_set.load_npz(ours)
+    about = {name: value for name, value in about.items() if name != 'images_uint8'}
+    logits = synthetic._replace(labels=5 * synthetic.labels - 2)
+    distilled_set.save_npz(ours, logits, **about)
+    words = '--evaluation.protocol quick --evaluation.epochs 1 --evaluation.networks mlp'.split()
+    assert evaluate.main([str(ours), *words]) == 2
+    assert "the set's labels are logits" in capsys.readouterr().err
