@@ -14,6 +14,7 @@ from jaxdd.checks import one_of
 
 TINIEST, GREATEST = (float(edge) for edge in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 LARGEST = 2**31 - 1  # what is counted in int32
+frozen = dataclasses.dataclass(frozen=True, kw_only=True)  # every record of a configuration
 
 
 class Rule(NamedTuple):
