@@ -46,8 +46,11 @@ RECORD = {
     },
 }
 # Of a protocol's settings, those that leave the number of one student as it is: which others there
-# are, how many seeds, what is scored beside it.
-BESIDE = ('networks', 'pool', 'num_seeds', 'coresets', 'label_store', 'every')
+# are, how many seeds, what is scored beside it; and what only repeats others.
+BESIDE = (
+    *('networks', 'pool', 'num_seeds', 'coresets', 'label_store', 'every', 'full_accuracy'),
+    'changed',
+)
 
 
 class Line(NamedTuple):
@@ -183,7 +186,7 @@ def _lines(record: dict, called: str) -> Iterator[Line]:
             method=report.name(record),
             dataset=record['dataset'],
             ipc=record['ipc'],
-            protocol=protocol['name'],
+            protocol=report.protocol({**protocol, 'changed': {}}),
             rules=rules,
             student=record.get('students', {}).get(student, student),
             random=random.get('mean'),

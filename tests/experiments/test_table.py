@@ -62,6 +62,24 @@ def test_columns_that_say_nothing_are_left_out(run):
     assert 'published' not in printed and 'Δ' not in printed and 'random' in printed
 
 
+def test_more_seeds_are_no_other_protocol_and_fewer_epochs_are(run):
+    """Results name what was changed, which repeats the settings."""
+
+    def changed(**settings):
+        told = {name: {'protocol': 1000, 'here': value} for name, value in settings.items()}
+        rules = {**RULES, 'name': 'dsa-1000', 'version': 1, **settings, 'changed': told}
+        return record(0.6, protocol=rules)
+
+    some = {'a': changed(), 'b': changed(num_seeds=3), 'c': changed(epochs=60)}
+    found = json.loads(run(some, '--json')[1])
+    assert [[line['run'].rpartition('/')[2] for line in group['runs']] for group in found] == [
+        ['a', 'b'],
+        ['c'],
+    ]
+    assert [group['protocol'].split(' (')[0] for group in found] == ['dsa-1000 v1'] * 2
+    assert 'changed' not in found[1]['protocol'] and 'epochs 60' in found[1]['protocol']
+
+
 def test_runs_of_one_protocol_stand_together_and_others_apart(run):
     others = {
         'b': record(0.6, protocol={**RULES, 'width': 128}),
