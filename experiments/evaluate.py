@@ -26,8 +26,9 @@ from experiments.stages import comparing, identity, jobs, labelling, scores, stu
 from jaxdd import data, hosts, parallel
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.reporting import report
-from jaxdd.storage import checkpoint, distilled_set, locks, manifest, records
+from jaxdd.storage import distilled_set, locks, manifest, records
 from jaxdd.storage.atomic import expanded
+from jaxdd.storage.fingerprint import differences
 from jaxdd.types import Accuracy, SyntheticSet
 
 CROSS = ('convnet', 'alexnet', 'vgg11', 'resnet18')  # IID's cross-architecture test
@@ -365,7 +366,7 @@ def _known(path: pathlib.Path, who: dict) -> dict[str, dict[str, Accuracy]]:
     stored = records.recall(path, RECORD)
     if stored is None:
         return {}
-    if other := checkpoint.differences(stored['identity'], who):
+    if other := differences(stored['identity'], who):
         raise ValueError(
             '\n  '.join(
                 (

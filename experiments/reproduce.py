@@ -15,9 +15,9 @@ anew: the proxy and the student that were being trained (on accelerators all see
 architecture, which are one program); finished ones stay. So the minutes must be enough for one of
 them.
 
-What a machine needs to continue travels as a few files (`experiments.pack`, which leaves out what
-is too large). Of the papers' cells on CIFAR-10 those of DM, DC, DSA and IDC fit, 2 to 15 MiB each.
-These do not, and need a machine that is kept until they are done:
+A machine that is taken away loses nothing if DIR is copied now and then; between two calls, so that
+no file is half written. Of the papers' cells on CIFAR-10 those of DM, DC, DSA and IDC take 2 to 15
+MiB each. Larger, with what they need in DIR/cache:
     IDM                the queue of 100 networks takes 244 MiB (--reduced: 8 networks, 20 MiB)
     cc, cmi            each proxy, a ResNet-18, takes 43 MiB (--reduced: 3). A run draws one of 20
                        at every step and so needs them all: --proxies lowers the count, and the

@@ -31,7 +31,7 @@ from experiments.stages.progress import Stages
 from experiments.stages.scores import Stop
 from jaxdd import hosts
 from jaxdd.engine.distill import NonFiniteError
-from jaxdd.storage import checkpoint
+from jaxdd.storage.fingerprint import fingerprint
 
 STOPPED = 3  # exit code of a run that was asked to end and can be continued
 
@@ -86,7 +86,7 @@ def _stages(config: Config, words: Sequence[str], workdir: pathlib.Path, stop: S
         progress.begin('data', f'reading {config.dataset}')
         job = jobs.load(config)
         config.entry.stage.require_continuable(job, workdir)
-        who = checkpoint.fingerprint(identity.of_run(job))
+        who = fingerprint(identity.of_run(job))
         hosts.require_alike('configuration and data', who)
         progress.keep(workdir / 'seconds.json', who)
         progress.begin('prepare', messages.prepare(job))

@@ -33,3 +33,4 @@ from jaxdd.methods import _recovery as recovery
 from jaxdd.networks import pools as pools
 from jaxdd.networks import teachers as teachers
 from jaxdd.storage import checkpoint as checkpoint
+from jaxdd.storage import trees as trees

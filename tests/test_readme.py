@@ -1,6 +1,7 @@
 """The code of the pages runs as it stands, and their commands name what exists."""
 
 import pathlib
+import pkgutil
 import re
 
 import jax
@@ -22,6 +23,7 @@ PAGES = [
     ROOT / 'experiments' / 'README.md',
     ROOT / 'experiments' / 'speed' / 'README.md',
 ]
+PROSE = [*PAGES, *(path for of in ('jaxdd', 'experiments') for path in (ROOT / of).rglob('*.py'))]
 API, PMAP, TORCH, METHOD, OWN_DATA, OWN_NETWORK, SHARING, TRAJECTORIES = [
     block
     for page in PAGES
@@ -169,7 +171,12 @@ def test_every_link_leads_somewhere(page, target):
     assert (page.parent / target).exists()
 
 
-def test_every_script_that_is_named_exists():
-    for page in PAGES:
-        for name in re.findall(r'-m (experiments[.\w]*)', page.read_text()):
-            assert (ROOT / name.replace('.', '/')).with_suffix('.py').exists(), name
+def modules():
+    """Every dotted name of ours that a page, a docstring, a message or an import says."""
+    found = (re.findall(r'\b(?:jaxdd|experiments)(?:\.\w+)+', path.read_text()) for path in PROSE)
+    return sorted({name for names in found for name in names})
+
+
+@pytest.mark.parametrize('name', modules())
+def test_every_module_that_is_named_exists(name):
+    pkgutil.resolve_name(name)

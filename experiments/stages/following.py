@@ -16,9 +16,9 @@ from jaxdd import data, losses, optimizers
 from jaxdd.coresets import predicted
 from jaxdd.engine import loop
 from jaxdd.networks import experts, segments, teachers
-from jaxdd.storage import checkpoint, locks
+from jaxdd.storage import locks
 from jaxdd.storage.atomic import expanded
-from jaxdd.storage.fingerprint import Store
+from jaxdd.storage.fingerprint import Store, fingerprint
 from jaxdd.types import Feed, Inputs, PRNGKey, PyTree, Recipe, SyntheticSet
 
 
@@ -46,7 +46,7 @@ def train(job: jobs.Job, stop: Stop) -> list[PyTree]:
     if e.folder is not None:
         return experts.load(model, how, plan, Store(expanded(e.folder), who))
     cache = jobs.cache(job.config) / 'experts'
-    folder = cache / checkpoint.fingerprint(who)
+    folder = cache / fingerprint(who)
     with jobs.turn(folder, stop) as mine:
         if not mine:
             return []

@@ -22,7 +22,7 @@ from experiments.stages import (
 )
 from experiments.stages.scores import Stop
 from jaxdd import data
-from jaxdd.storage import checkpoint
+from jaxdd.storage.fingerprint import fingerprint
 from jaxdd.types import SyntheticSet
 
 Sets = dict[str, SyntheticSet]  # 'distilled', 'random', or a core-set's rule -> images
@@ -122,7 +122,7 @@ def score(
     e = own.evaluation
     shown = labelling.Labelled(memory, students.student_supervision(e, dataset.spec), 0)
     seen = dataset._replace(test=data.only(dataset.test, task.seen))
-    who = checkpoint.fingerprint(identity.of_set(own, seen, shown))
+    who = fingerprint(identity.of_set(own, seen, shown))
     found = scores.score(
         own,
         seen,

@@ -17,6 +17,7 @@ from jaxdd.engine import distill, loop
 from jaxdd.networks import pools
 from jaxdd.networks.teachers import Teacher
 from jaxdd.storage import checkpoint
+from jaxdd.storage.fingerprint import fingerprint
 from jaxdd.types import Accuracy, DistillState, Feed, Inputs, SyntheticSet
 
 
@@ -53,9 +54,7 @@ def move(
         step = distill.make_step(regularized(job, job.method, weights), optimizer)
         board = watching.Board(watching.folder(config, workdir), after=done)
         history = History(workdir / 'history.jsonl', up_to=done, board=board)
-        judged = checkpoint.fingerprint(
-            identity.of_students(config, job.dataset, prepared.teachers)
-        )
+        judged = fingerprint(identity.of_students(config, job.dataset, prepared.teachers))
         clock, accuracies = Clock(extra.get('timing', (0.0, 0.0))), _known(extra, judged)
 
         def facts() -> dict:

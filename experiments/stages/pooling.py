@@ -7,8 +7,8 @@ from experiments.stages.progress import bar
 from experiments.stages.scores import Stop
 from jaxdd.engine import loop
 from jaxdd.networks import pools
-from jaxdd.storage import checkpoint, locks
-from jaxdd.storage.fingerprint import Store
+from jaxdd.storage import locks
+from jaxdd.storage.fingerprint import Store, fingerprint
 from jaxdd.types import Feed, Model, PRNGKey, Recipe, Variables
 
 
@@ -28,7 +28,7 @@ class Pool(NamedTuple):
 def pool(job: jobs.Job, stop: Stop, wanted: Pool) -> list[Variables]:
     """The networks of a pool, from the cache, trained where missing; fewer where stopped."""
     cache = jobs.cache(job.config) / wanted.name
-    folder = cache / checkpoint.fingerprint(wanted.who)
+    folder = cache / fingerprint(wanted.who)
     with jobs.turn(folder, stop) as mine:
         if not mine:
             return []

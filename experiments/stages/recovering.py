@@ -22,7 +22,7 @@ from jaxdd.coresets import rded
 from jaxdd.engine import chunks, distill, loop
 from jaxdd.networks import pools
 from jaxdd.networks.teachers import Teacher
-from jaxdd.storage import checkpoint, records
+from jaxdd.storage import claims, records
 from jaxdd.storage.fingerprint import Store
 from jaxdd.types import Feed, Inputs, Method, PRNGKey, PyTree, SyntheticSet
 
@@ -103,7 +103,7 @@ def require_continuable(job: jobs.Job, workdir: pathlib.Path) -> None:
         ValueError: says what differs.
     """
     for folder in hosts.told(lambda: sorted((workdir / 'chunks').glob('*-*'))):
-        checkpoint.claim(folder, identity.of_run(job))
+        claims.claim(folder, identity.of_run(job))
 
 
 def _titles(job: jobs.Job) -> tuple[str, str]:

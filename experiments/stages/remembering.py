@@ -20,7 +20,7 @@ from jaxdd import data, losses
 from jaxdd.bound import bind
 from jaxdd.engine import evaluate, fit, loop
 from jaxdd.labels import relabel
-from jaxdd.storage import checkpoint
+from jaxdd.storage import trees
 from jaxdd.types import Array, Batch, Model, PRNGKey, SyntheticSet, Variables
 
 
@@ -61,7 +61,7 @@ def score(
         mine = {**who, 'number': i, 'before': identity.content(before)}
         path = pathlib.Path(own.workdir) / place
         like = jax.eval_shape(student.model.init, jax.random.key(0))
-        network = checkpoint.recall_tree(path, like, mine)
+        network = trees.recall_tree(path, like, mine)
         if network is None:
             key = jax.random.fold_in(jobs.key(own, jobs.STUDENTS), i)
             title = f'order {task.order}, {len(task.seen)} classes ({kind}), student {i}'
@@ -69,7 +69,7 @@ def score(
             network = _trained(own, taught, memory, before, key, stop, title)
             if network is None:
                 return ()
-            checkpoint.save_tree(path, network, mine)
+            trees.save_tree(path, network, mine)
         prepare, tested = build.preprocess(dataset.spec), student.tested or student.model
         found.append(evaluate.accuracy(tested, network, seen.test, preprocess=prepare))
     return tuple(found)
@@ -80,7 +80,7 @@ def _before(own: Config, task: Task, place: pathlib.Path, model: Model) -> Varia
     if task.number == 0:
         return None
     path = pathlib.Path(own.workdir).parent / f'task-{task.number - 1}' / place
-    return checkpoint.load_tree(path, jax.eval_shape(model.init, jax.random.key(0)))
+    return trees.load_tree(path, jax.eval_shape(model.init, jax.random.key(0)))
 
 
 def _taught(

@@ -17,7 +17,8 @@ from jaxdd.engine import loop
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.networks.teachers import Teacher
 from jaxdd.reporting import confusion, report
-from jaxdd.storage import checkpoint, records
+from jaxdd.storage import records, trees
+from jaxdd.storage.fingerprint import fingerprint
 from jaxdd.types import Accuracy, SyntheticSet, Variables
 
 Stop = Callable[[], bool]
@@ -98,7 +99,7 @@ def _first_student(job: jobs.Job, folder: pathlib.Path) -> Variables | None:
     """The weights of the set's first student; None where they were not kept."""
     e = job.config.evaluation
     model = students.architectures(e, job.spec)[0][e.networks[0]]
-    return checkpoint.recall_tree(folder, jax.eval_shape(model.init, jax.random.key(0)))
+    return trees.recall_tree(folder, jax.eval_shape(model.init, jax.random.key(0)))
 
 
 def _real(
@@ -107,7 +108,7 @@ def _real(
     """Accuracies of real images, and the bytes of their labels:
     from the cache, measured where missing."""
     teachers, who = prepared.teachers, identity.of_real(job, prepared, kind)
-    cached = jobs.cache(job.config) / kind / f'{checkpoint.fingerprint(who)}.json'
+    cached = jobs.cache(job.config) / kind / f'{fingerprint(who)}.json'
     found = records.recall(cached, REAL)
     if found is not None and set(found['accuracy']) == set(job.config.evaluation.networks):
         print(
@@ -221,7 +222,7 @@ def measured(
             ):
                 if kept and kept.network and name == next(iter(group)) and not per_seed[name]:
                     with _unless_full(kept.network):
-                        checkpoint.save_tree(kept.network, some[0].variables, {'student': name})
+                        trees.save_tree(kept.network, some[0].variables, {'student': name})
                 per_seed[name] += map(_record, some)
                 if kept:
                     records.save(kept.path, per_seed)
@@ -261,4 +262,4 @@ def _kept(
     """Where the accuracies of one set's finished students lie,
     under a name for all that determines them."""
     who = identity.of_set(job.config, job.dataset, labelled, teachers)
-    return workdir / 'students' / f'{checkpoint.fingerprint(who)}.json'
+    return workdir / 'students' / f'{fingerprint(who)}.json'

@@ -12,9 +12,9 @@ from jaxdd.engine import loop
 from jaxdd.models import torch_weights
 from jaxdd.networks import teachers
 from jaxdd.networks.teachers import Teacher
-from jaxdd.storage import checkpoint, locks, records
+from jaxdd.storage import locks, records
 from jaxdd.storage.atomic import expanded
-from jaxdd.storage.fingerprint import Store
+from jaxdd.storage.fingerprint import Store, fingerprint
 from jaxdd.types import Recipe
 
 # torchvision's IMAGENET1K_V1 weights, top-1 on the validation set
@@ -66,7 +66,7 @@ def _validated(job: jobs.Job, teacher: Teacher, *, own: bool) -> Teacher:
 
 def _squeezed(job: jobs.Job, name: str, stop) -> Teacher | None:
     who = identity.of_teacher(job, name)
-    folder = jobs.cache(job.config) / 'teachers' / checkpoint.fingerprint(who)
+    folder = jobs.cache(job.config) / 'teachers' / fingerprint(who)
     how = build.teacher_recipe(job.config, len(job.dataset.train.labels))
     with jobs.turn(folder, stop) as mine:
         if not mine:

@@ -16,7 +16,7 @@ import optax
 
 from jaxdd import hosts
 from jaxdd.engine import distill, loop
-from jaxdd.storage import checkpoint
+from jaxdd.storage import checkpoint, claims, trees
 from jaxdd.storage.fingerprint import Store
 from jaxdd.types import DistillState, Feed, Inputs, Method, PRNGKey, PyTree, SyntheticSet
 
@@ -89,7 +89,7 @@ def run(
         ValueError: `together` below 1, or a folder that holds chunks of another run.
     """
     together = loop.num_together(control, 1)
-    checkpoint.claim(store.folder, store.identity)
+    claims.claim(store.folder, store.identity)
     step, done = distill.make_step(method, optimizer), []
     for group in _groups(chunks, together):
         first = chunks[group[0]]
@@ -141,7 +141,7 @@ def _stored(
         return None
     like = jax.eval_shape(lambda: method.parametrization.init(jax.random.key(0), chunk.start())[0])
     parts = [
-        checkpoint.recall_tree(store.folder / str(i), like, {'chunk': i, **store.identity})
+        trees.recall_tree(store.folder / str(i), like, {'chunk': i, **store.identity})
         for i in group
     ]
     return None if any(params is None for params in parts) else parts
@@ -149,7 +149,7 @@ def _stored(
 
 def _store(store: Store, group: Sequence[int], parts: Sequence[PyTree]) -> None:
     for i, params in zip(group, parts):
-        checkpoint.save_tree(store.folder / str(i), params, {'chunk': i, **store.identity})
+        trees.save_tree(store.folder / str(i), params, {'chunk': i, **store.identity})
     hosts.told(lambda: shutil.rmtree(store.folder / WORKING, ignore_errors=True))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxdd import hosts, parallel
 from jaxdd.engine import fit, loop
-from jaxdd.storage import checkpoint
+from jaxdd.storage import trees
 from jaxdd.storage.fingerprint import Store
 from jaxdd.types import Model, PRNGKey, PyTree, Recipe
 
@@ -115,7 +115,7 @@ def load(model: Model, recipe: Recipe, plan: Plan, store: Store) -> list[PyTree]
             )
         like = _like(model, recipe, reached[0])
         path = store.folder / str(i) / str(reached[0])
-        params, _ = checkpoint.load_tree(path, like, dict(store.identity)) or (None, None)
+        params, _ = trees.load_tree(path, like, dict(store.identity)) or (None, None)
         found.append(jax.tree.map(lambda leaf: np.asarray(leaf[:cut]), params))
     return found
 
@@ -198,7 +198,7 @@ def _who(numbers: Sequence[int]) -> str:
 def _save(store: Store, expert: _Trained) -> None:
     """Keeps an expert under the number of its last epoch, and drops what it replaces."""
     tree = _stacked(expert.params), expert.state
-    checkpoint.save_tree(store.folder / str(len(expert.params) - 1), tree, dict(store.identity))
+    trees.save_tree(store.folder / str(len(expert.params) - 1), tree, dict(store.identity))
     older = [store.folder / str(epochs) for epochs in _epochs(store.folder)[1:]]
     hosts.told(lambda: [shutil.rmtree(folder, ignore_errors=True) for folder in older])
 
@@ -209,7 +209,7 @@ def _recalled(
     """An expert as far as the cache has it, or before its first step."""
     for epochs in _epochs(folder):
         like = _like(model, recipe, epochs)
-        found = checkpoint.recall_tree(folder / str(epochs), like, dict(store.identity))
+        found = trees.recall_tree(folder / str(epochs), like, dict(store.identity))
         if found is not None:
             params = jax.tree.map(np.asarray, found[0])
             rows = [jax.tree.map(lambda x, e=e: x[e], params) for e in range(epochs + 1)]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxdd import feeds
 from jaxdd.bound import bind
 from jaxdd.engine import fit, loop
-from jaxdd.storage import checkpoint
+from jaxdd.storage import trees
 from jaxdd.storage.fingerprint import Store
 from jaxdd.types import Array, Feed, Inputs, Model, PRNGKey, Recipe, Variables
 
@@ -53,7 +53,7 @@ def proxies(
     folder = store.named()
     like = jax.eval_shape(model.init, key)
     cached = {
-        i: checkpoint.recall_tree(folder / str(i), like, store.identity, warn=control.log)
+        i: trees.recall_tree(folder / str(i), like, store.identity, warn=control.log)
         for i in range(count)
     }
     pool = {i: network for i, network in cached.items() if network is not None}
@@ -72,7 +72,7 @@ def proxies(
             control=control._replace(together=size),
         )
         for i, variables in zip(group, trained):
-            checkpoint.save_tree(folder / str(i), variables, dict(store.identity))
+            trees.save_tree(folder / str(i), variables, dict(store.identity))
             pool[i] = variables
         if len(trained) < len(group):
             break

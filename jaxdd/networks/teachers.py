@@ -18,7 +18,7 @@ from jaxdd.augment.mixing import Mix
 from jaxdd.bound import bind
 from jaxdd.data import Spec, class_members, normalise
 from jaxdd.engine import fit, loop
-from jaxdd.storage import checkpoint, records
+from jaxdd.storage import checkpoint, records, trees
 from jaxdd.storage.fingerprint import Store
 from jaxdd.types import Array, Augment, Batch, Feed, Model, PRNGKey, Recipe, Source, Variables
 
@@ -77,7 +77,7 @@ def squeeze(
     Returns:
         The last weights; None when stopped early, what was reached is kept.
     """
-    finished = checkpoint.recall_tree(store.folder / 'network', jax.eval_shape(model.init, key))
+    finished = trees.recall_tree(store.folder / 'network', jax.eval_shape(model.init, key))
     if finished is not None:
         return finished
     with checkpoint.Checkpoints(store.folder / 'training', store.identity, keep=1) as saved:
@@ -92,7 +92,7 @@ def squeeze(
         saved.save(int(state.step), state)
     if int(state.step) < recipe.num_steps:
         return None
-    checkpoint.save_tree(store.folder / 'network', state.variables, store.identity)
+    trees.save_tree(store.folder / 'network', state.variables, store.identity)
     return state.variables
 
 
@@ -109,7 +109,7 @@ def with_mixing(feed: Feed[Batch], mix: Mix) -> Feed[Batch]:
 def save(path: str | pathlib.Path, teacher: Teacher) -> None:
     """Writes a teacher as a folder: its weights, and a readable card of what it was trained for."""
     folder = pathlib.Path(path)
-    checkpoint.save_tree(folder / 'network', teacher.variables, {'architecture': teacher.name})
+    trees.save_tree(folder / 'network', teacher.variables, {'architecture': teacher.name})
     card = {field: getattr(teacher, field) for field in _CARD['required']}
     records.save(folder / 'card.json', card | ({'zca': teacher.zca} if teacher.zca else {}))
 
@@ -136,9 +136,7 @@ def load(path: str | pathlib.Path, build: Callable[[str, int], Model]) -> Teache
         name: tuple(value) if isinstance(value, list) else value for name, value in card.items()
     }
     model = build(facts['name'], facts['num_classes'])
-    variables = checkpoint.load_tree(
-        folder / 'network', jax.eval_shape(model.init, jax.random.key(0))
-    )
+    variables = trees.load_tree(folder / 'network', jax.eval_shape(model.init, jax.random.key(0)))
     if variables is None:
         raise ValueError(f'{folder} holds a card.json but no network: squeeze the teacher again')
     return Teacher(model=model, variables=variables, **facts)

@@ -22,7 +22,7 @@ except ImportError:  # no such locks on this system: nothing is kept out
 
 NAME = '.lock'
 _FILE = re.compile(r'\..+\.(jsonl?|png|md|npz)\.\d+')  # of `atomic.write_whole`
-# of `checkpoint.save_tree`
+# of `trees.save_tree`
 _FOLDER = re.compile(r'\.(?P<name>.+)\.(?P<kind>new|old)-[^.]+(\.orbax.*)?')
 
 

@@ -9,8 +9,7 @@ import pytest
 from jaxdd import data, losses, models, optimizers
 from jaxdd.engine import fit, loop
 from jaxdd.networks import pools
-from jaxdd.storage import checkpoint
-from jaxdd.storage.fingerprint import Store
+from jaxdd.storage.fingerprint import Store, fingerprint
 from jaxdd.types import Inputs, Recipe, Variables
 
 SET = data.fake(per_class=4)
@@ -81,12 +80,12 @@ def test_another_identity_is_another_pool(shared, tmp_path, trainings):
     proxies(tmp_path, 1, identity={'pool': 2})
     assert len(trainings) == 2
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {checkpoint.fingerprint({'pool': 1}), checkpoint.fingerprint({'pool': 2})}
+    assert names == {fingerprint({'pool': 1}), fingerprint({'pool': 2})}
 
 
 def test_a_damaged_network_is_trained_again_and_said_so(tmp_path, trainings):
     log, whole = [], proxies(tmp_path, 2)
-    member = tmp_path / checkpoint.fingerprint({'pool': 1}) / '1'
+    member = tmp_path / fingerprint({'pool': 1}) / '1'
     for path in [path for path in member.rglob('*') if path.is_file()]:
         path.write_bytes(b'damaged')
     chex.assert_trees_all_close(proxies(tmp_path, 2, log=log.append), whole, atol=1e-6)

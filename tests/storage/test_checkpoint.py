@@ -5,7 +5,6 @@ import pathlib
 import resource
 import subprocess
 import sys
-import types
 import warnings
 
 import jax
@@ -15,50 +14,12 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from stored_trees import assert_identical, change_record, data_file, state_at
 
-from jaxdd.storage import checkpoint, records
+from jaxdd.storage import records
 from jaxdd.storage.checkpoint import Checkpoints
-from jaxdd.types import DistillState, Variables
 
 CONFIG = {'method': 'dm', 'ipc': 2, 'optimizer': {'name': 'sgd', 'learning_rate': 1.0}}
-
-
-def state_at(step, classes=8):
-    """A state with everything that is awkward to store."""
-    images = jax.random.normal(jax.random.key(step), (classes, 2, 16, 16, 3))
-    params = {'images': images, 'empty': jnp.zeros((0, 3))}
-    optimizer = optax.chain(
-        optax.clip(1.0), optax.masked(optax.adam(0.1), {'images': True, 'empty': False})
-    )
-    kernel = jnp.full((3, 4), jnp.nan, jnp.bfloat16)
-    network = Variables({'kernel': kernel}, {}, jnp.int32(step), jnp.float32(-0.0))
-    return DistillState(
-        step=jnp.int32(step),
-        key=jax.random.key(7 + step),
-        params=params,
-        fixed={
-            'labels': None,
-            'none': (),
-            'keys': jax.random.split(jax.random.key(1), 8),
-            'flag': jnp.array([True, False]),
-            'a/b': np.arange(3, dtype=np.uint8),
-            'count': 5,
-        },
-        opt_state=optimizer.init(params),
-        networks=[network, ()],
-    )
-
-
-def words(leaf):
-    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return str(leaf.dtype), np.asarray(jax.random.key_data(leaf)).tobytes()
-    return str(np.asarray(leaf).dtype), np.shape(leaf), np.asarray(leaf).tobytes()
-
-
-def assert_identical(found, expected):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
-        assert words(a) == words(b)
 
 
 def fill(directory, *steps, keep=2):
@@ -74,154 +35,6 @@ def read(directory, like=None):
         return checkpoints.restore(
             state_at(0) if like is None else like, warn=messages.append
         ), messages
-
-
-def data_file(directory, step):
-    files = [path for path in (directory / str(step) / 'arrays').rglob('*') if path.is_file()]
-    return max(files, key=lambda path: path.stat().st_size)
-
-
-# ------------------------------------------------------------------------------------------
-# configurations
-
-
-def test_fingerprint_depends_on_content_alone():
-    reordered = {'optimizer': {'learning_rate': 1.0, 'name': 'sgd'}, 'ipc': 2, 'method': 'dm'}
-    assert checkpoint.fingerprint(CONFIG) == checkpoint.fingerprint(reordered) == 'd0fc6b1cfa25'
-    assert checkpoint.fingerprint(CONFIG) != checkpoint.fingerprint({**CONFIG, 'ipc': 3})
-    assert checkpoint.fingerprint((1, 2)) == checkpoint.fingerprint([1, 2])
-    assert len(checkpoint.fingerprint(3)) == 12
-
-
-@pytest.mark.parametrize(
-    'config, message',
-    [
-        ({1: 2}, 'config: keys must be text'),
-        ({'a': [0, {'b': jnp.ones(1)}]}, r'config\.a\[1\]\.b'),
-        ({'a': float('nan')}, r'config\.a'),
-        ({'a': {1, 2}}, r'config\.a'),
-    ],
-)
-def test_fingerprint_refuses_what_is_not_json(config, message):
-    with pytest.raises(ValueError, match=message):
-        checkpoint.fingerprint(config)
-
-
-def test_differences_are_lines_by_path():
-    now = {'method': 'dm', 'optimizer': {'name': 'sgd', 'learning_rate': 0.5}, 'seeds': [1, 2]}
-    assert checkpoint.differences(CONFIG, now) == [
-        'ipc: stored 2, now nothing',
-        'optimizer.learning_rate: stored 1.0, now 0.5',
-        'seeds: stored nothing, now [1, 2]',
-    ]
-    assert checkpoint.differences(CONFIG, json.loads(json.dumps(CONFIG))) == []
-
-
-# ------------------------------------------------------------------------------------------ one
-# tree
-
-
-def test_tree_comes_back_bitwise(tmp_path):
-    tree = state_at(3)
-    checkpoint.save_tree(tmp_path / 'deep' / 'network', tree, {'epochs': 3, 'lr': 0.01})
-    assert_identical(checkpoint.load_tree(tmp_path / 'deep' / 'network', state_at(0)), tree)
-    abstract = jax.eval_shape(lambda: {'x': jnp.zeros(3), 'k': jax.random.key(0)})
-    checkpoint.save_tree(tmp_path / 'small', {'x': jnp.arange(3.0), 'k': jax.random.key(4)}, {})
-    found = checkpoint.load_tree(tmp_path / 'small', abstract)
-    assert_identical(found, {'x': jnp.arange(3.0), 'k': jax.random.key(4)})
-    record = json.loads((tmp_path / 'deep' / 'network' / 'record' / 'metadata').read_text())
-    assert record['extra'] == {'epochs': 3, 'lr': 0.01}
-    assert [p.name for p in (tmp_path / 'deep').iterdir()] == ['network']
-
-
-def test_tree_of_one_leaf_and_of_none(tmp_path):
-    checkpoint.save_tree(tmp_path / 'one', jnp.arange(4), {})
-    assert_identical(checkpoint.load_tree(tmp_path / 'one', jnp.zeros(4, jnp.int32)), jnp.arange(4))
-    checkpoint.save_tree(tmp_path / 'none', {'a': (), 'b': None}, {})
-    assert checkpoint.load_tree(tmp_path / 'none', {'a': (), 'b': None}) == {'a': (), 'b': None}
-
-
-def test_saving_a_tree_again_replaces_it(tmp_path):
-    for value in (1.0, 2.0):
-        checkpoint.save_tree(tmp_path / 'x', {'a': jnp.full(3, value)}, {'value': value})
-    assert float(checkpoint.load_tree(tmp_path / 'x', {'a': jnp.zeros(3)})['a'][0]) == 2.0
-    assert [p.name for p in tmp_path.iterdir()] == ['x']
-
-
-def test_missing_tree_is_none(tmp_path):
-    assert checkpoint.load_tree(tmp_path / 'no', {'a': jnp.ones(2)}) is None
-
-
-@pytest.mark.parametrize(
-    'like, message',
-    [
-        (
-            {'a': jnp.zeros((2, 3), jnp.bfloat16)},
-            r'a: stored float32\[2, 3\], expected bfloat16\[2, 3\]',
-        ),
-        ({'a': jnp.zeros((3, 2))}, r'a: stored float32\[2, 3\], expected float32\[3, 2\]'),
-        (
-            {'b': jnp.zeros((2, 3))},
-            r'a: stored float32\[2, 3\], expected nothing; b: stored nothing',
-        ),
-    ],
-)
-def test_other_tree_is_refused_by_name(tmp_path, like, message):
-    checkpoint.save_tree(tmp_path / 'x', {'a': jnp.ones((2, 3))}, {})
-    with pytest.raises(ValueError, match=message):
-        checkpoint.load_tree(tmp_path / 'x', like)
-
-
-def test_corrupt_tree_is_refused(tmp_path):
-    checkpoint.save_tree(tmp_path / '1', {'a': jax.random.normal(jax.random.key(0), (50, 50))}, {})
-    file = data_file(tmp_path, 1)
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(ValueError, match='1 is unreadable .*the bytes of a have changed'):
-        checkpoint.load_tree(tmp_path / '1', {'a': jnp.zeros((50, 50))})
-    (tmp_path / 'file').write_text('no folder')
-    with pytest.raises(ValueError, match='unreadable'):
-        checkpoint.load_tree(tmp_path / 'file', {'a': jnp.zeros(1)})
-
-
-def change_record(folder, old, new):
-    """Changes a few characters of what lies beside the arrays."""
-    file = folder / 'record' / 'metadata'
-    assert old in file.read_text()
-    file.write_text(file.read_text().replace(old, new))
-
-
-def test_a_tree_that_cannot_be_believed_is_set_aside(tmp_path):
-    like, told = {'a': jnp.zeros(2)}, []
-    checkpoint.save_tree(tmp_path / '0', {'a': jnp.ones(2)}, {'epochs': 3})
-    assert (
-        checkpoint.recall_tree(tmp_path / '0', like, {'epochs': 3}, warn=told.append) is not None
-        and not told
-    )
-    with pytest.raises(ValueError, match='0 holds another tree: epochs: stored 3, now 4'):
-        checkpoint.load_tree(tmp_path / '0', like, {'epochs': 4})
-    change_record(tmp_path / '0', '"epochs": 3', '"epochs": 8')
-    assert checkpoint.recall_tree(tmp_path / '0', like, warn=told.append) is None
-    assert (
-        'the record beside the arrays has changed' in told[0] and 'renamed to 0.damaged' in told[0]
-    )
-    assert [path.name for path in tmp_path.iterdir()] == ['0.damaged']
-    assert checkpoint.recall_tree(tmp_path / '0', like, warn=told.append) is None and len(told) == 1
-
-
-@pytest.mark.parametrize(
-    'leaf, message', [('text', "a: .*str 'text'"), (np.arange(2.0), 'a: float64.* would be')]
-)
-def test_tree_leaves_must_be_arrays_jax_keeps(tmp_path, leaf, message):
-    with pytest.raises(ValueError, match=message):
-        checkpoint.save_tree(tmp_path / 'x', {'a': leaf}, {})
-
-
-def test_tree_below_a_file_is_an_os_error(tmp_path):
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(OSError):
-        checkpoint.save_tree(tmp_path / 'file' / 'x', {'a': jnp.ones(1)}, {})
 
 
 # ------------------------------------------------------------------------------------------ the run
@@ -504,18 +317,6 @@ def test_a_full_disk_surfaces_and_the_last_whole_checkpoint_stays(tmp_path, full
         state, step, _ = checkpoints.restore(big)
         assert step == 1
         assert_identical(state, big)
-
-
-def test_of_what_python_cannot_raise_only_closed_event_loops_are_left_out():
-    told, one = [], types.SimpleNamespace
-    hook = checkpoint._without_closed_loops(told.append)
-    others = [
-        one(exc_value=RuntimeError('else')),
-        one(exc_value=ValueError('Event loop is closed')),
-    ]
-    for unraisable in (one(exc_value=RuntimeError('Event loop is closed')), *others):
-        hook(unraisable)
-    assert told == others
 
 
 def test_the_error_of_the_body_is_not_masked(tmp_path, full_disk):

@@ -10,6 +10,8 @@ from jaxdd.storage.fingerprint import Store, differences, fingerprint, plain
 def test_a_fingerprint_ignores_the_order_of_keys_and_tuples_against_lists():
     assert fingerprint({'a': 1, 'b': (1, 2)}) == fingerprint({'b': [1, 2], 'a': 1})
     assert len(fingerprint({})) == 12
+    config = {'method': 'dm', 'ipc': 2, 'optimizer': {'name': 'sgd', 'learning_rate': 1.0}}
+    assert fingerprint(config) == 'd0fc6b1cfa25'  # folders of caches and checkpoints are named so
 
 
 @pytest.mark.parametrize(
