@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from experiments import methods
-from experiments.configs import Config, presets, rules
+from experiments.configs import Config, papers, plugins, presets, rules
 from experiments.stages import incremental, jobs, outputs, remembering, workplace
 from experiments.stages.remembering import Distillation
 from experiments.stages.scores import Stop
@@ -208,15 +208,20 @@ def _results(
         'seen': [len(task.seen) for task in plan[0]],
         'orders': [sum((task.classes for task in tasks), ()) for tasks in plan[:done]],
         'accuracy': curves,
+        'bibtex': [paper.bibtex for paper in papers.used(config, plugins.PLUGINS)],
     }
 
 
 def _write(results: dict, workdir: pathlib.Path) -> str:
-    """Writes results.json, the figure and report.md; returns what the terminal shows."""
+    """Writes results.json, the figure and both pages; returns what the terminal shows."""
     records.save(workdir / 'results.json', results)
     reporting.curves_png(workdir / 'curves.png', results)
-    write_whole(workdir / 'report.md', reporting.report(results, 'curves.png').encode())
-    return f'\n{reporting.table(results)}\n\nreport: {workdir / "report.md"}'
+    pages = [workdir / 'report.md', workdir / 'report.html']
+    write_whole(pages[0], reporting.report(results, 'curves.png').encode())
+    if hosts.first():
+        drawn = (workdir / 'curves.png').read_bytes()
+        write_whole(pages[1], reporting.page(results, drawn).encode())
+    return f'\n{reporting.table(results)}\n\nreport: {", ".join(map(str, pages))}'
 
 
 if __name__ == '__main__':

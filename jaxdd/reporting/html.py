@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from jaxdd.reporting import charts, confusion, markup, report
+from jaxdd.reporting import charts, confusion, markup, report, sections
 from jaxdd.reporting.charts import Part
 from jaxdd.reporting.curves import mean_std
 
@@ -55,15 +55,10 @@ def page(
         _classes(results),
         _measures(results, series),
         _cost(results),
-        _origin(results),
-        _citations(results),
-        markup.section(
-            'Configuration',
-            _settings('Protocol of the students', results.get('protocol')),
-            _settings('Every setting of the run', results.get('config')),
-        ),
-        '<footer>Written by jaxdd. Accuracies are those of the last step, mean ± population '
-        'standard deviation over students.</footer>',
+        sections.origin(results),
+        sections.citations(results),
+        sections.configuration(results),
+        sections.footer('students'),
     ]
     return markup.document(called, '\n'.join(part for part in parts if part))
 
@@ -78,16 +73,7 @@ def _head(results: Results) -> str:
             f'the training set of {dataset}. Networks that see nothing else are tested on its real '
             'test images.'
         )
-    shown = ''.join(
-        f'<div><dt>{escape(what)}</dt><dd>{escape(value)} <small>{escape(unit)}</small></dd></div>'
-        for what, value, unit in _headline(results)
-    )
-    return (
-        '<header>\n<p class="over">Dataset distillation</p>\n'
-        f'<h1>{escape(report.title(results))}</h1>\n{markup.paragraph(lead, "lead")}\n'
-        + (f'<dl class="facts">{shown}</dl>\n' if shown else '')
-        + '</header>'
-    )
+    return markup.header(report.title(results), lead, _headline(results))
 
 
 def _headline(results: Results) -> Iterator[tuple[str, str, str]]:
@@ -260,44 +246,6 @@ def _cost(results: Results) -> str:
     return markup.section(
         'What it took', markup.paragraph(told), f'<div class="pair">{pair}</div>' if pair else ''
     )
-
-
-def _origin(results: Results) -> str:
-    made = [
-        [key, str(results[key])] for key in ('hardware', 'precision', 'commit') if results.get(key)
-    ]
-    made += [
-        [package, str(version)]
-        for package, version in (results.get('versions') or {}).items()
-        if version is not None
-    ]
-    command = results.get('command')
-    return markup.section(
-        'How to run it again',
-        f'<pre>{escape(command)}</pre>' if command else '',
-        markup.table(['made with', 'which'], made, kind='narrow'),
-    )
-
-
-def _citations(results: Results) -> str:
-    entries = results.get('bibtex') or ()
-    return markup.section(
-        'What to cite',
-        markup.paragraph('The papers whose techniques this run used.', 'soft') if entries else '',
-        f'<pre>{escape(chr(10).join(f"{entry}{chr(10)}" for entry in entries).strip())}</pre>'
-        if entries
-        else '',
-    )
-
-
-def _settings(title: str, settings: Mapping[str, Any] | None) -> str:
-    """Settings that say something, folded away."""
-    rows = [
-        [path, report.short(value)]
-        for path, value in report.flat(settings or {})
-        if value is not None and value != [] and value != ()
-    ]
-    return markup.folded(title, markup.table(['setting', 'value'], rows))
 
 
 def _seconds(results: Results) -> dict[str, float]:

@@ -8,11 +8,12 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from jaxdd.reporting import markup, sections, tables
 from jaxdd.reporting import report as of_runs
-from jaxdd.reporting import tables
 from jaxdd.reporting.curves import BLUE, GREY, save
 
 Results = Mapping[str, Any]
+_CAPTION = 'Accuracy over the number of classes seen'
 _COLORS = {'random': GREY, 'distilled': BLUE}
 
 
@@ -33,24 +34,76 @@ def report(results: Results, picture: str) -> str:
         picture: path of the figure, relative to the page.
     """
     header, rows = _rows(results)
+    return '\n\n'.join(
+        (
+            f'# {_title(results)}, {results["ipc"]} images per class in memory',
+            tables.markdown(header, rows, numbers=range(1, len(header))),
+            f'![{_CAPTION}]({picture})',
+            '\n'.join(
+                (*_facts(results), f'Made with {results["hardware"]}, commit {results["commit"]}.')
+            ),
+            f'## How to run it again\n\n    {results["command"]}\n',
+        )
+    )
+
+
+def page(results: Results, picture: bytes) -> str:
+    """The curves as an HTML document that needs nothing beside itself.
+
+    Args:
+        results: as for `report`; beside these, where they are, 'config' and 'bibtex'.
+        picture: the figure, png.
+    """
+    header, rows = _rows(results)
+    accuracy = markup.table(
+        header, rows, numbers=range(1, len(header)), own=[len(rows) - 1], kind='memories'
+    )
+    orders = [[str(i), ' '.join(map(str, one))] for i, one in enumerate(results['orders'], start=1)]
+    told = (markup.paragraph(fact, 'note') for fact in _facts(results))
+    parts = (
+        markup.header(_title(results), _lead(results), _headline(results)),
+        markup.section('Accuracy, %', accuracy, *told),
+        markup.section('As classes come in', markup.picture(picture, _CAPTION, kind='drawn')),
+        sections.origin(results),
+        sections.citations(results),
+        sections.configuration(results),
+        markup.folded('Orders of the classes', markup.table(['order', 'classes'], orders)),
+        sections.footer('orders and students'),
+    )
+    return markup.document(_title(results), '\n'.join(part for part in parts if part))
+
+
+def _title(results: Results) -> str:
+    return f'{_name(results)} in {len(results["seen"])} tasks on {results["dataset"]}'
+
+
+def _lead(results: Results) -> str:
+    return (
+        f'Classes of {results["dataset"]} come in, a task at a time. The memory keeps '
+        f'{results["ipc"]} images of each, and networks that see nothing else are tested on the '
+        'real test images of all classes so far.'
+    )
+
+
+def _headline(results: Results) -> Iterator[tuple[str, str, str]]:
+    """(what, value, unit) of the numbers that a reader looks for first."""
+    last = {kind: (means[-1], stds[-1]) for kind, _, means, stds in summaries(results)}
+    mean, std = last['distilled']
+    yield f'accuracy on all {results["seen"][-1]} classes', f'{mean:.2f}', f'± {std:.2f} %'
+    for kind in sorted(last.keys() - {'distilled'}, key=lambda kind: (kind != 'random', kind)):
+        gain = f'{mean - last[kind][0]:+.2f}'.replace('-', '−')
+        yield f'against {of_runs.of_real(kind)}', gain, 'points'
+
+
+def _facts(results: Results) -> list[str]:
+    """What the numbers are, a sentence or two each."""
     protocol = results['protocol']
-    facts = [
+    return [
         f'Orders of the classes: {len(results["orders"])}, students each: {protocol["num_seeds"]}; '
         'mean ± population std over both, last step, test images of all classes seen.',
         f'Protocol {of_runs.protocol(protocol)}: {_meeting(results.get("distillation"))}',
         f'Synthetic-set updates per task: {results["steps per task"]:,}.',
-        f'Made with {results["hardware"]}, commit {results["commit"]}.',
     ]
-    return '\n\n'.join(
-        (
-            f'# {_name(results)} in {len(results["seen"])} tasks on {results["dataset"]}, '
-            f'{results["ipc"]} images per class in memory',
-            tables.markdown(header, rows, numbers=range(1, len(header))),
-            f'![Accuracy over the number of classes seen]({picture})',
-            '\n'.join(facts),
-            f'## How to run it again\n\n    {results["command"]}\n',
-        )
-    )
 
 
 def _meeting(distillation: Mapping[str, float] | None) -> str:

@@ -44,7 +44,7 @@ thead th { color: var(--soft); font-weight: 500; font-size: .82rem; vertical-ali
 tbody td, tbody th { border-bottom: 1px solid var(--rule); font-weight: 400; }
 .num { text-align: right; white-space: nowrap; }
 tr.own td:first-child { font-weight: 650; color: var(--accent); }
-tr.own td:nth-child(3) { font-weight: 650; }
+.scores tr.own td:nth-child(3), .memories tr.own td:last-child { font-weight: 650; }
 .scores td:not(:first-child), .scores th { white-space: nowrap; }
 .scores td:first-child { min-width: 9.5rem; }
 figure { margin: 1rem 0 1.4rem; }
@@ -117,6 +117,25 @@ def document(title: str, body: str, *, kind: str = '') -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n'
         f'<body>\n<main{named}>\n{body}\n</main>\n</body>\n</html>\n'
+    )
+
+
+def header(title: str, lead: str, facts: Iterable[tuple[str, str, str]] = ()) -> str:
+    """What a page begins with.
+
+    Args:
+        lead: a sentence or two that say what this is.
+        facts: (what, value, unit) of the numbers that a reader looks for first.
+    """
+    shown = ''.join(
+        f'<div><dt>{escape(what)}</dt><dd>{escape(value)} <small>{escape(unit)}</small></dd></div>'
+        for what, value, unit in facts
+    )
+    return (
+        '<header>\n<p class="over">Dataset distillation</p>\n'
+        f'<h1>{escape(title)}</h1>\n{paragraph(lead, "lead")}\n'
+        + (f'<dl class="facts">{shown}</dl>\n' if shown else '')
+        + '</header>'
     )
 
 

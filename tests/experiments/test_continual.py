@@ -56,6 +56,8 @@ def test_the_page_shows_the_curves(done):
         'Orders of the classes: 1',
     ):
         assert words in page
+    html = (done / 'report.html').read_text()
+    assert 'DM in 2 tasks on digits' in html and 'Dataset Condensation with Dist' in html
     with Image.open(done / 'curves.png') as image:
         assert image.format == 'PNG' and min(image.size) > 100
 

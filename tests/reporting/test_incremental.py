@@ -49,3 +49,19 @@ def test_the_page_says_how_it_was_measured():
 def test_the_figure_is_written(tmp_path):
     incremental.curves_png(tmp_path / 'a.png', RESULTS)
     assert (tmp_path / 'a.png').stat().st_size > 5000
+
+
+def test_the_html_page_needs_nothing_beside_itself():
+    page = incremental.page({**RESULTS, 'bibtex': ['@article{dm}'], 'config': {'ipc': 3}}, b'png')
+    for words in (
+        '<h1>DM + CC in 2 tasks on ',
+        '<td class=num>50.00 ± 0.00</td>',
+        'accuracy on all 10 classes</dt><dd>40.00',
+        'against random real images</dt><dd>+15.00',
+        'src="data:image/png;base64,cG5n"',
+        '@article{dm}',
+        'Orders of the classes',
+        'over orders and students',
+    ):
+        assert words in page
+    assert 'http' not in page and '<script' not in page
