@@ -75,7 +75,7 @@ def _sets(config: Config, words: Sequence[str], workdir: pathlib.Path, stop: Sto
         own = dataclasses.replace(config, seed=config.seed + i, num_sets=1, workdir=str(folder))
         if (code := _stages(own, words, folder, stop)) != 0:
             return code
-    print(several.write(workdir, folders))
+    print(several.write(config, workdir, folders))
     return 0
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.configs import Config
 from experiments.stages import build, students
 from experiments.stages.jobs import Distilled, Job, Prepared, Scores
 from jaxdd import data, hosts, parallel
@@ -83,18 +84,24 @@ def write_reports(
     return f'report: {", ".join(map(str, pages))}'
 
 
-def series(job: Job, distilled: Distilled) -> dict[str, list[Part]]:
+def series(
+    config: Config, histories: Sequence[Sequence[Mapping]], marks: Mapping[int, str]
+) -> dict[str, list[Part]]:
     """What CMI and CM measured on the way: name -> points (step, value), a list per part.
 
     A plug-in that is not there at every step has no such series: most rows would show nothing.
+
+    Args:
+        histories: the rows of every set.
+        marks: {step: what begins there}, where a set is made in parts.
     """
     found = {}
     for name in html.MEASURES:
-        if name not in job.config.plugins or getattr(job.config.regularizers, name).every > 1:
+        if name not in config.plugins or getattr(config.regularizers, name).every > 1:
             continue
         loss = f'loss/{name}'
-        points = [(row['step'], row[loss]) for row in distilled.history if loss in row]
-        if parts := [part for part in curves.parts(points, distilled.marks) if part]:
+        every = ([(row['step'], row[loss]) for row in rows if loss in row] for rows in histories)
+        if parts := [part for points in every for part in curves.parts(points, marks) if part]:
             found[name] = parts
     return found
 

@@ -156,7 +156,9 @@ def write_outputs(
         board.picture(job.config.num_steps, workdir / drawing.GRID)
     board.close()
     records.save(workdir / 'results.json', results)
-    reports = drawing.write_reports(results, workdir, drawing.series(job, distilled))
+    reports = drawing.write_reports(
+        results, workdir, drawing.series(job.config, [distilled.history], distilled.marks)
+    )
     return (
         f'\n{report.table(results)}\n\n{reports}\npictures: {", ".join(map(str, files))}\n'
         f'distilled set: {workdir / "distilled.npz"}'

@@ -3,10 +3,14 @@
 import pathlib
 from collections.abc import Sequence
 
+from experiments.configs import Config
 from experiments.stages import comparing, drawing
+from experiments.stages.progress import rows_of
 from experiments.stages.scores import SCORES
+from jaxdd import hosts
 from jaxdd.engine import evaluate
 from jaxdd.reporting import confusion, report
+from jaxdd.reporting.charts import Part
 from jaxdd.storage import records
 
 RESULTS = {
@@ -65,10 +69,18 @@ def _compared(first: dict, accuracy: dict) -> dict:
     return comparing.compared(accuracy, full, before[0]['protocol']) if before else {}
 
 
-def write(workdir: pathlib.Path, folders: Sequence[pathlib.Path]) -> str:
+def write(config: Config, workdir: pathlib.Path, folders: Sequence[pathlib.Path]) -> str:
     """Writes results.json and the reports over those of the sets' folders;
     returns what the terminal shows."""
     results = pooled([records.load(folder / 'results.json', RESULTS) for folder in folders])
     records.save(workdir / 'results.json', results)
-    reports = drawing.write_reports(results, workdir)
+    reports = drawing.write_reports(results, workdir, _series(config, folders))
     return f'\n{len(folders)} distilled sets together:\n\n{report.table(results)}\n\n{reports}'
+
+
+def _series(config: Config, folders: Sequence[pathlib.Path]) -> dict[str, list[Part]]:
+    """A line per set; none where each is made in parts, which its own page shows."""
+    if config.recovers:
+        return {}
+    histories = hosts.told(lambda: [rows_of(folder / 'history.jsonl') for folder in folders])
+    return drawing.series(config, histories, {})

@@ -204,7 +204,9 @@ def _cell(share: float) -> str:
 def _measures(results: Results, series: Mapping[str, Sequence[Part]]) -> str:
     """What the regularizers measured on the way, and their weights."""
     drawn = [
-        _measure(name, series[name]) for name in MEASURES if name in series and any(series[name])
+        _measure(name, series[name], results.get('sets', 1))
+        for name in MEASURES
+        if name in series and any(series[name])
     ]
     weights = [
         [plugin, report.short(entry['value']), entry.get('source', '–')]
@@ -218,10 +220,11 @@ def _measures(results: Results, series: Mapping[str, Sequence[Part]]) -> str:
     )
 
 
-def _measure(name: str, parts: Sequence[Part]) -> str:
+def _measure(name: str, parts: Sequence[Part], sets: int) -> str:
     title, how = MEASURES[name]
     values = [value for part in parts for _, value in part]
     ends = f'From {values[0]:.3g} to {values[-1]:.3g}. ' if len(values) > 1 else ''
+    ends = f'A line for each of {sets} distilled sets. ' if sets > 1 else ends
     return (
         f'<figure>\n<h3>{escape(title)}</h3>\n{charts.line(parts, title=title)}'
         f'<figcaption>{escape(ends + how)}</figcaption>\n</figure>\n'

@@ -120,8 +120,4 @@ def test_pictures_that_are_gone_are_no_part_of_the_page(tmp_path):
 def test_series_are_those_of_plugins_that_are_there_at_every_step(words, found):
     config = parse(f'dm --dataset digits --ipc 2 {words}'.split())
     history = [{'step': 5, 'loss/cm': 1.0, 'loss/cmi': 3.0}, {'step': 10, 'loss/cm': 2.0}]
-    made = jobs.Distilled(
-        None, {}, None, None, ('', ''), {}, {}, 0.0, 0.0, {}, history, {5: 'next'}
-    )
-    job = jobs.Job(config, None, None, (), {}, None, 1)
-    assert drawing.series(job, made) == found
+    assert drawing.series(config, [history], {5: 'next'}) == found
