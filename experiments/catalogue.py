@@ -25,7 +25,7 @@ import numpy as np
 from experiments import evaluate
 from experiments.configs import base, presets
 from experiments.configs.rules import refuse
-from experiments.stages import jobs, releasing, scores, workplace
+from experiments.stages import existing, jobs, releasing, scores, workplace
 from experiments.stages.releasing import Candidate
 from jaxdd import hosts, parallel
 from jaxdd.engine.distill import NonFiniteError
@@ -175,8 +175,8 @@ def smoke(
     """
     own, given = evaluate.parse([str(path), *_words(options, network, precision)])
     with workplace.computing(own):
-        dataset = evaluate.read(own, given)
-        labelled = evaluate.labelled_sets(own, dataset, given)['distilled']
+        dataset = existing.read(own, given)
+        labelled = existing.labelled_sets(own, dataset, given)['distilled']
         found = scores.score(own, dataset, labelled, stop, title=path.parent.name)
         if stop():
             raise Stopped

@@ -22,7 +22,8 @@ from experiments import evaluate
 from experiments.configs import presets
 from experiments.configs.base import Evaluation
 from experiments.configs.rules import refuse
-from experiments.stages import labelling, outputs, scores, workplace
+from experiments.configs.scoring import Options
+from experiments.stages import existing, labelling, outputs, scores, workplace
 from jaxdd import hosts, whitening
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.exchange import forms, pictures, quantised, quantised_files, recipes
@@ -75,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
         return hosts.failed(error)
 
 
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, evaluate.Options, evaluate.Given]:
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options, existing.Given]:
     """The options of this command, those of `experiments.evaluate`, and the set.
 
     Raises:
@@ -115,7 +116,7 @@ def settings(own: argparse.Namespace) -> list[tuple[int, int]]:
     return [(b, p) for p in dict.fromkeys(own.patch) for b in dict.fromkeys(own.bits)]
 
 
-def run(own: argparse.Namespace, options: evaluate.Options, given: evaluate.Given) -> int:
+def run(own: argparse.Namespace, options: Options, given: existing.Given) -> int:
     """Scores every way to keep the set, and prints, writes and draws what they cost."""
     artifact = Artifact(given.synthetic, given.about)
     artifact = forms.decoded(artifact) if own.decoded else artifact
@@ -139,21 +140,21 @@ def run(own: argparse.Namespace, options: evaluate.Options, given: evaluate.Give
 
 
 def scored(
-    options: evaluate.Options,
-    given: evaluate.Given,
+    options: Options,
+    given: existing.Given,
     artifact: Artifact,
     which: Sequence[tuple[int, int]],
     stop: scores.Stop,
 ) -> Iterator[Row]:
     """Trains and tests students on every version of a set, one after the other."""
-    dataset = evaluate.read(options, given)
+    dataset = existing.read(options, given)
     pixels = forms.stored_pixels(artifact)[0]
     for kept in ways(artifact, which):
         if stop():
             return
         made = kept.make()
         shown = given._replace(synthetic=made.synthetic)
-        labelled = evaluate.labelled_sets(options, dataset, shown)['distilled']
+        labelled = existing.labelled_sets(options, dataset, shown)['distilled']
         title = f'{kept.name}, {kept.bits} bits' + (f', patch {kept.patch}' if kept.patch else '')
         found = scores.score(options, dataset, labelled, stop, title=title)
         if stop():
@@ -204,7 +205,7 @@ def label_bytes(e: Evaluation, labelled: labelling.Labelled) -> int:
     return labelled.label_bytes
 
 
-def protocol(options: evaluate.Options) -> str:
+def protocol(options: Options) -> str:
     """Under which protocol, on what and with how many students the numbers hold."""
     e = options.evaluation
     students = f'{e.num_seeds} student{"" if e.num_seeds == 1 else "s"}'
@@ -234,7 +235,7 @@ def table(rows: Sequence[Row]) -> str:
     return f'{made}\nerrors of stored pixels, in grey levels; ± is the population std over students'
 
 
-def record(options: evaluate.Options, rows: Sequence[Row]) -> dict[str, Any]:
+def record(options: Options, rows: Sequence[Row]) -> dict[str, Any]:
     """The table for `records.save`."""
     return {
         'distilled': options.distilled,

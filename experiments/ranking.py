@@ -24,9 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import evaluate
 from experiments.configs.rules import refuse
-from experiments.stages import outputs
+from experiments.stages import existing, outputs
 from jaxdd import data, hosts, scores
 from jaxdd.exchange.ranking import CIFAR, renormalised
 from jaxdd.storage import distilled_set, records
@@ -132,11 +131,11 @@ def read(path: str) -> Set:
     refuse('labels', kind, 'hard: the package dies on stored soft ones (0.2.0)', soft)
     whitened = 'whitening' in about
     refuse('images', 'whitened ones', 'normalised: the package whitens otherwise', whitened)
-    order = evaluate.class_order(about['class_names'], data.spec(name))
+    order = existing.class_order(about['class_names'], data.spec(name))
     return Set(
         _laid_out(renormalised(synthetic.images, (about['mean'], about['std']), CIFAR)[order]),
         np.repeat(np.arange(len(order)), synthetic.images.shape[1]),
-        evaluate.images_per_class(evaluate.Given(synthetic, about, made)),
+        existing.images_per_class(existing.Given(synthetic, about, made)),
         *DATASETS[name],
         None if synthetic.learning_rate is None else float(synthetic.learning_rate),
     )

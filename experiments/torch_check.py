@@ -26,9 +26,10 @@ from experiments import evaluate
 from experiments.configs import presets
 from experiments.configs.base import Evaluation
 from experiments.configs.rules import refuse
+from experiments.configs.scoring import Options
 from experiments.speed.eager.augment import OPERATIONS, Transform, drawn, unchanged
 from experiments.speed.eager.networks import ConvNet, tensor
-from experiments.stages import build, scores, students
+from experiments.stages import build, existing, scores, students
 from jaxdd import data, hosts, models
 from jaxdd.models.layers import stem_padding
 from jaxdd.reporting import report
@@ -101,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
         return hosts.failed(error)
 
 
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, evaluate.Options, evaluate.Given]:
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options, existing.Given]:
     """The options of this command, those of `experiments.evaluate`, and the set.
 
     Raises:
@@ -127,13 +128,13 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, evaluate.Options, ev
     return own, options, given
 
 
-def run(own: argparse.Namespace, options: evaluate.Options, given: evaluate.Given) -> int:
+def run(own: argparse.Namespace, options: Options, given: existing.Given) -> int:
     """Trains the students and says how they compare with ours."""
     e = options.evaluation
     require_known(e)
     path = expanded(own.ours or pathlib.Path(own.distilled).parent / 'results.json')
     ours = read_ours(path, e, given)
-    task = assemble(e, evaluate.read(options, given), given)
+    task = assemble(e, existing.read(options, given), given)
     print(f'{report.protocol(presets.identified(e))}, {NETWORK}, {len(task.images)} images')
     theirs = []
     for seed in range(own.seeds):
@@ -159,7 +160,7 @@ def require_known(e: Evaluation) -> None:
     refuse('evaluation.strategy', e.strategy, f'of {", ".join(names)}{ONLY}', not known)
 
 
-def read_ours(path: pathlib.Path, e: Evaluation, given: evaluate.Given) -> tuple[float, ...]:
+def read_ours(path: pathlib.Path, e: Evaluation, given: existing.Given) -> tuple[float, ...]:
     """Accuracies of our students of the same set under the same protocol.
 
     Args:
@@ -196,7 +197,7 @@ def differences(protocol: dict[str, Any], e: Evaluation) -> list[str]:
     ]
 
 
-def assemble(e: Evaluation, dataset: data.Dataset, given: evaluate.Given) -> Task:
+def assemble(e: Evaluation, dataset: data.Dataset, given: existing.Given) -> Task:
     """The set's decoded images and labels in torch's layout, its classes in the data set's order.
 
     Raises:
@@ -204,7 +205,7 @@ def assemble(e: Evaluation, dataset: data.Dataset, given: evaluate.Given) -> Tas
     """
     height, width, _ = dataset.spec.image_shape
     refuse('images', f'{height}x{width}', 'square', height != width)
-    order = evaluate.class_order(given.about['class_names'], dataset.spec)
+    order = existing.class_order(given.about['class_names'], dataset.spec)
     images, labels, _ = given.synthetic
     images, labels = np.asarray(images)[order], np.asarray(labels)[order][..., order]
     return Task(

@@ -9,7 +9,7 @@ import pytest
 from experiments import evaluate
 from experiments.configs import presets
 from experiments.methods import parse
-from experiments.stages import jobs
+from experiments.stages import existing, jobs
 from jaxdd import data, parallel
 from jaxdd.storage import distilled_set, locks, records
 from jaxdd.types import Accuracy, SyntheticSet
@@ -110,7 +110,7 @@ def test_the_largest_drop():
 def test_another_evaluation_is_not_overwritten(call, distilled):
     path = distilled.parent / 'evaluation.json'
     options, given = evaluate.parse([str(distilled)])
-    who = evaluate._identity(options, evaluate.read(options, given), given)
+    who = evaluate._identity(options, existing.read(options, given), given)
     records.save(path, {'identity': {**who, 'seed': 7}, 'accuracy': {}})
     before = path.read_bytes()
     code, _, error = call(distilled, WORDS.replace('mlp lenet', 'mlp'))
@@ -206,12 +206,12 @@ SPEC = data.spec('digits')
     ],
 )
 def test_classes_are_matched_by_name(set_, test, order):
-    assert evaluate.class_order(set_, SPEC._replace(class_names=test)) == order
+    assert existing.class_order(set_, SPEC._replace(class_names=test)) == order
 
 
 def test_classes_of_other_names_are_refused_with_the_difference():
     with pytest.raises(ValueError, match='only in the set: ant; only in digits: formica'):
-        evaluate.class_order(
+        existing.class_order(
             ('ant', 'bee', 'cat'), SPEC._replace(class_names=('bee', 'cat', 'formica'))
         )
 
@@ -220,7 +220,7 @@ def test_a_set_whose_classes_come_in_another_order(distilled):
     options, given = evaluate.parse([str(distilled), '--evaluation.networks', 'mlp'])
     names = [*'0123456789'][::-1]
     dataset = data.load('digits')
-    shown = evaluate.labelled_sets(
+    shown = existing.labelled_sets(
         options, dataset, given._replace(about={**given.about, 'class_names': tuple(names)})
     )
     images, labels, _ = shown['distilled'].synthetic
@@ -251,7 +251,7 @@ def test_test_images_are_prepared_as_the_sets_own_were(words, own, tmp_path):
         class_names=job.spec.class_names,
         info={'config': dataclasses.asdict(config)},
     )
-    dataset = evaluate.read(*evaluate.parse([str(tmp_path / 'distilled.npz')]))
+    dataset = existing.read(*evaluate.parse([str(tmp_path / 'distilled.npz')]))
     np.testing.assert_array_equal(dataset.test.images, job.dataset.test.images)
     np.testing.assert_allclose(
         data.normalise(dataset.spec, dataset.test.images[:1]),

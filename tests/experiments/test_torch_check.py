@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import presets
+from experiments.stages import existing
 from jaxdd import data, models
 from jaxdd.storage import distilled_set, records
 from jaxdd.types import Source
@@ -69,9 +70,7 @@ def ours(folder, per_seed=(0.5, 0.6), network='convnet', **changed):
 
 def task(path, *words):
     _, options, given = torch_check.parse([str(path), *words])
-    return torch_check.assemble(
-        options.evaluation, torch_check.evaluate.read(options, given), given
-    )
+    return torch_check.assemble(options.evaluation, existing.read(options, given), given)
 
 
 def test_the_spread_of_two_groups():

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import evaluate
 from experiments.methods import parse
-from experiments.stages import identity, jobs
+from experiments.stages import existing, identity, jobs
 from jaxdd import data, whitening
 from jaxdd.reporting import pictures
 from jaxdd.storage import distilled_set
@@ -85,7 +85,7 @@ def test_an_evaluation_is_known_by_the_whitening_of_its_set(done):
     other = how._replace(vectors=-how.vectors)
     changed = given._replace(about={**given.about, 'whitening': other})
     found = [
-        evaluate._identity(options, evaluate.read(options, one), one) for one in (given, changed)
+        evaluate._identity(options, existing.read(options, one), one) for one in (given, changed)
     ]
     assert found[0]['whitening'] != found[1]['whitening']
     assert found[0]['zca'] == found[1]['zca'] == whitening.identity(how)
