@@ -111,7 +111,7 @@ def _note(ledger: Ledger, task: Task, before: list[dict], seconds: float, ended:
     call = {
         'seconds': round(seconds, 1),
         'hardware': parallel.hardware(),
-        'commit': outputs.commit(),
+        'commit': outputs.COMMIT,
         'ended': ended,
     }
     records.save(_calls_path(ledger, task), {'calls': [*before, call]})

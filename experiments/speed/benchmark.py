@@ -32,7 +32,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from experiments.speed import report, workloads
 from experiments.speed.workloads import WORKLOADS, Ours, Sizes, Workload, eager
-from experiments.stages.outputs import commit
+from experiments.stages.outputs import COMMIT
 from jaxdd import parallel
 from jaxdd.checks import one_of
 from jaxdd.engine import loop
@@ -98,7 +98,7 @@ def measure(
             'cores': meter.cores(),
             'load': os.getloadavg(),
             'theirs on': device,
-            'commit': commit(),
+            'commit': COMMIT,
             'repeats': repeats,
             'plain': plain,
             'versions': {name: metadata.version(name) for name in PACKAGES},

@@ -1,7 +1,6 @@
 """What determines the parts of a run: a file is only used again where all of it is alike."""
 
 import dataclasses
-import functools
 import hashlib
 import pathlib
 import zlib
@@ -276,7 +275,7 @@ def of_students(options, dataset: data.Dataset, teachers: Sequence[Teacher] = ()
         'hardware': parallel.hardware(),
         **_precision(options),
         'several steps per dispatch': jobs.steps_per_call(options) > 1,
-        'program': program(),
+        'program': CODE,
     }
 
 
@@ -308,8 +307,7 @@ def of_set(
     }
 
 
-@functools.cache
-def program() -> str:
+def _code() -> str:
     """A fingerprint of this library's code and of the packages that compute."""
     digest = hashlib.sha256()
     for root in (pathlib.Path(jaxdd.__file__).parent, pathlib.Path(__file__).parents[1]):
@@ -318,6 +316,10 @@ def program() -> str:
     for name in ('jax', 'jaxlib', 'flax', 'optax', 'numpy'):
         digest.update(metadata.version(name).encode())
     return digest.hexdigest()[:12]
+
+
+# As the process began, like the code it runs: files may change before the first number is kept.
+CODE = _code()
 
 
 def content(tree) -> int:

@@ -244,30 +244,21 @@ def provenance() -> dict:
     """What a number was made with: versions of the packages, commit, hardware and the compiler's
     flags."""
     return {
-        'versions': versions(),
-        'commit': commit(),
+        'versions': VERSIONS,
+        'commit': COMMIT,
         'hardware': parallel.hardware(),
         'processes': hosts.count(),
         'flags': {name: os.environ[name] for name in FLAGS if name in os.environ},
     }
 
 
-def versions() -> dict[str, str]:
-    """Of the packages that compute."""
-    return {name: metadata.version(name) for name in PACKAGES}
-
-
-def commit() -> str:
-    """The checked-out commit, with '+changes' where a tracked file differs from it;
-    'unknown' outside a checkout."""
+def checked_out(folder: pathlib.Path) -> str:
+    """The commit that a folder's checkout stands at, with '+changes' where a tracked file differs
+    from it; 'unknown' outside a checkout."""
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ('git', *words),
-            cwd=pathlib.Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
+            ('git', *words), cwd=folder, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:
@@ -275,3 +266,9 @@ def commit() -> str:
         return git('rev-parse', '--short', 'HEAD') + ('+changes' if changed else '')
     except (OSError, subprocess.CalledProcessError):
         return 'unknown'
+
+
+# As the process began: while it runs for hours, the checkout and the environment may go on, and its
+# own code does not.
+COMMIT = checked_out(pathlib.Path(__file__).parent)
+VERSIONS = {name: metadata.version(name) for name in PACKAGES}  # of the packages that compute

@@ -59,8 +59,8 @@ def _info(job: Job, teachers: Sequence[Teacher], distilled: Distilled) -> dict:
         'config': dataclasses.asdict(config),
         'weights': distilled.weights,
         'protocol': presets.identified(e),
-        'commit': outputs.commit(),
-        'versions': outputs.versions(),
+        'commit': outputs.COMMIT,
+        'versions': outputs.VERSIONS,
         'bibtex': [paper.bibtex for paper in papers.used(config, plugins.PLUGINS)],
     }
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from experiments.methods import parse
-from experiments.stages import jobs, outputs
+from experiments.stages import identity, jobs, outputs
 
 
 def test_a_folder_is_made_and_left_empty(tmp_path):
@@ -59,7 +59,7 @@ def test_absurd_pixels_are_a_warning(value, warned):
     assert bool(warnings) == warned and (not warned or 'pixels reach 2.3e+29' in warnings[0])
 
 
-def test_the_commit_names_changes(monkeypatch, tmp_path):
+def test_the_commit_names_changes(tmp_path):
     def git(*words):
         subprocess.run(
             ('git', '-c', 'user.name=a', '-c', 'user.email=a@b', *words),
@@ -68,21 +68,36 @@ def test_the_commit_names_changes(monkeypatch, tmp_path):
             capture_output=True,
         )
 
-    monkeypatch.setattr(outputs, '__file__', str(tmp_path / 'record.py'))
     tracked = pathlib.Path(tmp_path / 'tracked')
     tracked.write_text('one')
     git('init')
     git('add', 'tracked')
     git('commit', '-m', 'first')
-    clean = outputs.commit()
+    clean = outputs.checked_out(tmp_path)
     assert len(clean) >= 7 and int(clean, 16) >= 0
     pathlib.Path(tmp_path / 'a-log-beside-it').write_text('')
-    assert outputs.commit() == clean
+    assert outputs.checked_out(tmp_path) == clean
     tracked.write_text('two')
-    assert outputs.commit() == f'{clean}+changes'
+    assert outputs.checked_out(tmp_path) == f'{clean}+changes'
 
 
 def test_outside_a_checkout_the_commit_is_unknown(monkeypatch, tmp_path):
-    monkeypatch.setattr(outputs, '__file__', str(tmp_path / 'record.py'))
     monkeypatch.setenv('GIT_CEILING_DIRECTORIES', str(tmp_path.parent))
-    assert outputs.commit() == 'unknown'
+    assert outputs.checked_out(tmp_path) == 'unknown'
+
+
+def test_what_a_run_is_made_with_is_what_it_began_with(monkeypatch):
+    """A checkout or an environment that goes on beside a run changes nothing of its records."""
+
+    config = parse('dm --dataset digits --ipc 1'.split())
+    job = jobs.load(config)
+
+    def asked(*arguments, **options):
+        raise AssertionError('asked again')
+
+    monkeypatch.setattr(subprocess, 'run', asked)
+    monkeypatch.setattr(outputs.metadata, 'version', asked)
+    monkeypatch.setattr(pathlib.Path, 'read_bytes', asked)
+    made = outputs.provenance()
+    assert (made['commit'], made['versions']) == (outputs.COMMIT, outputs.VERSIONS)
+    assert identity.of_students(config, job.dataset)['program'] == identity.CODE
