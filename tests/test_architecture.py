@@ -36,7 +36,7 @@ FLOORS = (
     ('compiled', 'torch_check', 'ranking', 'ranking_worker', 'quantise', 'catalogue'),
     ('estimate',),
     ('examples', 'run', 'continual', 'table'),
-    ('reproduction',),
+    ('reproduction', 'together'),
     ('reproduce',),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

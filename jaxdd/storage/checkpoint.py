@@ -1,5 +1,6 @@
 """Checkpoints: the newest states of a run to disk and back, bit for bit."""
 
+import functools
 import os
 import pathlib
 import shutil
@@ -101,7 +102,11 @@ class Checkpoints:
         self._guard(lambda: self._manager.save(step, args=args))
 
     def restore(
-        self, like: PyTree, *, warn: Callable[[str], None] = warnings.warn
+        self,
+        like: PyTree,
+        *,
+        warn: Callable[[str], None] = warnings.warn,
+        up_to: int | None = None,
     ) -> tuple[PyTree, int, dict[str, Any]] | None:
         """Reads the newest whole checkpoint, bitwise, on any number of devices.
 
@@ -112,6 +117,8 @@ class Checkpoints:
             like: arrays or `jax.ShapeDtypeStruct`; the shapes, dtypes and (if set) shardings to
                 return.
             warn: receives one sentence for every checkpoint moved aside.
+            up_to: the newest step that is wanted, whose successors are removed, since the run goes
+                on from it; None: any.
 
         Returns:
             `(state, step, extra)`, or None if there is no checkpoint left.
@@ -122,6 +129,9 @@ class Checkpoints:
         """
         self.wait()
         failed, found = {}, None
+        for step in self.steps:
+            if up_to is not None and step > up_to:
+                self._guard(functools.partial(self._manager.delete, step))
         for step in reversed(self.steps):
             wrong = None
             try:

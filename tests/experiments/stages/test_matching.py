@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.methods import parse
-from experiments.stages import identity, jobs, matching, messages, progress, weighing
+from experiments.stages import going, identity, jobs, matching, messages, progress, weighing
 from jaxdd import data, models
 from jaxdd.storage import records
 
@@ -158,9 +158,9 @@ def test_rows_of_a_second_process_are_dropped(tmp_path):
 
 
 def test_rows_come_at_whole_dispatches():
-    assert matching._history_period(job('--num-steps 100 --steps-per-call 50')) == 50
-    assert matching._history_period(job('--num-steps 20000 --steps-per-call 50')) == 50
-    assert matching._history_period(job('--num-steps 20000 --steps-per-call 1')) == 40
+    assert going._history_period(job('--num-steps 100 --steps-per-call 50')) == 50
+    assert going._history_period(job('--num-steps 20000 --steps-per-call 50')) == 50
+    assert going._history_period(job('--num-steps 20000 --steps-per-call 1')) == 40
 
 
 def test_the_clock_leaves_compilation_out_and_remembers():

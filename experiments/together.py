@@ -1,0 +1,140 @@
+"""Distils several sets against the same real images, networks and augmentations.
+
+    python -m experiments.together \\
+        'dm --dataset cifar10 --ipc 10 --workdir runs/dm' \\
+        'dm --dataset cifar10 --ipc 10 --plugins cm --workdir runs/dm-cm'
+
+Each argument is a command line of `experiments.run`. What the runs share is computed once: the
+network of a step and its look at the real images, which is most of a step where images per class
+are few. Each set becomes what its command alone would have made, up to rounding, so that sets with
+and without a plug-in differ by the plug-in and not by their draws. Then the commands are run, one
+after another, and find their sets distilled. The same command continues where it stopped; so does
+any of the commands alone.
+"""
+
+import contextlib
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+
+import jax
+
+from experiments import methods, run
+from experiments.configs import Config
+from experiments.stages import abreast, choosing, jobs, preparing, workplace
+from experiments.stages.abreast import Ready
+from experiments.stages.scores import Stop
+from jaxdd import hosts
+from jaxdd.engine.distill import NonFiniteError
+from jaxdd.storage.atomic import expanded
+from jaxdd.storage.fingerprint import differences
+
+# What may differ between runs that see the same; all else may not.
+OWN = (
+    'ipc',
+    'plugins',
+    'regularizers',
+    'proxies',
+    'optimizer',
+    'init',
+    'init_path',
+    'evaluation',
+    'workdir',
+    'keep',
+)
+Command = tuple[Config, list[str]]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs several command lines; exit code 0 done, 2 wrong input or a failed run, 3 stopped."""
+    try:
+        return run_all(parse(argv))
+    except (ValueError, NonFiniteError, OSError, jax.errors.JaxRuntimeError) as error:
+        return hosts.failed(error)
+
+
+def parse(argv: Sequence[str]) -> list[Command]:
+    """The configuration and the words of every command line.
+
+    Raises:
+        ValueError: what `methods.parse` refuses, fewer than two commands, two of one workdir, or
+            commands that would not see the same images.
+        SystemExit: an unknown or malformed option (code 2), or `--help` (0).
+    """
+    if set(argv) & {'-h', '--help'}:
+        print(__doc__)
+        raise SystemExit(0)
+    commands = [(methods.parse(words), words) for words in map(shlex.split, argv)]
+    if len(commands) < 2:
+        raise ValueError(
+            f'together takes two command lines of experiments.run or more, each in quotes; got '
+            f'{len(commands)}'
+        )
+    _require_alike([config for config, _ in commands])
+    return commands
+
+
+def _require_alike(configs: Sequence[Config]) -> None:
+    first, *others = configs
+    if not first.entry.blind:
+        able = ', '.join(name for name, entry in methods.METHODS.items() if entry.blind)
+        raise ValueError(
+            f'networks of {first.method} see the synthetic set, so that no two sets could share '
+            f'one; methods that run together: {able}'
+        )
+    folders = [expanded(config.workdir) for config in configs]
+    if len(set(folders)) < len(folders):
+        raise ValueError(
+            f'each run needs a --workdir of its own, got {", ".join(map(str, folders))}'
+        )
+    for number, other in enumerate(others, start=2):
+        if found := differences(_shared(first), _shared(other)):
+            told = (
+                line.replace('stored', 'first').replace('now', f'number {number}') for line in found
+            )
+            raise ValueError(
+                '\n  '.join(
+                    ('runs together must be alike in all that decides what a step sees:', *told)
+                )
+            )
+
+
+def _shared(config: Config) -> dict:
+    every = dataclasses.asdict(config)
+    return {name: value for name, value in every.items() if name not in OWN}
+
+
+def run_all(commands: Sequence[Command], stop: Stop | None = None) -> int:
+    """Distils all sets at once, and then runs each command.
+
+    Args:
+        stop: as in `experiments.run.run`.
+    """
+    configs = [config for config, _ in commands]
+    stop = workplace.begun(stop, configs[0].hosts, configs[0].workdir)
+    with contextlib.ExitStack() as stack:
+        runs = [_ready(stack, config, stop) for config in configs]
+        if not stop():
+            print(f'{len(runs)} sets together, against the same real images')
+            abreast.distil(runs, stop)
+    if stop():
+        print('stopped; the same command continues')
+        return run.STOPPED
+    for config, words in commands:
+        print(f'\nexperiments.run {shlex.join(words)}')
+        if (code := run.run(config, words, stop)) != 0:
+            return code
+    return 0
+
+
+def _ready(stack: contextlib.ExitStack, config: Config, stop: Stop) -> Ready:
+    workdir = stack.enter_context(workplace.entered(config))
+    job = jobs.load(config)
+    config.entry.stage.require_continuable(job, workdir)
+    prepared = preparing.prepare(job, stop)
+    return Ready(job if stop() else choosing.started(job, prepared), prepared, workdir)
+
+
+if __name__ == '__main__':
+    sys.exit(hosts.together(main, sys.argv[1:]))
