@@ -12,6 +12,7 @@ from importlib import metadata
 import numpy as np
 
 from experiments.configs import Config, cells, papers, plugins, presets
+from experiments.configs.base import CORESETS
 from experiments.stages import comparing, drawing, jobs, labelling, students, watching
 from experiments.stages.jobs import Distilled, Job, Prepared, Scores
 from jaxdd import hosts, parallel, whitening
@@ -171,13 +172,25 @@ def budget(config: Config) -> dict[str, dict[str, str]]:
     published = config.entry.published(config.dataset, config.ipc, config.plugins)
     published = dataclasses.replace(published, precision='f32')
     config = dataclasses.replace(config, precision=jobs.precision(config))
-    found = changes(*(_of_the_number(dataclasses.asdict(one)) for one in (published, config)))
+    idle = _unread(published) & _unread(config)
+    found = changes(*(_of_the_number(dataclasses.asdict(one), idle) for one in (published, config)))
     return {field: {'published': old, 'here': new} for field, (old, new) in found.items()}
 
 
-def _of_the_number(fields: dict) -> dict:
+def _unread(config: Config) -> set[str]:
+    """Networks that neither the distilled set nor its students see: those that choose the core-sets
+    beside it may be any."""
+    reads = jobs.needs_proxy(config) or config.init in CORESETS
+    return {
+        *(() if reads else ('proxies',)),
+        *(() if config.teachers.networks else ('teachers',)),
+    }
+
+
+def _of_the_number(fields: dict, idle: set[str]) -> dict:
     """The fields of a configuration that a published number depends on."""
-    kept = {name: value for name, value in fields.items() if name not in NOT_OF_THE_NUMBER}
+    left_out = {*NOT_OF_THE_NUMBER, *idle}
+    kept = {name: value for name, value in fields.items() if name not in left_out}
     for record, names in NOT_OF_THE_NUMBER_WITHIN.items():
         if record not in kept:
             continue

@@ -39,6 +39,11 @@ def test_a_folder_that_refuses_files(tmp_path, monkeypatch):
         ('', []),
         ('--num-steps 10 --workdir x --seed 3 --keep 5 --num-devices 1', ['num_steps']),
         ('--evaluation.epochs 5 --data.per-class 4', ['data.per_class', 'evaluation.epochs']),
+        # the proxy only chooses what stands beside the set
+        ('--evaluation.coresets herding --proxies.count 1 --proxies.network.name convnet', []),
+        ('--teachers.width 16', []),  # of none
+        ('--plugins cc --proxies.count 1', ['proxies.count']),
+        ('--init herding --proxies.count 1', ['init', 'proxies.count']),
     ],
 )
 def test_where_a_budget_is_not_the_published_one(words, fields):
