@@ -77,11 +77,11 @@ def parse(argv: Sequence[str]) -> list[Command]:
 
 def _require_alike(configs: Sequence[Config]) -> None:
     first, *others = configs
-    if not first.entry.blind:
-        able = ', '.join(name for name, entry in methods.METHODS.items() if entry.blind)
+    if not first.entry.shares:
+        able = ', '.join(name for name, entry in methods.METHODS.items() if entry.shares)
         raise ValueError(
-            f'networks of {first.method} see the synthetic set, so that no two sets could share '
-            f'one; methods that run together: {able}'
+            f'methods that run together: {able}; got {first.method}, whose networks see the '
+            'synthetic set, or whose runs have stages of their own'
         )
     folders = [expanded(config.workdir) for config in configs]
     if len(set(folders)) < len(folders):
@@ -114,7 +114,9 @@ def run_all(commands: Sequence[Command], stop: Stop | None = None) -> int:
     configs = [config for config, _ in commands]
     stop = workplace.begun(stop, configs[0].hosts, configs[0].workdir)
     with contextlib.ExitStack() as stack:
-        runs = [_ready(stack, config, stop) for config in configs]
+        runs = [_loaded(stack, config) for config in configs]
+        abreast.require(runs)
+        runs = [_ready(one, stop) for one in runs]
         if not stop():
             print(f'{len(runs)} sets together, against the same real images')
             abreast.distil(runs, stop)
@@ -128,12 +130,17 @@ def run_all(commands: Sequence[Command], stop: Stop | None = None) -> int:
     return 0
 
 
-def _ready(stack: contextlib.ExitStack, config: Config, stop: Stop) -> Ready:
+def _loaded(stack: contextlib.ExitStack, config: Config) -> Ready:
     workdir = stack.enter_context(workplace.entered(config))
     job = jobs.load(config)
     config.entry.stage.require_continuable(job, workdir)
-    prepared = preparing.prepare(job, stop)
-    return Ready(job if stop() else choosing.started(job, prepared), prepared, workdir)
+    return Ready(job, workdir)
+
+
+def _ready(one: Ready, stop: Stop) -> Ready:
+    prepared = preparing.prepare(one.job, stop)
+    job = one.job if stop() else choosing.started(one.job, prepared)
+    return Ready(job, one.workdir, prepared)
 
 
 if __name__ == '__main__':

@@ -72,5 +72,5 @@ class Entry(NamedTuple):
     papers: tuple[Paper, ...] = ()
     # how stored mosaics become images ('factor', 'order', 'space', 'form'); None: they are whole
     decode: Callable[[Any], dict[str, Any] | None] = _whole
-    blind: bool = False  # whether its networks never see the synthetic set
+    shares: bool = False  # whether sets can share its steps: its networks never see one
     smaller: tuple[str, ...] = SMALLER  # options with which a step takes less memory

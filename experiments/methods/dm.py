@@ -73,5 +73,5 @@ ENTRY = DM.entry = Entry(
     CELLS,
     reduced=lambda dataset: f'--num-steps 100 --data.per-class 64 {presets.REDUCED_MATCHING}',
     papers=(papers.DM,),
-    blind=True,
+    shares=True,
 )

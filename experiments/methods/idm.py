@@ -196,6 +196,7 @@ ENTRY = IDM.entry = Entry(
     ),
     real_per_class=lambda config: config.ipc * config.matching.factor**2,
     papers=(papers.IDM,),
+    shares=True,
     decode=lambda config: build.mosaics(config.matching.factor, order='column', space='normalised'),
     smaller=(
         '--training.queue-size',

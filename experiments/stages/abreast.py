@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
+
 from experiments.stages import identity, jobs, messages, progress
 from experiments.stages.going import opened, supplied
 from experiments.stages.jobs import Prepared
@@ -14,15 +16,25 @@ from jaxdd.engine import distill, loop
 from jaxdd.methods import together
 from jaxdd.storage import checkpoint
 from jaxdd.storage.fingerprint import fingerprint
-from jaxdd.types import DistillState, Metrics
+from jaxdd.types import DistillState, Method, Metrics
 
 
 class Ready(NamedTuple):
     """A run before its first step, or where it stopped."""
 
     job: jobs.Job
-    prepared: Prepared
     workdir: pathlib.Path
+    prepared: Prepared = Prepared([], [])
+
+
+def require(runs: Sequence[Ready]) -> None:
+    """Refuses runs that cannot go together, before any computation.
+
+    Raises:
+        ValueError: what `together` refuses, or runs that stand at different steps.
+    """
+    common_step(runs)
+    _together(runs, [one.job.method for one in runs])
 
 
 def distil(runs: Sequence[Ready], stop: Stop) -> None:
@@ -44,17 +56,16 @@ def distil(runs: Sequence[Ready], stop: Stop) -> None:
         for one in runs:
             stack.enter_context(_timed(one))
         going = {
-            name: stack.enter_context(opened(*one[:2], _feed([one]), one.workdir, stop, up_to=at))
+            name: stack.enter_context(
+                opened(one.job, one.prepared, _feed([one]), one.workdir, stop, up_to=at)
+            )
             for name, one in named.items()
         }
         optimizers = {
             name: one.job.config.entry.stage.optimizer(one.job.config)
             for name, one in named.items()
         }
-        method = together.together(
-            {name: run.method for name, run in going.items()},
-            {name: _count(one.job) for name, one in named.items()},
-        )
+        method = _together(runs, [run.method for run in going.values()])
         state = advance(
             distill.make_step(method, together.optimizer(optimizers)),
             together.joined({name: run.state for name, run in going.items()}),
@@ -100,13 +111,19 @@ def _feed(runs: Sequence[Ready]) -> Any:
             'of them the same --proxies options (CC alone and CMI differ in weight decay)'
         )
     base = first.job.config.entry.feed(first.job.config, first.job.dataset)
-    return supplied(*(reading or runs)[0][:2], base)
+    one = (reading or runs)[0]
+    return supplied(one.job, one.prepared, base)
+
+
+def _together(runs: Sequence[Ready], methods: Sequence[Method]) -> Method:
+    counts = {str(i): _count(one.job) for i, one in enumerate(runs)}
+    return together.together(dict(zip(counts, methods)), counts)
 
 
 def _count(job: jobs.Job) -> int:
     """Images per class that a step looks at."""
-    way = job.method.parametrization
-    return way.decode(*way.init(jobs.key(job.config, jobs.INITIAL), job.initial)).images.shape[1]
+    way, key = job.method.parametrization, jobs.key(job.config, jobs.INITIAL)
+    return jax.eval_shape(lambda: way.decode(*way.init(key, job.initial))).images.shape[1]
 
 
 def _shown(name: str, callback: loop.Callback) -> loop.Callback:

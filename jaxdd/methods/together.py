@@ -21,6 +21,8 @@ from jaxdd.types import (
     Term,
 )
 
+ALIKE = 'classes', 'draws', 'project_every'  # of a method: how it steps
+
 
 def together(methods: Mapping[str, Method], counts: Mapping[str, int]) -> Method:
     """Runs of one method that differ in their sets and their objectives, as one method.
@@ -39,9 +41,9 @@ def together(methods: Mapping[str, Method], counts: Mapping[str, int]) -> Method
         '<name>/<metric>'.
 
     Raises:
-        ValueError: fewer than two runs, names or counts that are not theirs, a run that moves its
-            classes one after another or may refuse a step, or an encoder that normalises by the
-            batch, in which the sets would see each other.
+        ValueError: fewer than two runs, names or counts that are not theirs, a run that steps in
+            another way, looks at a part of its set or may refuse a step, or an encoder that
+            normalises by the batch, in which the sets would see each other.
     """
     _require(methods, counts)
     names, first = list(methods), next(iter(methods.values()))
@@ -123,7 +125,9 @@ def _side_by_side(ways: Mapping[str, Parametrization]) -> Parametrization:
     def project(params: PyTree, fixed: PyTree) -> PyTree:
         return {name: way.project(params[name], fixed[name]) for name, way in ways.items()}
 
-    return Parametrization(init, decode, project)
+    return Parametrization(
+        init, decode, project, by_class=all(way.by_class for way in ways.values())
+    )
 
 
 def _sum(terms: Mapping[str, Term], rows: Mapping[str, slice]) -> Term:
@@ -167,15 +171,14 @@ def _require(methods: Mapping[str, Method], counts: Mapping[str, int]) -> None:
             f'together takes two runs or more and a count for each, in the same order; got '
             f'{_listed(methods)} and counts of {_listed(counts)}'
         )
+    first = next(iter(methods.values()))
     for name, one in methods.items():
-        odd = {
-            "classes='sequential'": one.classes != 'joint',
-            'accepts': one.accepts is not None,
-            'looks_at': one.looks_at is not None,
-            'project_every': one.project_every != 1,
-        }
-        if found := [what for what, there in odd.items() if there]:
-            raise ValueError(f'{name} cannot run together with others: it has {", ".join(found)}')
+        odd = [field for field in ('accepts', 'looks_at') if getattr(one, field) is not None]
+        odd += [field for field in ALIKE if getattr(one, field) != getattr(first, field)]
+        if odd:
+            raise ValueError(
+                f'{name} cannot run together with others: it has its own {", ".join(odd)}'
+            )
         if jax.eval_shape(one.models['encoder'].init, jax.random.key(0)).batch_stats:
             raise ValueError(
                 f'{name} cannot run together with others: its encoder normalises by the batch, in '

@@ -58,6 +58,27 @@ def test_each_is_what_its_command_alone_makes(whole, main, images, tmp_path, nam
     assert ('loss/cm' in rows(whole / name)[0]) == (name == 'cm')
 
 
+IDM = (
+    'idm --dataset digits --num-steps 3 --steps-per-call 1 --encoder.width 4 --data.per-class 4 '
+    '--training.queue-size 3 --training.every 2 --training.num-batches 1 --training.batch-size 8 '
+    '--evaluation.epochs 0 --evaluation.num-seeds 1 --evaluation.width 4 --num-devices 1'
+)
+
+
+@pytest.mark.long
+def test_networks_in_training_on_real_images_are_shared_too(main, images, tmp_path):
+    words = {name: f'{IDM} --ipc {ipc}' for name, ipc in (('two', 2), ('one', 1))}
+    lines = [
+        f'{line} --workdir {tmp_path / name} --cache-dir {tmp_path / "cache"}'
+        for name, line in words.items()
+    ]
+    assert together.run_all(together.parse(lines), lambda: False) == 0
+    for name, line in words.items():
+        assert main(line, tmp_path / 'alone' / name) == 0
+        ours, theirs = images(tmp_path / name), images(tmp_path / 'alone' / name)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
 def test_every_workdir_holds_its_results(whole):
     for name in WORDS:
         results = json.loads((whole / name / 'results.json').read_text())
@@ -117,7 +138,7 @@ def test_runs_that_no_step_joins_are_refused(call, half, tmp_path):
             [f'{TINY} --workdir a', f'{TINY} --workdir b --seed 1 --data.per-class 5'],
             'data.per_class: first 4, number 2 5\n  seed: first 0, number 2 1',
         ),
-        (['dsa --workdir a', 'dsa --workdir b'], 'networks of dsa see the synthetic set.*: dm'),
+        (['dsa --workdir a', 'dsa --workdir b'], 'run together: dm, idm; got dsa'),
         (['dm --workdir a', 'idm --workdir b'], 'method: first "dm", number 2 "idm"'),
     ],
 )

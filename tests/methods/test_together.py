@@ -36,12 +36,14 @@ def moved(step, state, num_steps=3):
     return distill.run(step, state, FEED, num_steps=num_steps, callbacks=[watch]), seen
 
 
-def test_each_set_moves_as_it_would_alone():
+@pytest.mark.parametrize('classes', ['joint', 'sequential'])
+def test_each_set_moves_as_it_would_alone(classes):
+    methods = {name: one._replace(classes=classes) for name, one in METHODS.items()}
     state, seen = moved(
-        distill.make_step(together.together(METHODS, COUNTS), together.optimizer(OPTIMIZERS)),
+        distill.make_step(together.together(methods, COUNTS), together.optimizer(OPTIMIZERS)),
         together.joined({name: started(name) for name in METHODS}),
     )
-    for name, method in METHODS.items():
+    for name, method in methods.items():
         alone, told = moved(distill.make_step(method, OPTIMIZERS[name]), started(name))
         own = together.part(state, name)
         chex.assert_trees_all_close(own.params, alone.params, rtol=1e-4, atol=1e-5)
@@ -64,8 +66,8 @@ def test_the_real_images_are_looked_at_once():
 @pytest.mark.parametrize(
     'change, message',
     [
-        (dict(classes='sequential'), "one cannot run together .*: it has classes='sequential'"),
-        (dict(accepts=lambda metrics: True, looks_at=1), 'it has accepts, looks_at'),
+        (dict(classes='sequential'), 'two cannot run together .*: it has its own classes'),
+        (dict(accepts=lambda metrics: True, looks_at=1), 'its own accepts, looks_at'),
         (dict(project_every=2), 'project_every'),
         (
             dict(models={'encoder': models.by_name('convnet', (8, 8, 3), 3, norm='batch')}),
