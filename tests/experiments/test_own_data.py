@@ -122,7 +122,7 @@ def test_accuracies_are_known_by_everything_that_they_depend_on(job, change, mon
     if change == 'flip':
         job = job._replace(dataset=job.dataset._replace(spec=job.spec._replace(flip=True)))
     elif change == 'program':
-        monkeypatch.setattr(identity, 'program', lambda: 'another')
+        monkeypatch.setattr(identity, 'CODE', 'another')
     else:
         words = {
             'teachers': (
