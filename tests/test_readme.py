@@ -3,6 +3,7 @@
 import pathlib
 import pkgutil
 import re
+import shlex
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import optax
 import pytest
 import torch
 
+from experiments import together
 from experiments.methods import parse
 from experiments.stages import jobs
 from jaxdd import augment, data, models
@@ -154,6 +156,19 @@ def test_every_command_parses(line):
     line, optional = re.fullmatch(r'(.*?)(?: \[(.*)\])?', line).groups()
     for words in (line, f'{line} {optional or ""}'):
         assert parse(words.split()).method == line.split()[0]
+
+
+def commands_together():
+    """The command lines that `experiments.together` is shown with."""
+    for text in (page.read_text().replace('\\\n', '') for page in PAGES):
+        for match in re.finditer(r'-m experiments\.together ([^`\n]*)', text):
+            shared = re.findall(r'C="(.*)"', text[: match.start()])
+            yield shlex.split(match[1].replace('$C', shared[-1] if shared else ''))
+
+
+@pytest.mark.parametrize('lines', list(commands_together()), ids=len)
+def test_every_command_together_parses(lines):
+    assert len(together.parse(lines)) == len(lines) > 1
 
 
 def links():

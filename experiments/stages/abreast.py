@@ -31,9 +31,11 @@ def require(runs: Sequence[Ready]) -> None:
     """Refuses runs that cannot go together, before any computation.
 
     Raises:
-        ValueError: what `together` refuses, or runs that stand at different steps.
+        ValueError: what `together` refuses, or runs that stand at different steps or need different
+            proxies.
     """
     common_step(runs)
+    _require_one_pool([one.job for one in runs if one.job.models])
     _together(runs, [one.job.method for one in runs])
 
 
@@ -46,7 +48,7 @@ def distil(runs: Sequence[Ready], stop: Stop) -> None:
         runs: alike in all that decides which images and networks a step looks at.
 
     Raises:
-        ValueError: runs that stand at different steps, or need different proxies.
+        ValueError: runs that stand at different steps.
     """
     named, at = {str(i): one for i, one in enumerate(runs)}, common_step(runs)
     first = runs[0].job
@@ -103,16 +105,22 @@ def common_step(runs: Sequence[Ready]) -> int:
 
 def _feed(runs: Sequence[Ready]) -> Any:
     """What all of them look at: the real images, and the proxies that some of them read."""
-    first, reading = runs[0], [one for one in runs if one.prepared.proxies]
-    pools = {fingerprint(identity.of_pool(one.job)): one for one in reading}
-    if len({(who, len(one.prepared.proxies)) for who, one in pools.items()}) > 1:
+    one = next((one for one in runs if one.prepared.proxies), runs[0])
+    base = one.job.config.entry.feed(one.job.config, one.job.dataset)
+    return supplied(one.job, one.prepared, base)
+
+
+def _require_one_pool(reading: Sequence[jobs.Job]) -> None:
+    options = [(job.config.proxies, identity.of_pool(job)) for job in reading]
+    pools = {
+        fingerprint({**pool, 'count': p.count, 'every': p.every, 'pixels': p.pixels})
+        for p, pool in options
+    }
+    if len(pools) > 1:
         raise ValueError(
             f'runs together read one pool of proxies, and these would need {len(pools)}: give all '
-            'of them the same --proxies options (CC alone and CMI differ in weight decay)'
+            'of them the same --proxies options, weight decay included (CC alone and CMI differ)'
         )
-    base = first.job.config.entry.feed(first.job.config, first.job.dataset)
-    one = (reading or runs)[0]
-    return supplied(one.job, one.prepared, base)
 
 
 def _together(runs: Sequence[Ready], methods: Sequence[Method]) -> Method:

@@ -6,7 +6,7 @@ import os
 import pathlib
 
 from jaxdd.data import specs
-from jaxdd.data.sources import file_format, prepared_folder
+from jaxdd.data.prepared import file_format, prepared_folder
 
 MAX_RETRIES = 1
 

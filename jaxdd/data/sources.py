@@ -1,21 +1,15 @@
 """Reads labelled images, as uint8:
 embedded, TensorFlow Datasets, .npz, or a folder, which may stay on disk."""
 
-import contextlib
 import io
-import json
-import logging
 import os
 import pathlib
-import re
-import shlex
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxdd import checks
-from jaxdd.data import specs
+from jaxdd.data import prepared, specs
 from jaxdd.data.arrays import KEYS, decoded, read_arrays, require_names
 from jaxdd.data.folder import read_folder
 from jaxdd.data.image_files import FolderImages
@@ -29,8 +23,6 @@ ACCEPTED = (
     f'a data set is a name of the table (cifar10, ...), an .npz file with {", ".join(KEYS)}, or an '
     'image folder with train/<class>/* and test/<class>/*'
 )
-AGAIN = 'delete the folder and prepare it again'
-READ_AT_ONCE = 1000
 MEASURED = 1000  # images that mean and std are measured on where the set stays on disk
 # the view on which published teachers' accuracies are measured
 TEST_RESIZE = {'imagenet': 'margin'}
@@ -120,36 +112,6 @@ def load(
     return _checked(dataset, name)
 
 
-def prepared_folder(name: str, data_dir: str | os.PathLike) -> pathlib.Path | None:
-    """Finds where TensorFlow Datasets prepared a data set, the newest version first.
-
-    Args:
-        name: its name there.
-        data_dir: where prepared data sets lie.
-
-    Returns:
-        `<data_dir>/<name>/<version>`, or None where there is none.
-    """
-    found = pathlib.Path(os.path.expanduser(data_dir)).glob(f'{name}/*/dataset_info.json')
-    versions = [f.parent for f in found if re.fullmatch(r'\d+\.\d+\.\d+', f.parent.name)]
-    return max(versions, key=lambda f: tuple(map(int, f.name.split('.'))), default=None)
-
-
-def file_format(folder: pathlib.Path) -> str:
-    """Tells how TensorFlow Datasets stored a data set; only 'array_record' can be read here.
-
-    Raises:
-        ValueError: its description there is damaged.
-    """
-    path = folder / 'dataset_info.json'
-    try:
-        info = {**json.loads(path.read_text(encoding='utf-8'))}
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f'{path} cannot be read ({error}); {AGAIN}') from error
-    # old preparations do not say; it was the only format then
-    return info.get('fileFormat', 'tfrecord')
-
-
 def _require_data(name: str, path: pathlib.Path) -> None:
     """Refuses what is no name of the table, and neither a folder nor an .npz file."""
     if os.path.isdir(path) or os.path.isfile(path) and path.suffix == '.npz':
@@ -227,7 +189,7 @@ def save_npz(path: str | os.PathLike, name: str, data_dir: str | os.PathLike | N
         ValueError: it is not there or cannot be read.
         OSError: the disk refused; an older file is untouched.
     """
-    row, builder, folder = _opened(
+    row, builder, folder = prepared.opened(
         specs.spec(name), pathlib.Path(os.path.expanduser(data_dir or DATA_DIR))
     )
     arrays = {
@@ -236,7 +198,7 @@ def save_npz(path: str | os.PathLike, name: str, data_dir: str | os.PathLike | N
         'std': np.array(row.std),
     }
     for half, split in (('train', row.train_split), ('test', row.test_split)):
-        encoded, labels = _read_split(builder, folder, split, bytes)
+        encoded, labels = prepared.read_split(builder, folder, split, bytes)
         arrays |= {
             f'{half}_encoded': np.frombuffer(b''.join(encoded), np.uint8),
             f'{half}_sizes': np.array(list(map(len, encoded))),
@@ -257,74 +219,12 @@ def _prepared(row: specs.Spec, data_dir: pathlib.Path) -> Dataset:
 
 
 def _tfds(row: specs.Spec, data_dir: pathlib.Path) -> Dataset:
-    row, builder, folder = _opened(row, data_dir)
+    row, builder, folder = prepared.opened(row, data_dir)
     halves = (
-        _read_split(builder, folder, split, decoded) for split in (row.train_split, row.test_split)
+        prepared.read_split(builder, folder, split, decoded)
+        for split in (row.train_split, row.test_split)
     )
     return Dataset(row, *(Source(np.stack(images), labels) for images, labels in halves))
-
-
-def _opened(row: specs.Spec, data_dir: pathlib.Path) -> tuple[specs.Spec, Any, pathlib.Path]:
-    folder = prepared_folder(row.tfds, data_dir)
-    command = f"pip install -e '.[prepare]' && python -m experiments.prepare {row.name} --data-dir"
-    if folder is None:
-        raise ValueError(
-            f'{row.name} is not prepared under {data_dir}; give the data_dir where it is, '
-            f'or prepare it with data.prepare (needs a network), or from a shell: '
-            f'{command} {shlex.quote(str(data_dir))}'
-        )
-    if file_format(folder) != 'array_record':
-        raise ValueError(
-            f'{folder} holds {row.name} as {file_format(folder)}, but only array_record can be '
-            f'read without TensorFlow; prepare it in another folder: {command} <dir>'
-        )
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder_from_directory(folder)
-        names = row.class_names or tuple(builder.info.features['label'].names)
-    except Exception as error:  # of many kinds, from protobuf's to AttributeError
-        raise ValueError(f'{folder}: its description cannot be read ({error}); {AGAIN}') from error
-    return row._replace(class_names=names), builder, folder
-
-
-def _read_split(
-    builder: Any, folder: pathlib.Path, split: str, read: Callable[[bytes], Any]
-) -> tuple[list, np.ndarray]:
-    """What `read` makes of every encoded image, and the labels."""
-    import tensorflow_datasets as tfds
-
-    images, labels = [], []
-    with quiet_group_size():
-        try:
-            records = builder.as_data_source(split, decoders={'image': tfds.decode.SkipDecoding()})
-            # Decoding in bulk takes half the time of asking for one example after another.
-            for start in range(0, len(records), READ_AT_ONCE):
-                ids = list(range(start, min(start + READ_AT_ONCE, len(records))))
-                for example in records.__getitems__(ids):
-                    images.append(read(example['image']))
-                    labels.append(example['label'])
-        except Exception as error:
-            # of many kinds: of the records, of what is in them, of the images in that
-            raise ValueError(
-                f'{folder}: split {split!r} cannot be read ({error}); {AGAIN}'
-            ) from error
-    return images, np.array(labels, np.int32)
-
-
-@contextlib.contextmanager
-def quiet_group_size():
-    """Silences the ERROR that array_record logs about harmless grouped records."""
-
-    def keep(record):
-        return 'was created with group size' not in record.getMessage()
-
-    logger = logging.getLogger('absl')
-    logger.addFilter(keep)
-    try:
-        yield
-    finally:
-        logger.removeFilter(keep)
 
 
 def _npz(path: pathlib.Path) -> Dataset:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdd.data.sources import file_format, quiet_group_size
+from jaxdd.data.prepared import file_format, quiet_group_size
 
 NAME, VERSION, SPLIT = 'distilled', '1.0.0', 'train'
 METADATA = 'metadata.json'

@@ -40,6 +40,10 @@ def together(methods: Mapping[str, Method], counts: Mapping[str, int]) -> Method
         A `Method` whose state `joined` makes, and whose metrics are each run's under
         '<name>/<metric>'.
 
+    Note:
+        An augmentation that draws for each image, unlike `augment.shared`, draws for those of all
+        sets at once: other numbers than alone.
+
     Raises:
         ValueError: fewer than two runs, names or counts that are not theirs, a run that steps in
             another way, looks at a part of its set or may refuse a step, or an encoder that

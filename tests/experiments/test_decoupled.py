@@ -11,7 +11,7 @@ import pytest
 
 from experiments import evaluate
 from experiments.methods import parse
-from experiments.stages import choosing, jobs, labelling, recovering
+from experiments.stages import choosing, jobs, labelling, starts, storing
 from jaxdd import data, methods, models, parallel
 from jaxdd.labels import replay
 from jaxdd.networks import teachers
@@ -81,8 +81,8 @@ def test_a_part_sees_the_real_images_of_its_classes_and_their_weights():
     key, step = jax.random.key(0), jnp.int32(2)
     whole = data.stratified(**options)(key, step)
     assert 0 < (whole.real_weights == 0).sum() < 145
-    part = recovering._of(data.stratified(**options), slice(6, 9), 10)(key, step)
-    streamed = next(recovering._of(data.streamed(**options), slice(6, 9), 10).start(key, 2))
+    part = starts.of_classes(data.stratified(**options), slice(6, 9), 10)(key, step)
+    streamed = next(starts.of_classes(data.streamed(**options), slice(6, 9), 10).start(key, 2))
     for inputs in (part, streamed):
         np.testing.assert_allclose(inputs.real, whole.real[6:9], atol=1e-6)
         np.testing.assert_array_equal(inputs.real_weights, whole.real_weights[6:9])
@@ -201,10 +201,10 @@ def test_what_is_refused(words, message, refused, tmp_path):
 
 def test_storing_rounds_down_as_the_authors_do():
     images = data.normalise(SPEC, np.arange(64, dtype=np.uint8).reshape(1, 1, 8, 8, 1))
-    levels = recovering.as_stored(images + 0.9 / 255 / SPEC.std[0], SPEC, 'uint8')
+    levels = storing.as_stored(images + 0.9 / 255 / SPEC.std[0], SPEC, 'uint8')
     np.testing.assert_array_equal(levels.ravel(), np.arange(64))
-    np.testing.assert_array_equal(recovering.as_stored(images, SPEC, 'exact'), images)
-    through = recovering.as_stored(images, SPEC, 'jpeg')
+    np.testing.assert_array_equal(storing.as_stored(images, SPEC, 'exact'), images)
+    through = storing.as_stored(images, SPEC, 'jpeg')
     assert (
         through.dtype == np.uint8
         and 0 < np.abs(through.astype(int).ravel() - np.arange(64)).max() < 40
@@ -264,11 +264,11 @@ def test_infer_keeps_what_rded_or_a_core_set_chooses(init):
     model = models.by_name('convnet_bn', job.spec.image_shape, 10, width=4)
     judge = teachers.Teacher('convnet_bn', model, model.init(jax.random.key(0)), (), (), (), 10)
     prepared = jobs.Prepared([], [judge], chooser=choosing.chooser(job, [judge], []))
-    found = recovering._real_start(choosing.started(job, prepared), judge).images
+    found = starts.real_start(choosing.started(job, prepared), judge).images
     kept = job.config.entry.natural(job.config, job.spec)
     assert found.shape == (10, kept, 8, 8, 1)
     plain = jobs.load(parse(INFER.split()))
-    assert not np.array_equal(found, recovering._real_start(plain, judge).images)
+    assert not np.array_equal(found, starts.real_start(plain, judge).images)
     assert jobs.real_start(job.config, job.spec) == kept
 
 

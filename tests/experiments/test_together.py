@@ -149,6 +149,23 @@ def test_what_cannot_go_together_is_refused_before_anything(lines, message, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_pools_of_proxies_are_refused_before_one_is_trained(tmp_path, monkeypatch):
+    def train(*arguments):
+        raise AssertionError('trained')
+
+    monkeypatch.setattr(together.preparing, 'prepare', train)
+    lines = [
+        f'{TINY} --ipc 1 --workdir {tmp_path / name} --cache-dir {tmp_path / "cache"} '
+        f'--plugins {name}'
+        for name in ('cc', 'cmi')
+    ]
+    with pytest.raises(ValueError, match='one pool of proxies, and these would need 2: give all'):
+        together.run_all(together.parse(lines), lambda: False)
+    alike = [f'{line} --proxies.weight-decay 1e-3' for line in lines]
+    with pytest.raises(AssertionError, match='trained'):
+        together.run_all(together.parse(alike), lambda: False)
+
+
 def test_help_says_what_it_does(capsys):
     with pytest.raises(SystemExit):
         together.parse(['--help'])
