@@ -63,20 +63,35 @@ IDM = (
     '--training.queue-size 3 --training.every 2 --training.num-batches 1 --training.batch-size 8 '
     '--evaluation.epochs 0 --evaluation.num-seeds 1 --evaluation.width 4 --num-devices 1'
 )
+PROXIES = (
+    f'{TINY} --ipc 2 --proxies.count 2 --proxies.network.name convnet --proxies.network.width 4 '
+    '--proxies.epochs 1 --proxies.weight-decay 1e-3'
+)
 
 
 @pytest.mark.long
-def test_networks_in_training_on_real_images_are_shared_too(main, images, tmp_path):
-    words = {name: f'{IDM} --ipc {ipc}' for name, ipc in (('two', 2), ('one', 1))}
-    lines = [
-        f'{line} --workdir {tmp_path / name} --cache-dir {tmp_path / "cache"}'
-        for name, line in words.items()
+@pytest.mark.parametrize(
+    'lines',
+    [
+        [f'{IDM} --ipc 2', f'{IDM} --ipc 1'],
+        [f'{PROXIES} --plugins cc', f'{PROXIES} --plugins cmi', PROXIES],
+    ],
+    ids=['networks in training on real images', 'one pool of proxies'],
+)
+def test_what_else_runs_share(lines, main, images, tmp_path):
+    words = [
+        f'{line} --workdir {tmp_path / str(i)} --cache-dir {tmp_path / "cache"}'
+        for i, line in enumerate(lines)
     ]
-    assert together.run_all(together.parse(lines), lambda: False) == 0
-    for name, line in words.items():
-        assert main(line, tmp_path / 'alone' / name) == 0
-        ours, theirs = images(tmp_path / name), images(tmp_path / 'alone' / name)
+    assert together.run_all(together.parse(words), lambda: False) == 0
+    for i, line in enumerate(lines):
+        assert main(line, tmp_path / 'alone' / str(i)) == 0
+        ours, theirs = images(tmp_path / str(i)), images(tmp_path / 'alone' / str(i))
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    assert not any(
+        np.array_equal(images(tmp_path / '0'), images(tmp_path / str(i)))
+        for i in range(1, len(lines))
+    )
 
 
 def test_every_workdir_holds_its_results(whole):
