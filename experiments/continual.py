@@ -108,6 +108,12 @@ def _require(config: Config, own: argparse.Namespace) -> None:
         bool(config.data.classes),
     )
     rules.refuse('num_sets', config.num_sets, '1: --orders repeats', config.num_sets > 1)
+    rules.refuse(
+        'estimate',
+        config.estimate,
+        'left out: experiments.run takes it, over all classes at once',
+        config.estimate is not None,
+    )
     rules.refuse('evaluation.every', e.every, '0: what counts is the memory', e.every > 0)
     rules.refuse(
         'data.zca',

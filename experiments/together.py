@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import jax
 
 from experiments import methods, run
-from experiments.configs import Config
+from experiments.configs import Config, rules
 from experiments.stages import abreast, choosing, jobs, preparing, workplace
 from experiments.stages.abreast import Ready
 from experiments.stages.scores import Stop
@@ -42,6 +42,8 @@ OWN = (
     'evaluation',
     'workdir',
     'keep',
+    'tensorboard',
+    'profile',
 )
 Command = tuple[Config, list[str]]
 
@@ -58,8 +60,8 @@ def parse(argv: Sequence[str]) -> list[Command]:
     """The configuration and the words of every command line.
 
     Raises:
-        ValueError: what `methods.parse` refuses, fewer than two commands, two of one workdir, or
-            commands that would not see the same images.
+        ValueError: what `methods.parse` refuses, fewer than two commands, two of one workdir,
+            commands that would not see the same images, or what one command alone can do.
         SystemExit: an unknown or malformed option (code 2), or `--help` (0).
     """
     if set(argv) & {'-h', '--help'}:
@@ -71,7 +73,9 @@ def parse(argv: Sequence[str]) -> list[Command]:
             f'together takes two command lines of experiments.run or more, each in quotes; got '
             f'{len(commands)}'
         )
-    _require_alike([config for config, _ in commands])
+    configs = [config for config, _ in commands]
+    _require_alike(configs)
+    _require_one_step(configs)
     return commands
 
 
@@ -98,6 +102,18 @@ def _require_alike(configs: Sequence[Config]) -> None:
                     ('runs together must be alike in all that decides what a step sees:', *told)
                 )
             )
+
+
+def _require_one_step(configs: Sequence[Config]) -> None:
+    """Refuses what would not be done, or not once."""
+    for one in configs:
+        alone = 'experiments.run takes it, with one command alone'
+        rules.refuse('estimate', one.estimate, f'left out: {alone}', one.estimate is not None)
+        rules.refuse('num_sets', one.num_sets, f'1: {alone}', one.num_sets > 1)
+    traced = [str(one.workdir) for one in configs if one.profile]
+    rules.refuse(
+        'profile', ' and '.join(traced), 'of one run: a step is of all of them', len(traced) > 1
+    )
 
 
 def _shared(config: Config) -> dict:

@@ -104,6 +104,8 @@ def test_stopped_and_continued_gives_the_same(call, results, tmp_path, monkeypat
         ('--data.classes 1 2', 'data.classes must be left alone'),
         ('--evaluation.every 1', 'evaluation.every must be 0'),
         ('--data.zca', 'data.zca must be False'),
+        ('--num-sets 2', 'num_sets must be 1: --orders repeats, got 2'),
+        ('--estimate here', 'estimate must be left out: experiments.run takes it'),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_trains(

@@ -25,9 +25,10 @@ def call(tmp_path_factory):
     """call(folder, stop): runs the three commands in workdirs of a folder."""
     cache = tmp_path_factory.mktemp('cache')
 
-    def run_all(folder, stop=lambda: False):
+    def run_all(folder, stop=lambda: False, profile=False):
         lines = [
             f'{TINY} {words} --workdir {folder / name} --cache-dir {cache}'
+            f'{" --profile 2" if name == "cm" and profile else ""}'
             for name, words in WORDS.items()
         ]
         return together.run_all(together.parse(lines), stop)
@@ -38,7 +39,7 @@ def call(tmp_path_factory):
 @pytest.fixture(scope='module')
 def whole(call, tmp_path_factory):
     folder = tmp_path_factory.mktemp('whole')
-    assert call(folder) == 0
+    assert call(folder, profile=True) == 0
     return folder
 
 
@@ -101,6 +102,11 @@ def test_every_workdir_holds_its_results(whole):
         assert results['seconds']['distil'] > 0
 
 
+def test_the_one_that_asks_for_a_profile_has_it(whole):
+    assert [path.name for path in whole.iterdir() if (path / 'profile').exists()] == ['cm']
+    assert list((whole / 'cm' / 'profile').rglob('*.xplane.pb'))
+
+
 def stands(workdir):
     return sorted(int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit())
 
@@ -155,6 +161,19 @@ def test_runs_that_no_step_joins_are_refused(call, half, tmp_path):
         ),
         (['dsa --workdir a', 'dsa --workdir b'], 'run together: dm, idm; got dsa'),
         (['dm --workdir a', 'idm --workdir b'], 'method: first "dm", number 2 "idm"'),
+        (['dm --workdir a', 'dm --workdir b --estimate here'], 'estimate: first null'),
+        (
+            ['dm --workdir a --estimate here', 'dm --workdir b --estimate here'],
+            'estimate must be left out: experiments.run takes it, with one command alone, got here',
+        ),
+        (
+            ['dm --workdir a --num-sets 2', 'dm --workdir b --num-sets 2'],
+            'num_sets must be 1: experiments.run takes it, with one command alone, got 2',
+        ),
+        (
+            ['dm --workdir a --profile 1', 'dm --workdir b --profile 2'],
+            'profile must be of one run: a step is of all of them, got a and b',
+        ),
     ],
 )
 def test_what_cannot_go_together_is_refused_before_anything(lines, message, tmp_path, monkeypatch):
