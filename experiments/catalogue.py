@@ -368,4 +368,4 @@ def _add_scores(parser: argparse.ArgumentParser, purpose: str) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(hosts.together(main, sys.argv[1:]))

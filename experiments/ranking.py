@@ -326,4 +326,4 @@ def checked(answer: Any, evaluations: int) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(hosts.together(main, sys.argv[1:]))

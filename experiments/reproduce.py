@@ -81,9 +81,6 @@ def main(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) ->
             )
     except (ValueError, OSError) as error:
         return hosts.failed(error)
-    except KeyboardInterrupt:
-        print('interrupted; the same command continues from the last checkpoint', file=sys.stderr)
-        return 130
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -37,18 +37,12 @@ STOPPED = 3  # exit code of a run that was asked to end and can be continued
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one command line; returns the exit code.
-
-    0 done, 2 wrong input or a failed run, 3 stopped on request, 130 interrupted twice.
-    """
+    """Runs one command line; exit code 0 done, 2 wrong input or a failed run, 3 stopped."""
     try:
         config = methods.parse(argv)
         return estimate.main(config) if config.estimate else run(config, argv)
     except (ValueError, NonFiniteError, OSError, jax.errors.JaxRuntimeError) as error:
         return hosts.failed(error)
-    except KeyboardInterrupt:
-        print('interrupted; the same command continues from the last checkpoint', file=sys.stderr)
-        return 130
 
 
 def run(config: Config, words: Sequence[str], stop: Stop | None = None) -> int:

@@ -304,4 +304,4 @@ def _view(task: Task, count: int) -> Transform:
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(hosts.together(main, sys.argv[1:]))

@@ -17,6 +17,7 @@ from jaxdd.hosts import agreement
 
 GONE = 4  # exit code where another process is gone
 FAILED = 2
+INTERRUPTED = 130  # as shells have it
 ORDERLY = (0, 3)  # done, and stopped on request
 _BROKEN = (jax.errors.JaxRuntimeError, OSError)
 _SOON = 6.0  # seconds without a sign of life that are enough once a connection has broken
@@ -145,6 +146,9 @@ def together(main: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
     Args:
         main: returns the exit code.
         words: of the command line.
+
+    Returns:
+        What `main` returned, or 130 where the user would not wait for it (a second Ctrl-C).
     """
     try:
         code = main(words)
@@ -153,6 +157,9 @@ def together(main: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
             raise
         traceback.print_exc()
         code, _watch.message = 1, 'it ended with an error that nobody foresaw'
+    except KeyboardInterrupt:
+        print('interrupted; the same command goes on from what it had saved', file=sys.stderr)
+        code = INTERRUPTED
     if _watch is None:
         return code
     if code in ORDERLY:

@@ -40,6 +40,25 @@ def test_alone_a_command_returns_its_code_and_says_its_error(capsys):
         hosts.together(lambda words: 1 // 0, [])
 
 
+def interrupted(words):
+    raise KeyboardInterrupt
+
+
+def test_who_will_not_wait_reads_one_sentence_and_no_traceback(capsys):
+    assert hosts.together(interrupted, []) == 130
+    assert capsys.readouterr().err == (
+        'interrupted; the same command goes on from what it had saved\n'
+    )
+
+
+def test_an_interrupt_ends_the_others_too(watched, left, monkeypatch):
+    store, _ = watched
+    monkeypatch.setattr(ending, '_FAREWELL', 0.0)
+    with pytest.raises(Left):
+        hosts.together(interrupted, [])
+    assert left == [(130, None)] and store.kept['jaxdd/failed/1'] == 'it ended with code 130'
+
+
 def test_who_gives_no_sign_of_life_is_gone(watched):
     _, watch = watched
     for sign in range(8):
