@@ -131,9 +131,10 @@ def run(own: argparse.Namespace, options: Options, given: existing.Given) -> int
         print('stopped')
         return STOPPED
     said = protocol(options)
-    print(f'\n{said}\n{table(rows)}')
+    beside = whitening_bytes(artifact)
+    print(f'\n{said}\n{table(rows, beside)}')
     if own.json:
-        records.save(files['json'], record(options, rows))
+        records.save(files['json'], record(options, rows, beside))
     if own.figure:
         draw(files['figure'], rows, said)
     return 0
@@ -205,6 +206,12 @@ def label_bytes(e: Evaluation, labelled: labelling.Labelled) -> int:
     return labelled.label_bytes
 
 
+def whitening_bytes(artifact: Artifact) -> int:
+    """Bytes of what whitens the test images, float32, which every row needs beside its own."""
+    how = artifact.about.get('whitening')
+    return 0 if how is None else sum(np.asarray(part, np.float32).nbytes for part in how)
+
+
 def protocol(options: Options) -> str:
     """Under which protocol, on what and with how many students the numbers hold."""
     e = options.evaluation
@@ -214,8 +221,12 @@ def protocol(options: Options) -> str:
     )
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as text, the first of which is what ratios refer to."""
+def table(rows: Sequence[Row], beside: int = 0) -> str:
+    """The rows as text, the first of which is what ratios refer to.
+
+    Args:
+        beside: bytes of the whitening, which no row counts.
+    """
     header = ['kept as', 'bits', 'patch', 'image bytes', 'label bytes', 'in all', 'smaller']
     header += ['largest error', 'mean error', 'accuracy, %']
     cells = [
@@ -232,10 +243,13 @@ def table(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     made = tables.aligned(header, cells, rule=True, numbers=range(1, len(header)))
-    return f'{made}\nerrors of stored pixels, in grey levels; ± is the population std over students'
+    note = 'errors of stored pixels, in grey levels; ± is the population std over students'
+    if beside:
+        note += f'\nno row counts the whitening: {beside:,} bytes, or the training images'
+    return f'{made}\n{note}'
 
 
-def record(options: Options, rows: Sequence[Row]) -> dict[str, Any]:
+def record(options: Options, rows: Sequence[Row], beside: int = 0) -> dict[str, Any]:
     """The table for `records.save`."""
     return {
         'distilled': options.distilled,
@@ -243,6 +257,7 @@ def record(options: Options, rows: Sequence[Row]) -> dict[str, Any]:
         'student': options.evaluation.networks[0],
         'protocol': presets.identified(options.evaluation),
         'rows': [{**row._asdict(), 'in all': row.size} for row in rows],
+        **({'whitening': beside} if beside else {}),
     }
 
 

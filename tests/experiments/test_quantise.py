@@ -160,6 +160,15 @@ def test_ratios_are_of_all_bytes():
     )
 
 
+def test_the_whitening_is_told_beside_the_rows():
+    values = whitened().synthetic.images[0, 0].size
+    size = 4 * (values * values + 2 * values + 1)  # vectors; mean and variances; eps
+    assert quantise.whitening_bytes(whitened()) == size and quantise.whitening_bytes(plain()) == 0
+    row = quantise.Row('float32', 32, None, 800, 0, 0.0, 0.0, Accuracy(0.5, 0.01, (0.5,)))
+    assert f'counts the whitening: {size:,} bytes' in quantise.table([row], size)
+    assert 'whitening' not in quantise.table([row])
+
+
 def test_soft_labels_are_counted():
     told = Told('unit', ('a', 'b'), (0.5,), (0.5,), Decode(2, 'row', 'unit'))
     one = forms.assemble(np.full((2, 1, 4, 4, 1), 0.5, np.float32), None, told)
