@@ -207,9 +207,8 @@ def label_bytes(e: Evaluation, labelled: labelling.Labelled) -> int:
 
 
 def whitening_bytes(artifact: Artifact) -> int:
-    """Bytes of what whitens the test images, float32, which every row needs beside its own."""
-    how = artifact.about.get('whitening')
-    return 0 if how is None else sum(np.asarray(part, np.float32).nbytes for part in how)
+    """Bytes of what whitens the test images, which every row needs beside its own."""
+    return sum(array.nbytes for array in recipes.whitening_fields(artifact).values())
 
 
 def protocol(options: Options) -> str:
@@ -257,7 +256,7 @@ def record(options: Options, rows: Sequence[Row], beside: int = 0) -> dict[str, 
         'student': options.evaluation.networks[0],
         'protocol': presets.identified(options.evaluation),
         'rows': [{**row._asdict(), 'in all': row.size} for row in rows],
-        **({'whitening': beside} if beside else {}),
+        'whitening': beside,
     }
 
 

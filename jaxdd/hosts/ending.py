@@ -158,7 +158,10 @@ def together(main: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
         traceback.print_exc()
         code, _watch.message = 1, 'it ended with an error that nobody foresaw'
     except KeyboardInterrupt:
-        print('interrupted; the same command goes on from what it had saved', file=sys.stderr)
+        print(
+            'interrupted; the same command goes on from what was saved, if anything was',
+            file=sys.stderr,
+        )
         code = INTERRUPTED
     if _watch is None:
         return code

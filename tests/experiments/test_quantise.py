@@ -169,6 +169,13 @@ def test_the_whitening_is_told_beside_the_rows():
     assert 'whitening' not in quantise.table([row])
 
 
+def test_the_whitening_of_a_set_reaches_what_is_written(monkeypatch):
+    monkeypatch.setattr(quantise.presets, 'identified', lambda e: {})
+    options = quantise.Options(distilled='x', dataset='unit')
+    assert quantise.record(options, [], 7)['whitening'] == 7
+    assert quantise.record(options, [])['whitening'] == 0
+
+
 def test_soft_labels_are_counted():
     told = Told('unit', ('a', 'b'), (0.5,), (0.5,), Decode(2, 'row', 'unit'))
     one = forms.assemble(np.full((2, 1, 4, 4, 1), 0.5, np.float32), None, told)

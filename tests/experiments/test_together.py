@@ -25,10 +25,10 @@ def call(tmp_path_factory):
     """call(folder, stop): runs the three commands in workdirs of a folder."""
     cache = tmp_path_factory.mktemp('cache')
 
-    def run_all(folder, stop=lambda: False, profile=False):
+    def run_all(folder, stop=lambda: False, watched=False):
         lines = [
             f'{TINY} {words} --workdir {folder / name} --cache-dir {cache}'
-            f'{" --profile 2" if name == "cm" and profile else ""}'
+            f'{" --profile 2 --tensorboard" if name == "cm" and watched else ""}'
             for name, words in WORDS.items()
         ]
         return together.run_all(together.parse(lines), stop)
@@ -39,7 +39,7 @@ def call(tmp_path_factory):
 @pytest.fixture(scope='module')
 def whole(call, tmp_path_factory):
     folder = tmp_path_factory.mktemp('whole')
-    assert call(folder, profile=True) == 0
+    assert call(folder, watched=True) == 0
     return folder
 
 
@@ -102,9 +102,9 @@ def test_every_workdir_holds_its_results(whole):
         assert results['seconds']['distil'] > 0
 
 
-def test_the_one_that_asks_for_a_profile_has_it(whole):
-    assert [path.name for path in whole.iterdir() if (path / 'profile').exists()] == ['cm']
-    assert list((whole / 'cm' / 'profile').rglob('*.xplane.pb'))
+@pytest.mark.parametrize('written', ['profile/**/*.xplane.pb', '**/events.out.tfevents.*'])
+def test_the_one_that_asks_to_be_watched_is(written, whole):
+    assert [path.name for path in whole.iterdir() if list(path.glob(written))] == ['cm']
 
 
 def stands(workdir):
@@ -161,7 +161,6 @@ def test_runs_that_no_step_joins_are_refused(call, half, tmp_path):
         ),
         (['dsa --workdir a', 'dsa --workdir b'], 'run together: dm, idm; got dsa'),
         (['dm --workdir a', 'idm --workdir b'], 'method: first "dm", number 2 "idm"'),
-        (['dm --workdir a', 'dm --workdir b --estimate here'], 'estimate: first null'),
         (
             ['dm --workdir a --estimate here', 'dm --workdir b --estimate here'],
             'estimate must be left out: experiments.run takes it, with one command alone, got here',

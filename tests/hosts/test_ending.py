@@ -47,7 +47,7 @@ def interrupted(words):
 def test_who_will_not_wait_reads_one_sentence_and_no_traceback(capsys):
     assert hosts.together(interrupted, []) == 130
     assert capsys.readouterr().err == (
-        'interrupted; the same command goes on from what it had saved\n'
+        'interrupted; the same command goes on from what was saved, if anything was\n'
     )
 
 
