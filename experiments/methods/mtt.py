@@ -8,7 +8,6 @@ Expect:    MTT, CIFAR-10, IPC 10: 65.3 +- 0.7 % published (5,000 steps of 30 inn
 """
 
 import dataclasses
-from typing import NamedTuple
 
 from experiments.configs import base, cells, papers, plugins, presets
 from experiments.configs.entry import Entry
@@ -22,6 +21,14 @@ from experiments.configs.rules import (
     Text,
     choice,
     refuse,
+)
+from experiments.configs.trajectories import (
+    DATM_ELSEWHERE,
+    DATM_TABLE,
+    MTT_ELSEWHERE,
+    MTT_TABLE,
+    Later,
+    Row,
 )
 from experiments.stages import build, following
 from jaxdd import data, methods
@@ -60,59 +67,6 @@ CELLS = {
 }
 
 
-class Row(NamedTuple):
-    """A line of the authors' tables."""
-
-    num_steps: int  # n
-    span: int  # M
-    last_start: int  # T+
-    batch_size: int | None
-    learning_rate: float  # of the images
-    rate_learning_rate: float
-    start_rate: float  # alpha_0
-    zca: bool
-
-
-class Later(NamedTuple):
-    """What DATM's table has beside."""
-
-    label_learning_rate: float
-    least_start: int = 0
-    first_start: int | None = None
-    expansion: int = 0
-    threshold: float = 1.0
-
-
-# (data set, images per class). MTT's as its author gave them to DC-Bench; the released table's row
-# of CIFAR-10 at 10 images per class is a slip of the pen, as its author says, and diverges.
-MTT_TABLE = {
-    ('cifar10', 1): Row(50, 2, 2, None, 100, 1e-7, 0.01, True),
-    ('cifar10', 10): Row(30, 2, 20, None, 100, 1e-5, 0.001, True),
-    ('cifar10', 50): Row(30, 2, 40, None, 1000, 1e-5, 0.001, False),
-    ('cifar100', 1): Row(20, 3, 20, None, 1000, 1e-5, 0.01, True),
-    ('cifar100', 10): Row(20, 2, 20, None, 1000, 1e-5, 0.01, False),
-    ('cifar100', 50): Row(80, 2, 40, 125, 1000, 1e-5, 0.01, True),
-    ('tiny_imagenet', 1): Row(10, 2, 10, None, 1e4, 1e-4, 0.01, False),
-    ('tiny_imagenet', 10): Row(20, 2, 40, 200, 1e4, 1e-4, 0.01, False),
-    ('tiny_imagenet', 50): Row(20, 2, 40, 300, 1e4, 1e-4, 0.01, False),
-}
-DATM_TABLE = {
-    ('cifar10', 1): (Row(80, 2, 4, 10, 100, 1e-7, 0.01, True), Later(5, threshold=1.1)),
-    ('cifar10', 10): (Row(80, 2, 20, 100, 100, 1e-5, 0.01, True), Later(2, 0, 10, 1000)),
-    ('cifar10', 50): (Row(80, 2, 40, 500, 1000, 1e-5, 0.01, True), Later(2, 0, 20, 2000)),
-    ('cifar10', 500): (Row(40, 2, 60, 1000, 50, 1e-5, 0.01, True), Later(10, 40)),
-    ('cifar10', 1000): (Row(100, 2, 60, 1000, 50, 1e-5, 0.01, True), Later(10, 40)),
-    ('cifar100', 1): (Row(40, 3, 20, 1000, 1000, 1e-5, 0.01, True), Later(10, 0, 10, 1000)),
-    ('cifar100', 10): (Row(80, 2, 50, 1000, 1000, 1e-5, 0.01, True), Later(10, 0, 30, 2000)),
-    ('cifar100', 50): (Row(80, 2, 70, 1000, 1000, 1e-5, 0.01, True), Later(10, 20)),
-    ('cifar100', 100): (Row(80, 2, 70, 1000, 50, 1e-5, 0.01, True), Later(10, 30)),
-    ('tiny_imagenet', 1): (Row(40, 2, 20, 1000, 1e4, 1e-4, 0.01, True), Later(10, 0, 15, 2000)),
-    ('tiny_imagenet', 10): (Row(40, 2, 50, 500, 100, 1e-4, 0.01, True), Later(10, 10)),
-    ('tiny_imagenet', 50): (Row(20, 2, 70, 1000, 100, 1e-4, 0.01, True), Later(10, 40)),
-}
-# Of the program itself, where no table has the data set and images per class
-MTT_ELSEWHERE = Row(20, 3, 25, None, 1000, 1e-5, 0.01, False)
-DATM_ELSEWHERE = Row(20, 3, 25, None, 1000, 1e-5, 0.01, True), Later(10)
 # DATM's experts on CIFAR-10, which its first labels come from; nothing is said of other data sets
 SHARP = {'epochs': 100, 'rho': 0.01, 'alpha': 0.3}
 # Ours: experts on the digits learn in few epochs
