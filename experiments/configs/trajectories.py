@@ -1,4 +1,7 @@
-"""What MTT's and DATM's authors set for each data set and images per class."""
+"""What MTT's and DATM's authors set for each data set and images per class.
+
+The papers are named in `experiments.methods.mtt`, which makes configurations of these.
+"""
 
 from typing import NamedTuple
 

@@ -1,7 +1,6 @@
 """Labels recorded once and shown again with the same images, or refused."""
 
 import functools
-import json
 
 import chex
 import jax
@@ -93,70 +92,6 @@ def test_saved_and_loaded(tmp_path, top_k):
     chex.assert_trees_all_equal(found[:1] + found[2:5], made[:1] + made[2:5])
     replay.check(found, VIEW, SET, num_steps=2)
     assert sorted(path.name for path in (tmp_path / 'deep').iterdir()) == ['labels.npz']
-
-
-def test_what_is_not_a_replay_is_refused(tmp_path):
-    np.savez(tmp_path / 'other.npz', x=np.ones(3))
-    (tmp_path / 'text.npz').write_text('labels')
-    for name, message in {
-        'other': r'holds no recorded labels \(it lacks about, key, logits\)',
-        'text': 'cannot be read',
-        'absent': 'does not exist',
-    }.items():
-        with pytest.raises(
-            ValueError, match=f'{name}.npz {message}.*; delete the file and label again'
-        ):
-            replay.load(tmp_path / f'{name}.npz')
-
-
-ABOUT = {
-    'batch_size': 4,
-    'jax': '1',
-    'prng': 'threefry2x32',
-    'platform': 'cpu',
-    'images': 1,
-    'shown': 2,
-}
-KEPT = {
-    'key': np.zeros(2, np.uint32),
-    'logits': np.zeros((3, 4, 2), np.float16),
-    'classes': np.zeros((3, 4, 2), np.uint16),
-    'rest': np.zeros((3, 4), np.float16),
-}
-
-
-@pytest.mark.parametrize(
-    'about, changes, message',
-    [
-        ([], {}, 'list'),
-        ({'prng': 'dice'}, {}, 'unrecognized PRNG'),
-        ({'batch_size': 0}, {}, 'batch_size must be at least'),
-        ({'more': 1}, {}, 'unexpected keyword'),
-        ({}, {'key': np.zeros(3, np.uint32)}, 'key data'),
-        ({}, {'logits': np.zeros((3, 4))}, 'logits must be .* got float64 of shape .3, 4.'),
-        ({}, {'rest': None}, 'classes and rest belong together'),
-        ({}, {'classes': np.zeros((3, 4, 1), np.uint16)}, r'classes must be .3, 4, 2. uint16'),
-        ({}, {'rest': np.full((3, 4), np.inf, np.float16)}, 'not all finite'),
-    ],
-)
-def test_fields_that_do_not_belong_together_are_refused(tmp_path, about, changes, message):
-    made = {k: v for k, v in (KEPT | changes).items() if v is not None}
-    text = json.dumps(ABOUT | about if isinstance(about, dict) else about)
-    np.savez(tmp_path / 'x.npz', about=np.array(text), **made)
-    with pytest.raises(
-        ValueError, match=f'x.npz holds no recorded labels .*{message}.*; delete the file and label'
-    ):
-        replay.load(tmp_path / 'x.npz')
-
-
-def test_every_damage_is_refused_or_harmless(tmp_path, damage):
-    replay.save(
-        tmp_path / 'x.npz',
-        replay.Replay(
-            **{**KEPT, 'batch_size': 4}, made_with=replay.MadeWith('1', 'threefry2x32', 'cpu', 1, 2)
-        ),
-    )
-    assert damage(tmp_path / 'x.npz', lambda: replay.load(tmp_path / 'x.npz')[:5]) > 150
 
 
 def test_labels_of_other_images_are_refused(exact):
