@@ -17,45 +17,25 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 
-from experiments import evaluate
-from experiments.configs import base, presets
+from experiments.configs import base
 from experiments.configs.rules import refuse
-from experiments.stages import existing, jobs, releasing, scores, workplace
+from experiments.stages import releasing, rescoring, scores, workplace
 from experiments.stages.releasing import Candidate
-from jaxdd import hosts, parallel
+from experiments.stages.rescoring import EPOCHS, SEEDS, Budget
+from jaxdd import hosts
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.exchange import catalogue, registry
 from jaxdd.exchange.catalogue import SET, Catalogue
-from jaxdd.reporting import release, report
+from jaxdd.reporting import release
 from jaxdd.storage import locks, records
 from jaxdd.storage.atomic import expanded, write_whole
 
 PROGRAM = 'python -m experiments.catalogue'
-EPOCHS, SEEDS = 60, 1  # of a score that everybody can afford
-TOLERANCE = 0.02  # of an accuracy, a fraction, beside the seeds' spread: other hardware, one seed
 NOT_AS_IT_WAS, STOPPED = 1, 3
-
-
-class Stopped(Exception):
-    """The process was asked to end while students trained."""
-
-
-class Comparison(NamedTuple):
-    """Accuracies of a set's students now and when it was packed, fractions."""
-
-    now: float
-    then: float
-    allowed: float  # difference of the two
-
-    @property
-    def holds(self) -> bool:
-        """Whether they differ by no more than is allowed."""
-        return abs(self.now - self.then) <= self.allowed
 
 
 def main(argv: Sequence[str]) -> int:
@@ -64,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(list(argv))
     try:
         return options.act(options)
-    except Stopped:
+    except rescoring.Stopped:
         print('stopped; nothing was written, and the same command begins again')
         return STOPPED
     except (ValueError, NonFiniteError, OSError, jax.errors.JaxRuntimeError) as error:
@@ -151,74 +131,6 @@ def as_json(found: Sequence[release.Line]) -> str:
     return json.dumps(rows, indent=2)
 
 
-def smoke(
-    options: argparse.Namespace,
-    path: pathlib.Path,
-    network: str,
-    precision: str | None,
-    stop: scores.Stop,
-) -> dict[str, Any]:
-    """Accuracies of students under a small budget, the set's own protocol otherwise.
-
-    Args:
-        options: epochs, seeds, data_dir, num_devices.
-        path: of the set's file.
-        network: of the students.
-        precision: None: that of the hardware.
-
-    Returns:
-        A record as `jaxdd.exchange.catalogue.SMOKE`.
-
-    Raises:
-        ValueError: a data set that is not there, or labels that need the teachers.
-        Stopped: the process was asked to end.
-    """
-    own, given = evaluate.parse([str(path), *_words(options, network, precision)])
-    with workplace.computing(own):
-        dataset = existing.read(own, given)
-        labelled = existing.labelled_sets(own, dataset, given)['distilled']
-        found = scores.score(own, dataset, labelled, stop, title=path.parent.name)
-        if stop():
-            raise Stopped
-        return {
-            'epochs': own.evaluation.epochs,
-            'network': network,
-            'protocol': report.protocol(presets.identified(own.evaluation)),
-            'precision': jobs.precision(own),
-            'hardware': parallel.hardware(),
-            'per_seed': list(found[network].per_seed),
-        }
-
-
-def compared(now: Sequence[float], then: Sequence[float]) -> Comparison:
-    """Two groups of students: their means may differ by two standard errors and `TOLERANCE`.
-
-    2 sqrt(s_1^2 / n_1 + s_2^2 / n_2), with s the sample standard deviation (n - 1). One student has
-    none: the other group's stands for it, or 0.
-    """
-    known = [float(np.var(some, ddof=1)) for some in (now, then) if len(some) > 1]
-    spread = sum(
-        (float(np.var(some, ddof=1)) if len(some) > 1 else (known or [0.0])[0]) / len(some)
-        for some in (now, then)
-    )
-    return Comparison(float(np.mean(now)), float(np.mean(then)), 2 * spread**0.5 + TOLERANCE)
-
-
-def _words(options: argparse.Namespace, network: str, precision: str | None) -> Iterator[str]:
-    """Of `experiments.evaluate`."""
-    yield from ('--evaluation.networks', network)
-    yield from ('--evaluation.epochs', str(options.epochs))
-    yield from ('--evaluation.num-seeds', str(options.seeds))
-    more = {
-        'precision': precision,
-        'data-dir': options.data_dir,
-        'num-devices': options.num_devices,
-    }
-    for name, value in more.items():
-        if value is not None:
-            yield from (f'--{name}', str(value))
-
-
 def _copy(one: Candidate, folder: pathlib.Path) -> list[pathlib.Path]:
     """Copies the files of a set, bit for bit; returns the copies."""
     folder.mkdir()
@@ -260,7 +172,8 @@ def _scored(
         return entry
     try:
         network = entry['accuracy']['network']
-        return {**entry, 'smoke': smoke(options, folder / SET, network, None, stop)}
+        found = rescoring.score(_budget(options), folder / SET, network, None, stop)
+        return {**entry, 'smoke': found}
     except ValueError as error:
         if not options.skip:
             raise ValueError(
@@ -300,28 +213,26 @@ def _scores_again(options: argparse.Namespace, folder: pathlib.Path, found: Cata
     for name in sorted(found.sets.keys() - scored):
         print(f'{name}: not compared, it was packed without --score')
     stop = workplace.begun(None, base.Hosts(), folder)
-    codes = [_score_again(options, folder / name, scored[name]['smoke'], stop) for name in scored]
+    budget = _budget(options)
+    codes = [_score_again(budget, folder / name, scored[name]['smoke'], stop) for name in scored]
     return NOT_AS_IT_WAS if NOT_AS_IT_WAS in codes else max(codes)
 
 
 def _score_again(
-    options: argparse.Namespace, folder: pathlib.Path, then: dict[str, Any], stop: scores.Stop
+    budget: Budget, folder: pathlib.Path, then: dict[str, Any], stop: scores.Stop
 ) -> int:
     """Trains one set's students again; returns the exit code."""
     try:
-        now = smoke(options, folder / SET, then['network'], then['precision'], stop)
+        now = rescoring.score(budget, folder / SET, then['network'], then['precision'], stop)
     except (ValueError, OSError) as error:
         return hosts.failed(ValueError(f'{folder.name} was not compared: {error}'))
-    found = compared(now['per_seed'], then['per_seed'])
-    print(
-        f'{folder.name}: {now["network"]}, {now["protocol"]}, {now["precision"]}: '
-        f'{100 * found.now:.2f} % of {len(now["per_seed"])} students on {now["hardware"]}, '
-        f'{100 * found.then:.2f} % of {len(then["per_seed"])} when packed on {then["hardware"]}; '
-        f'difference {100 * (found.now - found.then):+.2f} points, '
-        f'{"within" if found.holds else "OUTSIDE"} {100 * found.allowed:.2f} (two standard errors '
-        f'and {100 * TOLERANCE:g})'
-    )
-    return 0 if found.holds else NOT_AS_IT_WAS
+    print(f'{folder.name}: {rescoring.said(now, then)}')
+    holds = rescoring.compared(now['per_seed'], then['per_seed']).holds
+    return 0 if holds else NOT_AS_IT_WAS
+
+
+def _budget(options: argparse.Namespace) -> Budget:
+    return Budget(options.epochs, options.seeds, options.data_dir, options.num_devices)
 
 
 def _require(options: argparse.Namespace) -> None:

@@ -8,7 +8,6 @@ Prints the table and writes evaluation.json beside the set. Finished architectur
 the same command trains only those that are missing.
 """
 
-import argparse
 import dataclasses
 import functools
 import pathlib
@@ -16,10 +15,9 @@ import sys
 from collections.abc import Sequence
 
 import jax
-import tyro
 
-from experiments.configs import base, presets, validation
-from experiments.configs.scoring import Options
+from experiments.configs import base, presets, scoring
+from experiments.configs.scoring import Given, Options
 from experiments.stages import comparing, existing, identity, labelling, scores, students, workplace
 from jaxdd import data, hosts, parallel
 from jaxdd.engine.distill import NonFiniteError
@@ -29,9 +27,7 @@ from jaxdd.storage.atomic import expanded
 from jaxdd.storage.fingerprint import differences
 from jaxdd.types import Accuracy
 
-CROSS = ('convnet', 'alexnet', 'vgg11', 'resnet18')  # IID's cross-architecture test
 STOPPED = 3
-PROGRAM = 'python -m experiments.evaluate'
 RECORD = {
     'type': 'object',
     'required': ['identity', 'accuracy'],
@@ -43,70 +39,12 @@ def main(argv: Sequence[str]) -> int:
     """Runs one command line; exit code 0 done, 2 wrong input or a student that diverged,
     3 stopped."""
     try:
-        return run(*parse(argv))
+        return run(*scoring.parse(argv))
     except (ValueError, NonFiniteError, OSError, jax.errors.JaxRuntimeError) as error:
         return hosts.failed(error)
 
 
-def parse(argv: Sequence[str]) -> tuple[Options, existing.Given]:
-    """The options, with the set's own data set and protocol as defaults; and the set.
-
-    Raises:
-        ValueError: no set, an unreadable one, or a value out of range.
-        SystemExit: an unknown or malformed option (code 2), or `--help` (0).
-    """
-    if not argv or argv[0].startswith('-'):
-        if set(argv) & {'-h', '--help'}:
-            tyro.cli(
-                Options,
-                args=['--help'],
-                prog=PROGRAM,
-                default=Options(distilled='PATH', dataset="the set's own"),
-            )
-        raise ValueError(f'the first argument is a distilled set: {PROGRAM} PATH/distilled.npz')
-    synthetic, about = distilled_set.load_npz(argv[0])
-    made = about['info'].get('config', {})
-    try:
-        default = _defaults(argv, made)
-        validation.require_evaluation(default)
-    except (AttributeError, TypeError) as error:
-        raise ValueError(
-            f'{argv[0]}: info.config is not the configuration of a run ({error})'
-        ) from error
-    options = tyro.cli(Options, args=list(argv), prog=PROGRAM, default=default)
-    validation.require_evaluation(options)
-    options = dataclasses.replace(options, evaluation=presets.resolved(options.evaluation))
-    return options, existing.Given(synthetic, about, made)
-
-
-def _defaults(argv: Sequence[str], made: dict) -> Options:
-    """What holds unless the command line says something else."""
-    words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    words.add_argument('--evaluation.protocol', dest='protocol')
-    words.add_argument('--evaluation.pool', dest='pool')
-    chosen = words.parse_known_args(argv[1:])[0]
-    known, prepared = made.get('evaluation', {}), made.get('data', {})
-    default = base.Evaluation(
-        **{
-            field.name: known[field.name]
-            for field in dataclasses.fields(base.Evaluation)
-            if field.name in known
-        }
-    )
-    default = dataclasses.replace(default, networks=CROSS, pool=None, coresets=())
-    default = presets.protocol(chosen.protocol, default) if chosen.protocol else default
-    default = presets.pool(chosen.pool, default) if chosen.pool else default
-    return Options(
-        distilled=argv[0],
-        dataset=made.get('dataset', 'cifar10'),
-        data_dir=prepared.get('data_dir'),
-        image_size=prepared.get('image_size'),
-        resize=prepared.get('resize', 'square'),
-        evaluation=default,
-    )
-
-
-def run(options: Options, given: existing.Given) -> int:
+def run(options: Options, given: Given) -> int:
     """Scores the missing architectures, one after the other."""
     path = expanded(options.output or pathlib.Path(options.distilled).parent / 'evaluation.json')
     stop = workplace.begun(None, options.hosts, path.parent)
@@ -152,7 +90,7 @@ def _fitting(options: Options, spec: data.Spec) -> tuple[Options, dict[str, str]
         try:
             students.architectures(dataclasses.replace(e, networks=(name,)), spec)
         except ValueError as error:
-            if e.networks != CROSS and e.pool is None:
+            if e.networks != scoring.CROSS and e.pool is None:
                 raise
             missing[name] = str(error)
     kept = tuple(name for name in e.networks if name not in missing)
@@ -171,7 +109,7 @@ def drop(accuracy: dict[str, Accuracy], networks: Sequence[str]) -> str:
     )
 
 
-def _identity(options: Options, dataset: data.Dataset, given: existing.Given) -> dict:
+def _identity(options: Options, dataset: data.Dataset, given: Given) -> dict:
     """What the accuracies depend on, the architectures aside;
     the training half is what random images come from."""
     of_all = dataclasses.replace(
@@ -206,7 +144,7 @@ def _known(path: pathlib.Path, who: dict) -> dict[str, dict[str, Accuracy]]:
 
 def _results(
     options: Options,
-    given: existing.Given,
+    given: Given,
     who: dict,
     missing: dict[str, str],
     accuracy: dict[str, dict[str, Accuracy]],

@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import evaluate
-from experiments.configs import presets
+from experiments.configs import presets, scoring
 from experiments.configs.base import Evaluation
 from experiments.configs.rules import refuse
-from experiments.configs.scoring import Options
+from experiments.configs.scoring import Given, Options
 from experiments.stages import existing, labelling, outputs, scores, workplace
 from jaxdd import hosts, whitening
 from jaxdd.engine.distill import NonFiniteError
@@ -76,11 +75,11 @@ def main(argv: Sequence[str]) -> int:
         return hosts.failed(error)
 
 
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options, existing.Given]:
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options, Given]:
     """The options of this command, those of `experiments.evaluate`, and the set.
 
     Raises:
-        ValueError: what `evaluate.parse` refuses, bits or a patch out of range, several students.
+        ValueError: what `scoring.parse` refuses, bits or a patch out of range, several students.
         SystemExit: an unknown or malformed option (code 2), or `--help` (0).
     """
     parser = argparse.ArgumentParser(
@@ -105,7 +104,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options, existing.Gi
     if not {'--evaluation.networks', '--evaluation.pool'} & set(words):
         told['--evaluation.networks'] = NETWORK
     more = [str(word) for pair in told.items() if pair[1] is not None for word in pair]
-    options, given = evaluate.parse([own.distilled, *words, *more])
+    options, given = scoring.parse([own.distilled, *words, *more])
     networks = options.evaluation.networks
     refuse('evaluation.networks', ' '.join(networks), 'one network', len(networks) != 1)
     return own, options, given
@@ -116,7 +115,7 @@ def settings(own: argparse.Namespace) -> list[tuple[int, int]]:
     return [(b, p) for p in dict.fromkeys(own.patch) for b in dict.fromkeys(own.bits)]
 
 
-def run(own: argparse.Namespace, options: Options, given: existing.Given) -> int:
+def run(own: argparse.Namespace, options: Options, given: Given) -> int:
     """Scores every way to keep the set, and prints, writes and draws what they cost."""
     artifact = Artifact(given.synthetic, given.about)
     artifact = forms.decoded(artifact) if own.decoded else artifact
@@ -142,7 +141,7 @@ def run(own: argparse.Namespace, options: Options, given: existing.Given) -> int
 
 def scored(
     options: Options,
-    given: existing.Given,
+    given: Given,
     artifact: Artifact,
     which: Sequence[tuple[int, int]],
     stop: scores.Stop,

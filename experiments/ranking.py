@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.configs.rules import refuse
+from experiments.configs.scoring import Given
 from experiments.stages import existing, outputs
 from jaxdd import data, hosts, scores
 from jaxdd.exchange.ranking import CIFAR, renormalised
@@ -135,7 +136,7 @@ def read(path: str) -> Set:
     return Set(
         _laid_out(renormalised(synthetic.images, (about['mean'], about['std']), CIFAR)[order]),
         np.repeat(np.arange(len(order)), synthetic.images.shape[1]),
-        existing.images_per_class(existing.Given(synthetic, about, made)),
+        existing.images_per_class(Given(synthetic, about, made)),
         *DATASETS[name],
         None if synthetic.learning_rate is None else float(synthetic.learning_rate),
     )

@@ -22,11 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from experiments import evaluate
-from experiments.configs import presets
+from experiments.configs import presets, scoring
 from experiments.configs.base import Evaluation
 from experiments.configs.rules import refuse
-from experiments.configs.scoring import Options
+from experiments.configs.scoring import Given, Options
 from experiments.speed.eager.augment import OPERATIONS, Transform, drawn, unchanged
 from experiments.speed.eager.networks import ConvNet, tensor
 from experiments.stages import build, existing, scores, students
@@ -102,11 +101,11 @@ def main(argv: Sequence[str]) -> int:
         return hosts.failed(error)
 
 
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options, existing.Given]:
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options, Given]:
     """The options of this command, those of `experiments.evaluate`, and the set.
 
     Raises:
-        ValueError: what `evaluate.parse` refuses, or fewer students than have a spread.
+        ValueError: what `scoring.parse` refuses, or fewer students than have a spread.
         SystemExit: an unknown or malformed option (code 2), or `--help` (0).
     """
     parser = argparse.ArgumentParser(
@@ -122,13 +121,13 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options, existing.Gi
     own, words = parser.parse_known_args(list(argv))
     refuse('seeds', own.seeds, 'at least 2: one student has no spread', own.seeds < 2)
     epochs = [] if own.epochs is None else ['--evaluation.epochs', str(own.epochs)]
-    options, given = evaluate.parse(
+    options, given = scoring.parse(
         [own.distilled, '--evaluation.networks', NETWORK, *words, *epochs]
     )
     return own, options, given
 
 
-def run(own: argparse.Namespace, options: Options, given: existing.Given) -> int:
+def run(own: argparse.Namespace, options: Options, given: Given) -> int:
     """Trains the students and says how they compare with ours."""
     e = options.evaluation
     require_known(e)
@@ -160,7 +159,7 @@ def require_known(e: Evaluation) -> None:
     refuse('evaluation.strategy', e.strategy, f'of {", ".join(names)}{ONLY}', not known)
 
 
-def read_ours(path: pathlib.Path, e: Evaluation, given: existing.Given) -> tuple[float, ...]:
+def read_ours(path: pathlib.Path, e: Evaluation, given: Given) -> tuple[float, ...]:
     """Accuracies of our students of the same set under the same protocol.
 
     Args:
@@ -197,7 +196,7 @@ def differences(protocol: dict[str, Any], e: Evaluation) -> list[str]:
     ]
 
 
-def assemble(e: Evaluation, dataset: data.Dataset, given: existing.Given) -> Task:
+def assemble(e: Evaluation, dataset: data.Dataset, given: Given) -> Task:
     """The set's decoded images and labels in torch's layout, its classes in the data set's order.
 
     Raises:

@@ -1,9 +1,19 @@
-"""The options of an evaluation of a distilled set that is there already."""
+"""The command line of an evaluation of a distilled set that is there already."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import tyro
 
-from experiments.configs import base
+from experiments.configs import base, presets, validation
 from experiments.configs.rules import Count, Seed, choice
+from jaxdd.storage import distilled_set
+from jaxdd.types import SyntheticSet
+
+CROSS = ('convnet', 'alexnet', 'vgg11', 'resnet18')  # IID's cross-architecture test
+PROGRAM = 'python -m experiments.evaluate'
 
 
 @base.frozen
@@ -37,3 +47,69 @@ class Options:
     """Of what networks compute before their last layer; default: 'bf16' on accelerators, 'f32' on
     CPUs."""
     hosts: base.Hosts = base.Hosts()
+
+
+class Given(NamedTuple):
+    """A distilled set as its file holds it."""
+
+    synthetic: SyntheticSet
+    about: dict  # the file's other fields
+    made: dict  # the configuration that made it; {} where nobody says
+
+
+def parse(argv: Sequence[str]) -> tuple[Options, Given]:
+    """The options, with the set's own data set and protocol as defaults; and the set.
+
+    Raises:
+        ValueError: no set, an unreadable one, or a value out of range.
+        SystemExit: an unknown or malformed option (code 2), or `--help` (0).
+    """
+    if not argv or argv[0].startswith('-'):
+        if set(argv) & {'-h', '--help'}:
+            tyro.cli(
+                Options,
+                args=['--help'],
+                prog=PROGRAM,
+                default=Options(distilled='PATH', dataset="the set's own"),
+            )
+        raise ValueError(f'the first argument is a distilled set: {PROGRAM} PATH/distilled.npz')
+    synthetic, about = distilled_set.load_npz(argv[0])
+    made = about['info'].get('config', {})
+    try:
+        default = _defaults(argv, made)
+        validation.require_evaluation(default)
+    except (AttributeError, TypeError) as error:
+        raise ValueError(
+            f'{argv[0]}: info.config is not the configuration of a run ({error})'
+        ) from error
+    options = tyro.cli(Options, args=list(argv), prog=PROGRAM, default=default)
+    validation.require_evaluation(options)
+    options = dataclasses.replace(options, evaluation=presets.resolved(options.evaluation))
+    return options, Given(synthetic, about, made)
+
+
+def _defaults(argv: Sequence[str], made: dict) -> Options:
+    """What holds unless the command line says something else."""
+    words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    words.add_argument('--evaluation.protocol', dest='protocol')
+    words.add_argument('--evaluation.pool', dest='pool')
+    chosen = words.parse_known_args(argv[1:])[0]
+    known, prepared = made.get('evaluation', {}), made.get('data', {})
+    default = base.Evaluation(
+        **{
+            field.name: known[field.name]
+            for field in dataclasses.fields(base.Evaluation)
+            if field.name in known
+        }
+    )
+    default = dataclasses.replace(default, networks=CROSS, pool=None, coresets=())
+    default = presets.protocol(chosen.protocol, default) if chosen.protocol else default
+    default = presets.pool(chosen.pool, default) if chosen.pool else default
+    return Options(
+        distilled=argv[0],
+        dataset=made.get('dataset', 'cifar10'),
+        data_dir=prepared.get('data_dir'),
+        image_size=prepared.get('image_size'),
+        resize=prepared.get('resize', 'square'),
+        evaluation=default,
+    )

@@ -2,24 +2,15 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from experiments.configs.scoring import Options
+from experiments.configs.scoring import Given, Options
 from experiments.stages import jobs, labelling, students
 from jaxdd import data
 from jaxdd.storage import manifest
 from jaxdd.types import SyntheticSet
-
-
-class Given(NamedTuple):
-    """A distilled set as its file holds it."""
-
-    synthetic: SyntheticSet
-    about: dict  # the file's other fields
-    made: dict  # the configuration that made it; {} where nobody says
 
 
 def read(options: Options, given: Given) -> data.Dataset:

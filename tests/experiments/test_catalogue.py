@@ -15,6 +15,7 @@ import pytest
 from experiments import catalogue
 from experiments.configs import presets
 from experiments.configs.base import Evaluation
+from experiments.stages import rescoring
 from jaxdd import data, parallel
 from jaxdd.exchange import catalogue as files
 from jaxdd.exchange.catalogue import RECORD, SUMS, Catalogue
@@ -446,20 +447,6 @@ def test_a_form_that_cannot_hold_a_set_is_refused_or_skipped(call, tmp_path):
     assert call('check', tmp_path / 'sets')[0] == 0
 
 
-def test_two_groups_of_students_are_compared():
-    # s_1^2 = 0.01, s_2^2 = 0.02: 2 sqrt(0.01 / 3 + 0.02 / 2) + 0.02 = 0.250940
-    found = catalogue.compared((0.4, 0.5, 0.6), (0.5, 0.7))
-    assert (found.now, found.then) == pytest.approx((0.5, 0.6))
-    assert found.allowed == pytest.approx(0.250940) and found.holds
-    # one student has no spread: 0.02 alone, or the other group's, 2 sqrt(0.01 + 0.01 / 3) + 0.02
-    assert catalogue.compared((0.5,), (0.53,)) == (0.5, 0.53, 0.02)
-    assert (
-        not catalogue.compared((0.5,), (0.53,)).holds and catalogue.compared((0.5,), (0.51,)).holds
-    )
-    for groups in (((0.5,), (0.4, 0.5, 0.6)), ((0.4, 0.5, 0.6), (0.5,))):
-        assert catalogue.compared(*groups).allowed == pytest.approx(0.250940)
-
-
 def scored(folder, per_seed=(0.5,), **changes):
     """Notes in a catalogue what students had when it was packed."""
 
@@ -479,16 +466,16 @@ def scored(folder, per_seed=(0.5,), **changes):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """What `smoke` was asked for; it finds an accuracy of 0.5 without training."""
+    """What students were asked for; they have an accuracy of 0.5 without training."""
     asked = []
 
-    def smoke(options, path, network, precision, stop):
-        asked.append((path.parent.name, network, precision, options.epochs, options.seeds))
+    def score(budget, path, network, precision, stop):
+        asked.append((path.parent.name, network, precision, budget.epochs, budget.seeds))
         return {'network': network, 'protocol': 'quick', 'precision': precision or 'f32',
-                'epochs': options.epochs, 'hardware': '2 x cpu',
-                'per_seed': [0.5] * options.seeds}  # fmt: skip
+                'epochs': budget.epochs, 'hardware': '2 x cpu',
+                'per_seed': [0.5] * budget.seeds}  # fmt: skip
 
-    monkeypatch.setattr(catalogue, 'smoke', smoke)
+    monkeypatch.setattr(rescoring, 'score', score)
     return asked
 
 
@@ -515,7 +502,7 @@ def test_scores_that_cannot_be_compared_are_wrong_input(call, packed, trained, m
     def fail(*_):
         raise ValueError('the data set is not there')
 
-    monkeypatch.setattr(catalogue, 'smoke', fail)
+    monkeypatch.setattr(rescoring, 'score', fail)
     code, _, error = call('check', packed, '--score', '--epochs', 5)
     assert code == 2 and f'{NAME} was not compared: the data set is not there' in error
 
@@ -532,9 +519,9 @@ def test_pack_keeps_a_score_of_the_same_budget(call, packed, trained, tmp_path):
 
 def test_a_stopped_pack_leaves_what_was_there(call, packed, tmp_path, monkeypatch):
     def stop(*_):
-        raise catalogue.Stopped
+        raise rescoring.Stopped
 
-    monkeypatch.setattr(catalogue, 'smoke', stop)
+    monkeypatch.setattr(rescoring, 'score', stop)
     before, new = content(packed), finished(tmp_path / 'run2', 2)
     code, printed, _ = call('pack', new, '--output', packed, '--score')
     assert code == 3 and 'the same command begins again' in printed and content(packed) == before

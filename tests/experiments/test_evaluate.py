@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import evaluate
-from experiments.configs import presets
+from experiments.configs import presets, scoring
 from experiments.methods import parse
 from experiments.stages import existing, jobs
 from jaxdd import data, parallel
@@ -90,12 +90,12 @@ def test_every_architecture_is_scored_and_the_largest_drop_is_named(call, tmp_pa
 
 
 def test_the_protocol_of_the_set_is_the_default(distilled):
-    options, (synthetic, about, _) = evaluate.parse([str(distilled)])
+    options, (synthetic, about, _) = scoring.parse([str(distilled)])
     assert (options.evaluation.protocol, options.evaluation.epochs) == ('quick', 100)
-    assert options.evaluation.networks == evaluate.CROSS and options.dataset == 'digits'
+    assert options.evaluation.networks == scoring.CROSS and options.dataset == 'digits'
     assert about['stored'].shape[1] == 1 and synthetic.images.shape[1] == 4
     for name in ('dc', 'dc-hard'):
-        made = evaluate.parse([str(distilled), '--evaluation.protocol', name])[0].evaluation
+        made = scoring.parse([str(distilled), '--evaluation.protocol', name])[0].evaluation
         assert (made.protocol, made.strategy) == ('dc', 'none')
 
 
@@ -109,7 +109,7 @@ def test_the_largest_drop():
 
 def test_another_evaluation_is_not_overwritten(call, distilled):
     path = distilled.parent / 'evaluation.json'
-    options, given = evaluate.parse([str(distilled)])
+    options, given = scoring.parse([str(distilled)])
     who = evaluate._identity(options, existing.read(options, given), given)
     records.save(path, {'identity': {**who, 'seed': 7}, 'accuracy': {}})
     before = path.read_bytes()
@@ -217,7 +217,7 @@ def test_classes_of_other_names_are_refused_with_the_difference():
 
 
 def test_a_set_whose_classes_come_in_another_order(distilled):
-    options, given = evaluate.parse([str(distilled), '--evaluation.networks', 'mlp'])
+    options, given = scoring.parse([str(distilled), '--evaluation.networks', 'mlp'])
     names = [*'0123456789'][::-1]
     dataset = data.load('digits')
     shown = existing.labelled_sets(
@@ -251,7 +251,7 @@ def test_test_images_are_prepared_as_the_sets_own_were(words, own, tmp_path):
         class_names=job.spec.class_names,
         info={'config': dataclasses.asdict(config)},
     )
-    dataset = existing.read(*evaluate.parse([str(tmp_path / 'distilled.npz')]))
+    dataset = existing.read(*scoring.parse([str(tmp_path / 'distilled.npz')]))
     np.testing.assert_array_equal(dataset.test.images, job.dataset.test.images)
     np.testing.assert_allclose(
         data.normalise(dataset.spec, dataset.test.images[:1]),

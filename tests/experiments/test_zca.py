@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import evaluate
+from experiments.configs import scoring
 from experiments.methods import parse
 from experiments.stages import existing, identity, jobs
 from jaxdd import data, whitening
@@ -80,7 +81,7 @@ def test_it_is_fitted_once_and_its_proxies_are_its_own(main, done, capsys):
 
 
 def test_an_evaluation_is_known_by_the_whitening_of_its_set(done):
-    options, given = evaluate.parse([str(done / 'distilled.npz')])
+    options, given = scoring.parse([str(done / 'distilled.npz')])
     how = given.about['whitening']
     other = how._replace(vectors=-how.vectors)
     changed = given._replace(about={**given.about, 'whitening': other})
