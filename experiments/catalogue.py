@@ -226,9 +226,9 @@ def _score_again(
         now = rescoring.score(budget, folder / SET, then['network'], then['precision'], stop)
     except (ValueError, OSError) as error:
         return hosts.failed(ValueError(f'{folder.name} was not compared: {error}'))
-    print(f'{folder.name}: {rescoring.said(now, then)}')
-    holds = rescoring.compared(now['per_seed'], then['per_seed']).holds
-    return 0 if holds else NOT_AS_IT_WAS
+    found = rescoring.compared(now['per_seed'], then['per_seed'])
+    print(f'{folder.name}: {rescoring.said(now, then, found)}')
+    return 0 if found.holds else NOT_AS_IT_WAS
 
 
 def _budget(options: argparse.Namespace) -> Budget:

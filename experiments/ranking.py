@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.configs import scoring
 from experiments.configs.rules import refuse
-from experiments.configs.scoring import Given
 from experiments.stages import existing, outputs
 from jaxdd import data, hosts, scores
 from jaxdd.exchange.ranking import CIFAR, renormalised
@@ -119,8 +119,8 @@ def read(path: str) -> Set:
         ValueError: an unreadable file, another data set, a part of the classes, soft labels, or
             whitened images.
     """
-    synthetic, about = distilled_set.load_npz(path)
-    made = about['info'].get('config', {})
+    given = scoring.read(path)
+    synthetic, about, made = given
     name = made.get('dataset')
     refuse(
         'dataset', name, f'{" or ".join(DATASETS)}, which the package reads', name not in DATASETS
@@ -136,7 +136,7 @@ def read(path: str) -> Set:
     return Set(
         _laid_out(renormalised(synthetic.images, (about['mean'], about['std']), CIFAR)[order]),
         np.repeat(np.arange(len(order)), synthetic.images.shape[1]),
-        existing.images_per_class(Given(synthetic, about, made)),
+        existing.images_per_class(given),
         *DATASETS[name],
         None if synthetic.learning_rate is None else float(synthetic.learning_rate),
     )

@@ -9,11 +9,35 @@ import tyro
 
 from experiments.configs import base, presets, validation
 from experiments.configs.rules import Count, Seed, choice
-from jaxdd.storage import distilled_set
+from jaxdd.storage import distilled_set, records
+from jaxdd.storage.records import COUNT, TEXT, Schema, listing, or_none
 from jaxdd.types import SyntheticSet
 
 CROSS = ('convnet', 'alexnet', 'vgg11', 'resnet18')  # IID's cross-architecture test
 PROGRAM = 'python -m experiments.evaluate'
+NO_CONFIGURATION = 'info.config is not the configuration of a run'
+SIZE: Schema = {'type': 'integer', 'minimum': 1}
+# What is read of the configuration that made a set; the rest is for those who read it.
+MADE: Schema = {
+    'type': 'object',
+    'properties': {
+        'method': TEXT,
+        'plugins': listing(TEXT),
+        'dataset': TEXT,
+        'ipc': SIZE,
+        'data': {
+            'type': 'object',
+            'properties': {
+                'data_dir': or_none(TEXT),
+                'image_size': or_none(SIZE),
+                'resize': TEXT,
+                'lazy': or_none({'type': 'boolean'}),
+                'classes': listing(COUNT),
+            },
+        },
+        'evaluation': {'type': 'object'},
+    },
+}
 
 
 @base.frozen
@@ -57,6 +81,21 @@ class Given(NamedTuple):
     made: dict  # the configuration that made it; {} where nobody says
 
 
+def read(path: str) -> Given:
+    """A distilled set and what made it.
+
+    Raises:
+        ValueError: an unreadable file, or a configuration that no run has.
+    """
+    synthetic, about = distilled_set.load_npz(path)
+    made = about['info'].get('config', {})
+    try:
+        records.require_fits(made, MADE, 'info', 'config')
+    except ValueError as error:
+        raise ValueError(f'{path}: {NO_CONFIGURATION} ({error})') from error
+    return Given(synthetic, about, made)
+
+
 def parse(argv: Sequence[str]) -> tuple[Options, Given]:
     """The options, with the set's own data set and protocol as defaults; and the set.
 
@@ -73,19 +112,16 @@ def parse(argv: Sequence[str]) -> tuple[Options, Given]:
                 default=Options(distilled='PATH', dataset="the set's own"),
             )
         raise ValueError(f'the first argument is a distilled set: {PROGRAM} PATH/distilled.npz')
-    synthetic, about = distilled_set.load_npz(argv[0])
-    made = about['info'].get('config', {})
+    given = read(argv[0])
     try:
-        default = _defaults(argv, made)
+        default = _defaults(argv, given.made)
         validation.require_evaluation(default)
-    except (AttributeError, TypeError) as error:
-        raise ValueError(
-            f'{argv[0]}: info.config is not the configuration of a run ({error})'
-        ) from error
+    except TypeError as error:
+        raise ValueError(f'{argv[0]}: {NO_CONFIGURATION} ({error})') from error
     options = tyro.cli(Options, args=list(argv), prog=PROGRAM, default=default)
     validation.require_evaluation(options)
     options = dataclasses.replace(options, evaluation=presets.resolved(options.evaluation))
-    return options, Given(synthetic, about, made)
+    return options, given
 
 
 def _defaults(argv: Sequence[str], made: dict) -> Options:

@@ -24,8 +24,8 @@ class Budget(NamedTuple):
 
     epochs: int
     seeds: int
-    data_dir: str | None = None
-    num_devices: int | None = None
+    data_dir: str | None  # None: that of the set, or TensorFlow Datasets' own
+    num_devices: int | None  # None: all
 
 
 class Comparison(NamedTuple):
@@ -89,9 +89,8 @@ def compared(now: Sequence[float], then: Sequence[float]) -> Comparison:
     return Comparison(float(np.mean(now)), float(np.mean(then)), 2 * spread**0.5 + TOLERANCE)
 
 
-def said(now: dict[str, Any], then: dict[str, Any]) -> str:
-    """A line: how the students of one record compare with those of another."""
-    found = compared(now['per_seed'], then['per_seed'])
+def said(now: dict[str, Any], then: dict[str, Any], found: Comparison) -> str:
+    """A line: how students (a record of `score`) compare with those of packing."""
     return (
         f'{now["network"]}, {now["protocol"]}, {now["precision"]}: '
         f'{100 * found.now:.2f} % of {len(now["per_seed"])} students on {now["hardware"]}, '

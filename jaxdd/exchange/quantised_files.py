@@ -21,7 +21,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jsonschema
 import numpy as np
 
 from jaxdd.exchange import quantised, recipes
@@ -37,7 +36,7 @@ from jaxdd.storage.distilled_checks import (
 )
 from jaxdd.storage.distilled_set import stored_bytes
 from jaxdd.storage.manifest import DECODE
-from jaxdd.storage.records import COUNT, Schema, fields, or_none
+from jaxdd.storage.records import COUNT, Schema, fields, or_none, require_fits
 
 FILE = 'quantised.npz'
 ADVICE = 'copy or write the set again'
@@ -190,9 +189,7 @@ def _info(text: np.ndarray) -> dict[str, Any]:
         raise ValueError(
             f"info must be the JSON text of an object with 'quantised', got {str(text)[:80]!r}"
         ) from error
-    for error in jsonschema.Draft202012Validator(SCHEMA).iter_errors(how):
-        where = '.'.join(map(str, ('info.quantised', *error.absolute_path)))
-        raise ValueError(f'{where}: {error.message[:200]}')
+    require_fits(how, SCHEMA, 'info', 'quantised')
     return info
 
 

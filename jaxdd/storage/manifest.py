@@ -3,10 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jsonschema
 import numpy as np
 
-from jaxdd.storage.records import AMOUNT, COUNT, TEXT, Schema, fields, listing, or_none
+from jaxdd.storage.records import (
+    AMOUNT,
+    COUNT,
+    TEXT,
+    Schema,
+    fields,
+    listing,
+    or_none,
+    require_fits,
+)
 
 FORMAT, VERSION = 'jaxdd distilled set', 1
 KINDS = ('hard', 'probabilities', 'logits')
@@ -79,9 +87,7 @@ def check(
     """
     if 'format' not in info:
         return
-    for error in jsonschema.Draft202012Validator(SCHEMA).iter_errors(dict(info)):
-        where = '.'.join(map(str, ('info', *error.absolute_path)))
-        raise ValueError(f'{where}: {error.message[:200]}')
+    require_fits(dict(info), SCHEMA, 'info')
     if info['version'] > VERSION:
         raise ValueError(
             f'it was written in version {info["version"]} of the format, and this program reads up '

@@ -101,7 +101,8 @@ def opened(text: str, schema: Schema) -> dict[str, Any]:
         raise Damaged(str(error)) from error
     if stated != found:
         raise Damaged(f'its checksum says {stated}, its content {found}')
-    return _fitting(content, schema)
+    require_fits(content, schema)
+    return content
 
 
 def load(path: str | os.PathLike, schema: Schema) -> dict[str, Any] | None:
@@ -151,6 +152,20 @@ def recall(
     return hosts.told(read)
 
 
+def require_fits(content: Any, schema: Schema, *within: str) -> None:
+    """Refuses what does not look like its schema.
+
+    Args:
+        within: names of what holds the content, outermost first, for the message.
+
+    Raises:
+        Damaged: names the first place that does not fit, and why.
+    """
+    for error in jsonschema.Draft202012Validator(schema).iter_errors(content):
+        where = '.'.join(map(str, (*within, *error.absolute_path))) or 'the content'
+        raise Damaged(f'{where}: {error.message[:200]}')
+
+
 def set_aside(path: str | os.PathLike) -> str:
     """Renames a file or folder to `<name>.damaged`; says so."""
     return hosts.told(lambda: _set_aside(pathlib.Path(path)))
@@ -164,13 +179,6 @@ def _set_aside(path: pathlib.Path) -> str:
         shutil.rmtree(target)
     os.replace(path, target)
     return f'it was renamed to {target.name}'
-
-
-def _fitting(content: dict[str, Any], schema: Schema) -> dict[str, Any]:
-    for error in jsonschema.Draft202012Validator(schema).iter_errors(content):
-        where = '.'.join(map(str, error.absolute_path)) or 'the content'
-        raise Damaged(f'{where}: {error.message[:200]}')
-    return content
 
 
 def _simple(value: Any) -> Any:

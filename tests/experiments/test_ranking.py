@@ -134,6 +134,8 @@ def test_classes_come_in_the_data_sets_order(tmp_path):
     [
         ('', {'dataset': 'digits'}, 'dataset must be cifar10 or cifar100'),
         ('', {'data': {'classes': [1, 2]}}, 'data.classes must be left alone'),
+        ('', {'data': 3}, 'info.config is not the configuration of a run (info.config.data: '),
+        ('', {'dataset': ['cifar10']}, 'info.config.dataset: '),
         ('', {'soft': True}, 'labels must be hard'),
         ('', {'code': 1}, 'has no ddranking: make an environment of its own'),
         ('', {'there': False}, 'cifar-10-batches-py does not exist'),

@@ -48,7 +48,7 @@ def test_arrays_records_and_paths_become_plain_json(path, tmp_path):
         'workdir': str(tmp_path),
         'c': {'mean': 0.7, 'std': 0.0, 'per_seed': [0.7]},
     }
-    assert records._fitting(found['c'], records.ACCURACY)
+    records.require_fits(found['c'], records.ACCURACY)
 
 
 @pytest.mark.parametrize(

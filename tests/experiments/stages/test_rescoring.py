@@ -24,7 +24,8 @@ def test_a_line_says_both_accuracies_and_what_is_allowed():
     then = {**now, 'hardware': '1 x tpu', 'per_seed': [0.4, 0.5, 0.6]}
     # one against three: 2 sqrt(0.01 + 0.01 / 3) + 0.02 = 0.250940
     for accuracy, difference in ((0.5, '+0.00 points, within'), (0.8, '+30.00 points, OUTSIDE')):
-        assert rescoring.said({**now, 'per_seed': [accuracy]}, then) == (
+        found = rescoring.compared([accuracy], then['per_seed'])
+        assert rescoring.said({**now, 'per_seed': [accuracy]}, then, found) == (
             f'mlp, quick, f32: {100 * accuracy:.2f} % of 1 students on 2 x cpu, 50.00 % of 3 when '
             f'packed on 1 x tpu; difference {difference} 25.09 (two standard errors and 2)'
         )
