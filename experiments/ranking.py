@@ -12,47 +12,22 @@ its board.
 """
 
 import argparse
-import json
 import math
-import os
 import pathlib
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from experiments.configs import scoring
 from experiments.configs.rules import refuse
-from experiments.stages import existing, outputs
-from jaxdd import data, hosts, scores
-from jaxdd.exchange.ranking import CIFAR, renormalised
-from jaxdd.storage import distilled_set, records
+from experiments.stages import asking, outputs
+from jaxdd import hosts, scores
+from jaxdd.storage import records
 from jaxdd.storage.atomic import expanded
 
 PROGRAM = 'python -m experiments.ranking'
-WORKER = pathlib.Path(__file__).with_name('ranking_worker.py')
 EPOCHS, EVALUATIONS = 300, 5  # the package's own
-# our name -> the package's, and the folder that torchvision looks into
-DATASETS = {
-    'cifar10': ('CIFAR10', 'cifar-10-batches-py'),
-    'cifar100': ('CIFAR100', 'cifar-100-python'),
-}
-WITHOUT = 'none'
-LINES = 12  # of the package's output that an error shows
-
-
-class Set(NamedTuple):
-    """A distilled set as the package takes it."""
-
-    images: np.ndarray  # [N, 3, H, W] float32, class by class, normalised as the package does
-    labels: np.ndarray  # [N] int64
-    ipc: int  # images per class that it counts as: so many random ones are its baseline
-    dataset: str  # the package's name
-    folder: str  # of the data set's files
-    learning_rate: float | None
 
 
 def main(argv: Sequence[str]) -> int:
@@ -99,56 +74,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(own: argparse.Namespace) -> int:
     """Lets the other Python train, and writes and prints what its accuracies mean."""
-    one = read(own.distilled)
-    _require_there(own, one)
+    one = asking.read(own.distilled)
+    python = asking.interpreter(own.python)
+    asking.require_data(own.data, one)
     path = expanded(own.output or pathlib.Path(own.distilled).parent / 'ranking.json')
     outputs.require_writable(path.parent, 'output')
     log = path.with_suffix('.log')
     print(f'{own.python} trains; what it says is in {log}')
-    answer = _asked(own, one, log)
-    found = results(own, one, answer)
+    found = results(own, one, asking.answer(python, own, one, log))
     records.save(path, found)
     print(f'{said(found)}\n{path}')
     return 0
 
 
-def read(path: str) -> Set:
-    """The set of a file as the package takes it, its classes in the data set's order.
-
-    Raises:
-        ValueError: an unreadable file, another data set, a part of the classes, soft labels, or
-            whitened images.
-    """
-    given = scoring.read(path)
-    synthetic, about, made = given
-    name = made.get('dataset')
-    refuse(
-        'dataset', name, f'{" or ".join(DATASETS)}, which the package reads', name not in DATASETS
-    )
-    classes = made.get('data', {}).get('classes')
-    refuse('data.classes', classes, 'left alone: the package tests on all', bool(classes))
-    soft = distilled_set.stored_bytes(synthetic)['labels'] > 0
-    kind = 'soft' if soft else 'hard'
-    refuse('labels', kind, 'hard: the package dies on stored soft ones (0.2.0)', soft)
-    whitened = 'whitening' in about
-    refuse('images', 'whitened ones', 'normalised: the package whitens otherwise', whitened)
-    order = existing.class_order(about['class_names'], data.spec(name))
-    return Set(
-        _laid_out(renormalised(synthetic.images, (about['mean'], about['std']), CIFAR)[order]),
-        np.repeat(np.arange(len(order)), synthetic.images.shape[1]),
-        existing.images_per_class(given),
-        *DATASETS[name],
-        None if synthetic.learning_rate is None else float(synthetic.learning_rate),
-    )
-
-
-def _laid_out(images: np.ndarray) -> np.ndarray:
-    """`[K, n, H, W, 3]` as `[K * n, 3, H, W]`."""
-    flat = images.reshape(-1, *images.shape[2:])
-    return np.ascontiguousarray(flat.transpose(0, 3, 1, 2), np.float32)
-
-
-def results(own: argparse.Namespace, one: Set, answer: dict[str, Any]) -> dict[str, Any]:
+def results(own: argparse.Namespace, one: asking.Set, answer: dict[str, Any]) -> dict[str, Any]:
     """The record of a scoring: what the package found, what it means, and under which budget."""
     return {
         'distilled': str(own.distilled),
@@ -196,10 +135,10 @@ def combined(
         found['lrs'] = [
             scores.label_robust_score(ior, hlr) for ior, hlr in zip(found['ior'], found['hlr'])
         ]
-    if WITHOUT in pairs:
+    if asking.WITHOUT in pairs:
         found['ars'] = [
             scores.augmentation_robust_score(*augmented, *plain)
-            for augmented, plain in zip(pairs[augmentation], pairs[WITHOUT])
+            for augmented, plain in zip(pairs[augmentation], pairs[asking.WITHOUT])
         ]
     return {'accuracy': accuracy, **found}
 
@@ -241,89 +180,6 @@ def _spread(values: Sequence[float]) -> str:
 def _fraction(value: float) -> float:
     """A difference of percents that rounding takes past the ends of an accuracy's range."""
     return min(max(value, 0.0), 1.0) if -1e-6 < value < 1 + 1e-6 else value
-
-
-def _require_there(own: argparse.Namespace, one: Set) -> None:
-    """Refuses a Python without the package, and a folder without the data."""
-    look = 'import importlib.util, sys; sys.exit(importlib.util.find_spec("ddranking") is None)'
-    try:
-        code = subprocess.run((own.python, '-I', '-c', look), capture_output=True).returncode
-    except OSError as error:
-        raise ValueError(f'--python {own.python} cannot be run ({error.strerror})') from error
-    if code:
-        raise ValueError(
-            f'{own.python} has no ddranking: make an environment of its own (python3 -m venv other '
-            '&& other/bin/pip install torch torchvision ddranking) and give --python '
-            'other/bin/python'
-        )
-    folder = expanded(own.data) / one.folder
-    if not folder.is_dir():
-        raise ValueError(f'{folder} does not exist; --data is the folder that holds {one.folder}')
-
-
-def _asked(own: argparse.Namespace, one: Set, log: pathlib.Path) -> dict[str, Any]:
-    """What the other Python answers, from a folder that is gone afterwards.
-
-    Raises:
-        ValueError: it failed, or its answer is none; shows the end of what it said.
-    """
-    with tempfile.TemporaryDirectory(prefix='jaxdd-ranking-') as name:
-        folder = pathlib.Path(name)
-        task = _task(own, one, folder)
-        (folder / 'task.json').write_text(json.dumps(task))
-        with log.open('w') as output:
-            code = subprocess.run(
-                (own.python, '-I', str(WORKER), str(folder / 'task.json')),
-                cwd=folder,
-                env={k: v for k, v in os.environ.items() if not k.startswith('PYTHON')},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            ).returncode
-        answer = pathlib.Path(task['output'])
-        if code or not answer.exists():
-            said = '\n'.join(log.read_text(errors='replace').splitlines()[-LINES:])
-            raise ValueError(f'the package failed (exit code {code}); {log} ends with\n{said}')
-        return checked(json.loads(answer.read_text()), own.evaluations)
-
-
-def _task(own: argparse.Namespace, one: Set, folder: pathlib.Path) -> dict[str, Any]:
-    """Writes the arrays; returns what `ranking_worker` reads."""
-    files = {name: str(folder / f'{name}.npy') for name in ('images', 'labels')}
-    np.save(files['images'], one.images)
-    np.save(files['labels'], one.labels)
-    without = () if own.no_ars else (WITHOUT,)
-    return {
-        **files,
-        'output': str(folder / 'answer.json'),
-        'dataset': one.dataset,
-        'data': str(expanded(own.data).resolve()),
-        'model': own.model,
-        'ipc': one.ipc,
-        'epochs': own.epochs,
-        'evaluations': own.evaluations,
-        'learning_rate': own.learning_rate or one.learning_rate,
-        'augmentations': (own.augmentation, *without),
-        'full': 100 * (own.full_accuracy or 0.0),
-        'device': own.device,
-        'unverified': own.unverified_data,
-    }
-
-
-def checked(answer: Any, evaluations: int) -> dict[str, Any]:
-    """The answer of `ranking_worker`, where it is one.
-
-    Raises:
-        ValueError: scores that are missing, not finite, or not one per evaluation.
-    """
-    for name, row in answer['scored'].items():
-        for kind in ('hlr', 'ior'):
-            values = row.get(kind, [])
-            if len(values) != evaluations or not np.isfinite(values).all():
-                raise ValueError(
-                    f'the package must give {evaluations} finite numbers for {kind} ({name}), got '
-                    f'{values}'
-                )
-    return answer
 
 
 if __name__ == '__main__':

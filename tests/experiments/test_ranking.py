@@ -1,6 +1,8 @@
 """A distilled set goes to another Python as files, and its percents come back as scores."""
 
 import json
+import os
+import pathlib
 import stat
 import sys
 import types
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import ranking, ranking_worker
+from experiments.stages import asking
 from jaxdd import data
 from jaxdd.storage import distilled_set
 from jaxdd.types import SyntheticSet
@@ -86,6 +89,22 @@ def test_a_set_is_scored_in_fractions(call, tmp_path):
     assert 'learning rate None full 80.0 1' in (tmp_path / 'ranking.log').read_text()
 
 
+@pytest.mark.parametrize(
+    'called', ['bin/python', './bin/python', '~/bin/python', 'python-with-ddranking']
+)
+def test_a_python_may_be_called_as_a_shell_calls_it(call, tmp_path, monkeypatch, called):
+    """It is started in another folder, through the link that makes it that environment's."""
+    call()
+    (tmp_path / 'bin').mkdir()
+    (tmp_path / 'bin' / 'python').symlink_to(tmp_path / 'python')
+    (tmp_path / 'bin' / 'python-with-ddranking').symlink_to(tmp_path / 'python')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.setenv('PATH', f'{tmp_path / "bin"}{os.pathsep}{os.environ["PATH"]}')
+    assert call(f'--python {called}')[0] == 0
+    assert asking.interpreter(called) == str(tmp_path / 'bin' / pathlib.Path(called).name)
+
+
 def test_what_nobody_told_is_not_scored(call, tmp_path):
     code, printed, _ = call('--no-ars', rate=np.float32(0.25))
     found = json.loads((tmp_path / 'ranking.json').read_text())
@@ -110,7 +129,7 @@ def test_of_the_whole_set_nothing_is_known_and_accuracies_are():
 
 def test_images_are_normalised_by_the_packages_constants(tmp_path):
     path = write(tmp_path / 'a.npz')
-    found = ranking.read(str(path)).images
+    found = asking.read(str(path)).images
     own = distilled_set.load_npz(path)[0].images
     assert found.shape == (own.shape[0] * own.shape[1], 3, *own.shape[2:4])
     mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # by the package's source
@@ -120,9 +139,9 @@ def test_images_are_normalised_by_the_packages_constants(tmp_path):
 
 
 def test_classes_come_in_the_data_sets_order(tmp_path):
-    plain = ranking.read(str(write(tmp_path / 'a.npz')))
+    plain = asking.read(str(write(tmp_path / 'a.npz')))
     names = data.spec('cifar10').class_names[::-1]
-    turned = ranking.read(str(write(tmp_path / 'b.npz', names=names)))
+    turned = asking.read(str(write(tmp_path / 'b.npz', names=names)))
     np.testing.assert_array_equal(plain.labels, np.repeat(np.arange(10), 2))
     np.testing.assert_array_equal(
         turned.images, plain.images.reshape(10, 2, -1)[::-1].reshape(plain.images.shape)
