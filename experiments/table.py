@@ -36,7 +36,10 @@ RECORD = {
         'protocol': {
             'type': 'object',
             'required': ['name'],
-            'properties': {'name': records.TEXT},
+            'properties': {
+                'name': records.TEXT,
+                'changed': records.mapping({'type': 'object', 'required': ['here']}),
+            },
         },
         'accuracy': {**SCORES, 'required': ['distilled']},
         'published': records.or_none(PUBLISHED),
@@ -60,7 +63,7 @@ class Line(NamedTuple):
     method: str  # with its plug-ins
     dataset: str
     ipc: int | None
-    protocol: str  # the name
+    protocol: str  # the name, and what was changed of it
     rules: dict[str, Any]  # the protocol's settings that the number depends on
     student: str
     random: float | None
@@ -178,6 +181,9 @@ def _lines(record: dict, called: str) -> Iterator[Line]:
     protocol, accuracy = record['protocol'], record['accuracy']
     seconds = [value for name, value in (record.get('seconds') or {}).items() if '(' not in name]
     rules = {name: value for name, value in protocol.items() if name not in BESIDE}
+    changed = {
+        name: value for name, value in protocol.get('changed', {}).items() if name not in BESIDE
+    }
     for number, (student, ours) in enumerate(accuracy['distilled'].items()):
         random = accuracy.get('random', {}).get(student, {})
         published = (record.get('published') if number == 0 else None) or {}
@@ -186,7 +192,7 @@ def _lines(record: dict, called: str) -> Iterator[Line]:
             method=report.name(record),
             dataset=record['dataset'],
             ipc=record['ipc'],
-            protocol=report.protocol({**protocol, 'changed': {}}),
+            protocol=report.protocol({**protocol, 'changed': changed}),
             rules=rules,
             student=record.get('students', {}).get(student, student),
             random=random.get('mean'),
@@ -205,7 +211,7 @@ def _lines(record: dict, called: str) -> Iterator[Line]:
 def groups(lines: Sequence[Line], sort: str | None = None) -> list[Group]:
     """Lines by protocol, in the order in which protocols first come.
 
-    Protocols of one name that differ are told apart by the settings in which they do.
+    Protocols of one name are told apart by the settings in which they differ.
 
     Args:
         sort: one of `ORDERS`, within each group; None leaves the order.

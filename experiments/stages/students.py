@@ -171,13 +171,19 @@ def depth(evaluation: Evaluation, name: str) -> int | None:
 
 
 def labels(evaluation: Evaluation, image_shape: Sequence[int]) -> dict[str, str]:
-    """name -> what tables call it: a ConvNet with its number of blocks."""
+    """name -> what tables call it: its width where one was chosen, a ConvNet's number of blocks and
+    variants."""
+    return {name: _label(evaluation, name, image_shape) for name in evaluation.networks}
 
-    def blocks(name: str) -> int:
-        pooling = evaluation.pooling or models.fixed(name).get('pooling')
-        return depth(evaluation, name) or models.default_depth(tuple(image_shape), pooling)
 
-    return {
-        name: f'{name}, depth {blocks(name)}' if models.has_depth(name) else name
-        for name in evaluation.networks
+def _label(e: Evaluation, name: str, image_shape: Sequence[int]) -> str:
+    told = {
+        option: getattr(e, option)
+        for option in ('depth', 'norm', 'activation', 'pooling')
+        if option in models.open_options(name)
     }
+    if models.has_depth(name):
+        pooling = e.pooling or models.fixed(name).get('pooling')
+        told['depth'] = e.depth or models.default_depth(tuple(image_shape), pooling)
+    width = f'{name} of width {e.width}' if e.width else name
+    return ', '.join([width, *(f'{option} {value}' for option, value in told.items() if value)])

@@ -199,8 +199,10 @@ def test_records_from_before_there_were_counts_are_still_used(done, results, mai
 
 
 def test_the_table_says_how_deep_the_students_are(done, results):
-    assert results['students'] == {'convnet': 'convnet, depth 2'}
-    assert '| random real images | convnet, depth 2 |' in (done / 'report.md').read_text()
+    assert results['students'] == {'convnet': 'convnet of width 8, depth 2'}
+    assert (
+        '| random real images | convnet of width 8, depth 2 |' in (done / 'report.md').read_text()
+    )
 
 
 def test_a_second_process_in_the_same_workdir_is_refused(done, refused):

@@ -258,13 +258,24 @@ def test_a_linear_schedule_has_as_many_epochs_as_a_cosine():
     assert students.num_epochs(e) == 7 and students.recipe(e, 10).num_steps == 7
 
 
-def test_tables_name_the_depth_that_students_have():
+def test_tables_name_the_depth_that_students_have_and_what_was_chosen():
     e = config('--evaluation.networks convnet convnet_np convnet_d2 mlp').evaluation
     assert students.labels(e, (8, 8, 1)) == {
-        'convnet': 'convnet, depth 2',
-        'convnet_np': 'convnet_np, depth 3',
-        'convnet_d2': 'convnet_d2',
-        'mlp': 'mlp',
+        'convnet': 'convnet of width 64, depth 2',
+        'convnet_np': 'convnet_np of width 64, depth 3',
+        'convnet_d2': 'convnet_d2 of width 64',
+        'mlp': 'mlp of width 64',
     }
     flat = config('--evaluation.pooling none').evaluation
-    assert students.labels(flat, (8, 8, 1)) == {'convnet': 'convnet, depth 3'}
+    assert students.labels(flat, (8, 8, 1)) == {
+        'convnet': 'convnet of width 64, depth 3, pooling none'
+    }
+    chosen = config(
+        '--evaluation.networks convnet convnet_bn resnet18 --evaluation.width 16 '
+        '--evaluation.depth 1 --evaluation.norm layer'
+    ).evaluation
+    assert students.labels(chosen, (8, 8, 1)) == {
+        'convnet': 'convnet of width 16, depth 1, norm layer',
+        'convnet_bn': 'convnet_bn of width 16, depth 1',
+        'resnet18': 'resnet18 of width 16',
+    }

@@ -45,7 +45,10 @@ def test_a_proxy_looks_first_then_a_teacher_then_the_first_student(job, proxies)
     assert 'first of 2 proxies' in drawing.eye(job, proxies, scored).called
     assert drawing.eye(job, taught, scored).called.startswith('the teacher resnet18')
     found = drawing.eye(job, BARE, scored)
-    assert 'the first student (convnet, depth 2)' in found.called and found.variables is student
+    assert (
+        'the first student (convnet of width 4, depth 2)' in found.called
+        and found.variables is student
+    )
     with pytest.raises(drawing.LeftOut, match='were not kept'):
         drawing.eye(job, BARE, SCORES)
 
