@@ -22,7 +22,7 @@ from experiments.configs import presets, scoring
 from experiments.configs.base import Evaluation
 from experiments.configs.rules import refuse
 from experiments.configs.scoring import Given, Options
-from experiments.stages import existing, labelling, outputs, scores, workplace
+from experiments.stages import existing, labelling, outputs, scores, students, workplace
 from jaxdd import hosts, whitening
 from jaxdd.engine.distill import NonFiniteError
 from jaxdd.exchange import forms, pictures, quantised, quantised_files, recipes
@@ -129,7 +129,7 @@ def run(own: argparse.Namespace, options: Options, given: Given) -> int:
     if stop():
         print('stopped')
         return STOPPED
-    said = protocol(options)
+    said = protocol(options, given)
     beside = whitening_bytes(artifact)
     print(f'\n{said}\n{table(rows, beside)}')
     if own.json:
@@ -210,13 +210,11 @@ def whitening_bytes(artifact: Artifact) -> int:
     return sum(array.nbytes for array in recipes.whitening_fields(artifact).values())
 
 
-def protocol(options: Options) -> str:
-    """Under which protocol, on what and with how many students the numbers hold."""
+def protocol(options: Options, given: Given) -> str:
+    """Under which protocol, on what and with how many of which students the numbers hold."""
     e = options.evaluation
-    students = f'{e.num_seeds} student{"" if e.num_seeds == 1 else "s"}'
-    return (
-        f'{report.protocol(presets.identified(e))}; {options.dataset}, {e.networks[0]}, {students}'
-    )
+    student = students.labels(e, given.synthetic.images.shape[2:])[e.networks[0]]
+    return f'{report.protocol(presets.identified(e))}; {options.dataset}, {e.num_seeds} x {student}'
 
 
 def table(rows: Sequence[Row], beside: int = 0) -> str:

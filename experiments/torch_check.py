@@ -134,7 +134,8 @@ def run(own: argparse.Namespace, options: Options, given: Given) -> int:
     path = expanded(own.ours or pathlib.Path(own.distilled).parent / 'results.json')
     ours = read_ours(path, e, given)
     task = assemble(e, existing.read(options, given), given)
-    print(f'{report.protocol(presets.identified(e))}, {NETWORK}, {len(task.images)} images')
+    student = students.labels(e, task.dataset.spec.image_shape)[NETWORK]
+    print(f'{report.protocol(presets.identified(e))}; {student}; {len(task.images)} images')
     theirs = []
     for seed in range(own.seeds):
         start = time.monotonic()

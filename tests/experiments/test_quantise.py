@@ -54,7 +54,7 @@ def test_the_table_has_every_setting_and_its_bytes(call, tmp_path):
     words = f'{QUICK} --bits 2 8 --patch 4 8 --figure {tmp_path}/x.png --json {tmp_path}/x.json'
     code, printed, _ = call(write(tmp_path), words)
     assert code == 0
-    assert 'quick-100 v1, changed: num_seeds 2, epochs 1; digits, mlp, 2 students' in printed
+    assert 'quick-100 v1, changed: num_seeds 2, epochs 1; digits, 2 x mlp' in printed
     rows = json.loads((tmp_path / 'x.json').read_text())['rows']
     # 20 images of 64 values; a patch of 4 makes 4 of an image, one of 8 makes 1, 4 bytes each
     sizes = {(row['bits'], row['patch']): row['images'] for row in rows}

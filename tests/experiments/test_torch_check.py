@@ -88,7 +88,9 @@ def test_the_exit_code_says_whether_they_agree(distilled, capsys):
         assert torch_check.main([str(distilled), '--seeds', '2']) == code
         printed = capsys.readouterr().out
         assert verdict in printed and 'torch - ours' in printed and '(2 students)' in printed
-        assert printed.startswith('quick-100 v1, changed: epochs 12, convnet, 50 images')
+        assert printed.startswith(
+            'quick-100 v1, changed: epochs 12; convnet of width 8, depth 2; 50 images'
+        )
 
 
 def test_a_student_learns(distilled):
