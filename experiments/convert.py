@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import tyro
 
-from experiments.configs import base
+from experiments.configs import base, finished
 from experiments.configs.rules import Count, choice
 from jaxdd import data, whitening
 from jaxdd.exchange import registry
@@ -85,6 +85,7 @@ def read(options: Options) -> Artifact:
     Raises:
         ValueError: a set of others of which something is not said, or what its form refuses.
     """
+    _require_source(options)
     artifact = registry.read(options.source, expanded(options.path), _told(options))
     synthetic, about = artifact
     if 'format' in about['info'] or options.dataset is None:
@@ -102,6 +103,15 @@ def read(options: Options) -> Artifact:
         decode=about['info'].get('decode'),
     )
     return artifact._replace(about={**about, 'info': {**_origin(options), **about['info'], **info}})
+
+
+def _require_source(options: Options) -> None:
+    """Refuses a set that is said to be ours and looks like one of others."""
+    if options.source == 'npz' and (found := finished.of_others(options.path)):
+        raise ValueError(
+            f'{options.path} looks like a set in the form {" or ".join(found.forms)}: give '
+            f'{found.path} --source {found.forms[0]}'
+        )
 
 
 def described(artifact: Artifact) -> str:

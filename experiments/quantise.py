@@ -123,7 +123,7 @@ def run(own: argparse.Namespace, options: Options, given: Given) -> int:
     files = {name: expanded(getattr(own, name) or '') for name in ('figure', 'json')}
     for name in [name for name in files if getattr(own, name)]:
         outputs.require_writable(files[name].parent, name)
-    stop = workplace.begun(None, options.hosts, pathlib.Path(own.distilled).parent)
+    stop = workplace.begun(None, options.hosts, pathlib.Path(options.distilled).parent)
     with workplace.computing(options):
         rows = list(scored(options, given, artifact, settings(own), stop))
     if stop():

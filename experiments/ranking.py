@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.configs import finished
 from experiments.configs.rules import refuse
 from experiments.stages import asking, outputs
 from jaxdd import hosts, scores
@@ -77,7 +78,9 @@ def run(own: argparse.Namespace) -> int:
     one = asking.read(own.distilled)
     python = asking.interpreter(own.python)
     asking.require_data(own.data, one)
-    path = expanded(own.output or pathlib.Path(own.distilled).parent / 'ranking.json')
+    path = expanded(
+        own.output or pathlib.Path(finished.distilled(own.distilled)).parent / 'ranking.json'
+    )
     outputs.require_writable(path.parent, 'output')
     log = path.with_suffix('.log')
     print(f'{own.python} trains; what it says is in {log}')

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from experiments.configs import finished
+from jaxdd.exchange.catalogue import RESULTS
 from jaxdd.reporting import markup, report, tables
 from jaxdd.storage import records
 from jaxdd.storage.atomic import expanded, write_whole
@@ -156,12 +158,8 @@ def of_workdir(folder: pathlib.Path, called: str) -> list[Line]:
         ValueError: no results, or damaged ones; names the file. A damaged evaluation.json is only
             told.
     """
-    record = records.load(folder / 'results.json', RECORD)
-    if record is None:
-        raise ValueError(
-            f'{folder / "results.json"} is not there; a run writes it when it ends, and the same '
-            'command again continues it'
-        )
+    finished.require(folder, (RESULTS,))
+    record = records.load(folder / RESULTS, RECORD) or {}
     lines = list(_lines(record, called))
     try:
         more = records.load(folder / 'evaluation.json', RECORD)

@@ -131,7 +131,7 @@ def run(own: argparse.Namespace, options: Options, given: Given) -> int:
     """Trains the students and says how they compare with ours."""
     e = options.evaluation
     require_known(e)
-    path = expanded(own.ours or pathlib.Path(own.distilled).parent / 'results.json')
+    path = expanded(own.ours or pathlib.Path(options.distilled).parent / 'results.json')
     ours = read_ours(path, e, given)
     task = assemble(e, existing.read(options, given), given)
     student = students.labels(e, task.dataset.spec.image_shape)[NETWORK]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tyro
 
-from experiments.configs import base, presets, validation
+from experiments.configs import base, finished, presets, validation
 from experiments.configs.rules import Count, Seed, choice
 from jaxdd.storage import distilled_set, records
 from jaxdd.storage.records import COUNT, TEXT, Schema, listing, or_none
@@ -84,9 +84,13 @@ class Given(NamedTuple):
 def read(path: str) -> Given:
     """A distilled set and what made it.
 
+    Args:
+        path: see `finished.distilled`.
+
     Raises:
         ValueError: an unreadable file, or a configuration that no run has.
     """
+    path = finished.distilled(path)
     synthetic, about = distilled_set.load_npz(path)
     made = about['info'].get('config', {})
     try:
@@ -112,6 +116,7 @@ def parse(argv: Sequence[str]) -> tuple[Options, Given]:
                 default=Options(distilled='PATH', dataset="the set's own"),
             )
         raise ValueError(f'the first argument is a distilled set: {PROGRAM} PATH/distilled.npz')
+    argv = [finished.distilled(argv[0]), *argv[1:]]
     given = read(argv[0])
     try:
         default = _defaults(argv, given.made)

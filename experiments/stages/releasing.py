@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from experiments.configs import finished
 from experiments.stages import scores
 from jaxdd.exchange import catalogue
 from jaxdd.exchange.catalogue import RESULTS, SET, Catalogue
@@ -68,7 +69,7 @@ def read(workdir: pathlib.Path, label: str = '') -> Candidate:
     Raises:
         ValueError: a file that is missing or damaged, or files of different runs; names them.
     """
-    _require_finished(workdir)
+    finished.require(workdir, (SET, RESULTS))
     artifact = Artifact(*distilled_set.load_npz(workdir / SET))
     results = records.load(workdir / RESULTS, RECORD) or {}
     require_same(workdir, artifact.about['info'], results)
@@ -213,19 +214,3 @@ def disagreement(folder: pathlib.Path, name: str, entry: dict[str, Any]) -> list
     stated = {key: value for key, value in entry.items() if key != 'smoke'}
     differ = differences(stated, found)
     return [f'other: {folder / name} is not what catalogue.json says: {differ}'] if differ else []
-
-
-def _require_finished(workdir: pathlib.Path) -> None:
-    if not workdir.is_dir():
-        raise ValueError(f'{workdir} is no folder: give the workdir of a finished run')
-    if not (workdir / SET).exists() and (several := sorted(workdir.glob('set-*'))):
-        raise ValueError(
-            f'{workdir} holds several sets: give their folders, '
-            f'{" ".join(map(str, several[:LISTED]))}{" ..." if len(several) > LISTED else ""}'
-        )
-    for name in (SET, RESULTS):
-        if not (workdir / name).is_file():
-            raise ValueError(
-                f'{workdir / name} is not there; a run writes it when it ends, and the same '
-                'command again continues it'
-            )

@@ -58,7 +58,8 @@ def given_subset(path: str | os.PathLike, spec: Spec, *, ipc: int) -> SyntheticS
 
 def _of_npz(path: pathlib.Path, spec: Spec) -> Source:
     if path.suffix != '.npz':
-        raise ValueError(f'{path}: no such file or folder; {ACCEPTED}')
+        what = 'neither an .npz file nor a folder' if path.exists() else 'no such file or folder'
+        raise ValueError(f'{path}: {what}; {ACCEPTED}')
     found = npz.read(path, ('images', 'labels'), advice=ACCEPTED)
     if missing := [name for name in ('images', 'labels') if name not in found]:
         raise ValueError(f'{path}: it lacks {", ".join(missing)}; {ACCEPTED}')

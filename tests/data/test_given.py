@@ -66,6 +66,9 @@ def test_files_that_do_not_fit(tmp_path):
         data.given_subset(tmp_path / 'b.npz', SPEC, ipc=1)
     with pytest.raises(ValueError, match='no such file or folder'):
         data.given_subset(tmp_path / 'nowhere', SPEC, ipc=1)
+    (tmp_path / 'a.pt').write_bytes(b'')
+    with pytest.raises(ValueError, match='a.pt: neither an .npz file nor a folder'):
+        data.given_subset(tmp_path / 'a.pt', SPEC, ipc=1)
     np.savez(tmp_path / 'c.npz', images=images.astype(np.float32), labels=np.arange(2))
     with pytest.raises(ValueError, match='images must be uint8'):
         data.given_subset(tmp_path / 'c.npz', SPEC, ipc=1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxdd.exchange import forms, registry
+from jaxdd.exchange import forms, likeness, registry
 from jaxdd.exchange.forms import Decode, Told, assemble
 from jaxdd.storage import distilled_set
 from jaxdd.storage.distilled_checks import check
@@ -40,7 +40,9 @@ def said(one):
 def test_what_is_written_is_read(name, tmp_path):
     pytest.importorskip(registry.FORMS[name].package or 'numpy')
     one = made()
-    assert all(path.exists() for path in registry.write(name, one, tmp_path / 'set'))
+    files = registry.write(name, one, tmp_path / 'set')
+    assert all(path.exists() for path in files)
+    assert name in likeness.of(tmp_path / 'set').forms  # pyright: ignore
     found = registry.read(name, tmp_path / 'set', told(name))
     check(found.synthetic, found.about)
     pixels = [forms.to_unit(one_, np.asarray(one_.synthetic.images)) for one_ in (one, found)]

@@ -333,7 +333,7 @@ def damage(workdir):
         (remove('distilled.npz'), 'distilled.npz is not there'),
         (remove('results.json'), 'results.json is not there'),
         (of_another_run, 'results.json tells of another run .* seed 1, not 0'),
-        (several, 'holds several sets: give their folders, .*set-0 .*set-1'),
+        (several, 'distilled.npz is not in .* but in its folders: give .*set-0 .*set-1'),
         (damage, 'results.json is damaged'),
         (lambda w: (w / 'distilled.npz').write_bytes(b'x'), 'distilled.npz'),
         (shutil.rmtree, 'is no folder: give the workdir of a finished run'),

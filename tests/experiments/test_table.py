@@ -146,6 +146,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_shown(run, tmp_path, capsy
     path.write_text(path.read_text().replace('0.6', '0.9'))
     records.save(tmp_path / 'c' / 'results.json', {'seen': [1, 2]})
     (tmp_path / 'a' / 'evaluation.json').write_text('{')
+    (tmp_path / 'd').mkdir()
     words = [str(tmp_path / name) for name in 'abcd']
     assert table.main(words) == 0
     printed, told = capsys.readouterr()
@@ -155,7 +156,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_shown(run, tmp_path, capsy
     for line, name in zip(
         told, ('a/evaluation.json', 'b/results.json', 'c/results.json', 'd/results.json')
     ):
-        assert str(tmp_path / name) in line
+        assert f'{tmp_path}/{name}' in line
     assert 'checksum' in told[1] and 'method' in told[2] and 'is not there' in told[3]
     assert table.main(words[1:]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith('error: no workdir holds results')
