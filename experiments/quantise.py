@@ -89,7 +89,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options, Given]:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add('distilled', help='a distilled.npz')
+    add('distilled', help='a distilled.npz, or its workdir')
     add('--bits', type=int, nargs='+', default=[2, 3, 4, 6, 8], help='per value: 2 to 8')
     add('--patch', type=int, nargs='+', default=[8], help='pixels per side of what has one scale')
     add('--decoded', action='store_true', help='quantise the images that mosaics are cut into')

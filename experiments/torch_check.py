@@ -114,7 +114,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options, Given]:
         epilog='and --dataset, --data-dir and --evaluation.* of experiments.evaluate',
         allow_abbrev=False,
     )
-    parser.add_argument('distilled', help='a distilled.npz')
+    parser.add_argument('distilled', help='a distilled.npz, or its workdir')
     parser.add_argument('--seeds', type=int, default=3, help='students of torch')
     parser.add_argument('--epochs', type=int, help="E of the protocol; default: the set's own")
     parser.add_argument('--ours', help='default: results.json beside the set')
