@@ -85,8 +85,8 @@ def read(options: Options) -> Artifact:
     Raises:
         ValueError: a set of others of which something is not said, or what its form refuses.
     """
-    _require_source(options)
-    artifact = registry.read(options.source, expanded(options.path), _told(options))
+    path = finished.distilled(options.path) if options.source == 'npz' else options.path
+    artifact = registry.read(options.source, expanded(path), _told(options))
     synthetic, about = artifact
     if 'format' in about['info'] or options.dataset is None:
         return artifact
@@ -103,15 +103,6 @@ def read(options: Options) -> Artifact:
         decode=about['info'].get('decode'),
     )
     return artifact._replace(about={**about, 'info': {**_origin(options), **about['info'], **info}})
-
-
-def _require_source(options: Options) -> None:
-    """Refuses a set that is said to be ours and looks like one of others."""
-    if options.source == 'npz' and (found := finished.of_others(options.path)):
-        raise ValueError(
-            f'{options.path} looks like a set in the form {" or ".join(found.forms)}: give '
-            f'{found.path} --source {found.forms[0]}'
-        )
 
 
 def described(artifact: Artifact) -> str:

@@ -129,11 +129,12 @@ def run(own: argparse.Namespace, options: Options, given: Given) -> int:
     if stop():
         print('stopped')
         return STOPPED
-    said = protocol(options, given)
+    (student,) = students.labels(options.evaluation, given.synthetic.images.shape[2:]).values()
+    said = protocol(options, student)
     beside = whitening_bytes(artifact)
     print(f'\n{said}\n{table(rows, beside)}')
     if own.json:
-        records.save(files['json'], record(options, rows, beside))
+        records.save(files['json'], record(options, student, rows, beside))
     if own.figure:
         draw(files['figure'], rows, said)
     return 0
@@ -210,10 +211,9 @@ def whitening_bytes(artifact: Artifact) -> int:
     return sum(array.nbytes for array in recipes.whitening_fields(artifact).values())
 
 
-def protocol(options: Options, given: Given) -> str:
+def protocol(options: Options, student: str) -> str:
     """Under which protocol, on what and with how many of which students the numbers hold."""
     e = options.evaluation
-    student = students.labels(e, given.synthetic.images.shape[2:])[e.networks[0]]
     return f'{report.protocol(presets.identified(e))}; {options.dataset}, {e.num_seeds} x {student}'
 
 
@@ -245,12 +245,12 @@ def table(rows: Sequence[Row], beside: int = 0) -> str:
     return f'{made}\n{note}'
 
 
-def record(options: Options, rows: Sequence[Row], beside: int = 0) -> dict[str, Any]:
+def record(options: Options, student: str, rows: Sequence[Row], beside: int = 0) -> dict[str, Any]:
     """The table for `records.save`."""
     return {
         'distilled': options.distilled,
         'dataset': options.dataset,
-        'student': options.evaluation.networks[0],
+        'student': student,
         'protocol': presets.identified(options.evaluation),
         'rows': [{**row._asdict(), 'in all': row.size} for row in rows],
         'whitening': beside,

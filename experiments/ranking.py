@@ -50,7 +50,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         prog=PROGRAM, description=str(__doc__).partition('\n')[0], allow_abbrev=False
     )
     add = parser.add_argument
-    add('distilled', help='a distilled.npz of CIFAR-10 or CIFAR-100 with hard labels')
+    add(
+        'distilled',
+        help='a distilled.npz, or its workdir, of CIFAR-10 or CIFAR-100 with hard labels',
+    )
     add('--python', required=True, help='of an environment that has ddranking')
     add('--data', required=True, help="folder of torchvision's CIFAR files")
     add('--model', default='ConvNet-3', help='a name of the package')
@@ -75,12 +78,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(own: argparse.Namespace) -> int:
     """Lets the other Python train, and writes and prints what its accuracies mean."""
-    one = asking.read(own.distilled)
+    source = finished.distilled(own.distilled)
+    one = asking.read(source)
     python = asking.interpreter(own.python)
     asking.require_data(own.data, one)
-    path = expanded(
-        own.output or pathlib.Path(finished.distilled(own.distilled)).parent / 'ranking.json'
-    )
+    path = expanded(own.output or pathlib.Path(source).parent / 'ranking.json')
     outputs.require_writable(path.parent, 'output')
     log = path.with_suffix('.log')
     print(f'{own.python} trains; what it says is in {log}')

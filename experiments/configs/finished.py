@@ -36,21 +36,16 @@ def distilled(path: str) -> str:
     Raises:
         ValueError: a folder without one, or a set in a form of others; says how it becomes one.
     """
-    if found := of_others(path):
+    place = expanded(path)
+    found = likeness.of(place)
+    if found is not None and 'npz' not in found.forms:
         form = found.forms[0]
         told = '' if registry.FORMS[form].describes_itself else ' --dataset NAME --space SPACE'
         raise ValueError(
             f'{path} looks like a set in the form {" or ".join(found.forms)}: make a {SET} of it '
             f'with python -m experiments.convert {found.path} --source {form}{told} --output FOLDER'
         )
-    place = expanded(path)
     if place.is_dir():
         require(place, (SET,))
         return str(place / SET)
     return str(place)
-
-
-def of_others(path: str) -> likeness.Likeness | None:
-    """What a set in a form of others looks like; None of ours, and of what looks like none."""
-    found = likeness.of(expanded(path))
-    return None if found is None or 'npz' in found.forms else found

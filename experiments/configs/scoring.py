@@ -84,13 +84,9 @@ class Given(NamedTuple):
 def read(path: str) -> Given:
     """A distilled set and what made it.
 
-    Args:
-        path: see `finished.distilled`.
-
     Raises:
         ValueError: an unreadable file, or a configuration that no run has.
     """
-    path = finished.distilled(path)
     synthetic, about = distilled_set.load_npz(path)
     made = about['info'].get('config', {})
     try:

@@ -164,12 +164,6 @@ def architectures(
     )
 
 
-def depth(evaluation: Evaluation, name: str) -> int | None:
-    """Blocks of a student, where its architecture has a number of them;
-    None = the architecture's own."""
-    return evaluation.depth if models.has_depth(name) else None
-
-
 def labels(evaluation: Evaluation, image_shape: Sequence[int]) -> dict[str, str]:
     """name -> what tables call it: its width where one was chosen, a ConvNet's number of blocks and
     variants."""
@@ -179,11 +173,12 @@ def labels(evaluation: Evaluation, image_shape: Sequence[int]) -> dict[str, str]
 def _label(e: Evaluation, name: str, image_shape: Sequence[int]) -> str:
     told = {
         option: getattr(e, option)
-        for option in ('depth', 'norm', 'activation', 'pooling')
+        for option in ('width', 'depth', 'norm', 'activation', 'pooling')
         if option in models.open_options(name)
     }
+    width = told.pop('width', None)
     if models.has_depth(name):
         pooling = e.pooling or models.fixed(name).get('pooling')
         told['depth'] = e.depth or models.default_depth(tuple(image_shape), pooling)
-    width = f'{name} of width {e.width}' if e.width else name
-    return ', '.join([width, *(f'{option} {value}' for option, value in told.items() if value)])
+    called = f'{name} of width {width}' if width else name
+    return ', '.join([called, *(f'{option} {value}' for option, value in told.items() if value)])

@@ -3,9 +3,11 @@
 import pathlib
 from typing import NamedTuple
 
-# The first pattern that is found decides; later ones are found in more forms.
+# The first pattern that is found decides; later ones are found in more forms. A folder of runs
+# holds pictures, too, and is no folder of pictures.
 PATTERNS = (
     ('distilled.npz', ('npz',)),
+    ('*/distilled.npz', ('npz',)),
     ('quantised.npz', ('quantised-8bit', 'quantised-4bit', 'quantised-2bit')),
     ('lr_best.pt', ('datm',)),
     ('images_best.pt', ('mtt', 'datm')),
@@ -17,12 +19,15 @@ PATTERNS = (
     ('data/*.parquet', ('hub',)),
     ('*.parquet', ('hub',)),
     ('dataset_info.json', ('tfds',)),
+)
+# Only asked of folders: a picture alone is no set.
+PICTURES = (
     ('new[0-9]*/*.jpg', ('sre2l',)),
     ('[0-9][0-9][0-9][0-9][0-9]/*.jpg', ('rded',)),
     ('*/*.png', ('imagefolder',)),
     ('*/*.jpg', ('imagefolder',)),
 )
-OF_FOLDERS = ('mtt', 'datm', 'ddranking', 'tfds')  # forms whose files are of use together alone
+OF_FOLDERS = ('mtt', 'datm', 'ddranking', 'hub', 'tfds')  # forms whose files belong together
 
 
 class Likeness(NamedTuple):
@@ -35,9 +40,11 @@ class Likeness(NamedTuple):
 def of(path: pathlib.Path) -> Likeness | None:
     """What a file or folder looks like; None where it is not there or looks like nothing."""
     if path.is_dir():
-        found = next((forms for pattern, forms in PATTERNS if any(path.glob(pattern))), None)
-        return found and Likeness(path, found)
-    found = next((forms for pattern, forms in PATTERNS if path.match(pattern)), None)
+        patterns = (*PATTERNS, *PICTURES)
+        return next((Likeness(path, forms) for one, forms in patterns if any(path.glob(one))), None)
+    found = next((row for row in PATTERNS if path.match(row[0])), None)
     if found is None or not path.is_file():
         return None
-    return Likeness(path.parent if found[0] in OF_FOLDERS else path, found)
+    pattern, forms = found
+    root = path.parents[pattern.count('/')] if forms[0] in OF_FOLDERS else path
+    return Likeness(root, forms)

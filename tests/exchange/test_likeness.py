@@ -23,10 +23,9 @@ def put(folder, name):
         ('res_DM_CIFAR10_ConvNet_10ipc.pt', 'dc', False),
         ('data.pt', 'idc', False),
         ('mine.pt', 'dc', False),
-        ('train.parquet', 'hub', False),
-        ('new003/class003_id000.jpg', 'sre2l', False),
-        ('00012/class00012_id00001.jpg', 'rded', False),
-        ('cat/00000.png', 'imagefolder', False),
+        ('train.parquet', 'hub', True),
+        ('data/train-0.parquet', 'hub', True),
+        ('dataset_info.json', 'tfds', True),
     ],
 )
 def test_a_file_looks_like_the_form_that_calls_it_so(tmp_path, name, form, whole):
@@ -36,6 +35,26 @@ def test_a_file_looks_like_the_form_that_calls_it_so(tmp_path, name, form, whole
     assert found is not None and found.forms[0] == form
     assert found.path == (tmp_path if whole else path)
     assert around == (tmp_path, found.forms)
+
+
+@pytest.mark.parametrize(
+    'name, form',
+    [
+        ('new003/class003_id000.jpg', 'sre2l'),
+        ('00012/class00012_id00001.jpg', 'rded'),
+        ('cat/00000.png', 'imagefolder'),
+        ('cat/00000.jpg', 'imagefolder'),
+    ],
+)
+def test_pictures_are_a_set_by_their_folder_and_alone_none(tmp_path, name, form):
+    path = put(tmp_path, name)
+    assert likeness.of(path) is None and likeness.of(tmp_path) == (tmp_path, (form,))
+
+
+def test_a_folder_of_runs_is_none_of_pictures(tmp_path):
+    for name in ('set-0/grid.png', 'set-0/distilled.npz', 'set-1/grid.png'):
+        put(tmp_path, name)
+    assert likeness.of(tmp_path) == (tmp_path, ('npz',))
 
 
 def test_what_looks_like_nothing(tmp_path):
@@ -50,5 +69,6 @@ def test_a_finished_run_looks_like_ours_whatever_lies_beside_it(tmp_path):
 
 
 def test_every_form_is_known():
-    assert {form for _, forms in likeness.PATTERNS for form in forms} == set(registry.FORMS)
+    patterns = likeness.PATTERNS + likeness.PICTURES
+    assert {form for _, forms in patterns for form in forms} == set(registry.FORMS)
     assert set(likeness.OF_FOLDERS) < set(registry.FORMS)

@@ -55,7 +55,9 @@ def test_the_table_has_every_setting_and_its_bytes(call, tmp_path):
     code, printed, _ = call(write(tmp_path), words)
     assert code == 0
     assert 'quick-100 v1, changed: num_seeds 2, epochs 1; digits, 2 x mlp' in printed
-    rows = json.loads((tmp_path / 'x.json').read_text())['rows']
+    kept = json.loads((tmp_path / 'x.json').read_text())
+    rows = kept['rows']
+    assert kept['student'] == 'mlp'
     # 20 images of 64 values; a patch of 4 makes 4 of an image, one of 8 makes 1, 4 bytes each
     sizes = {(row['bits'], row['patch']): row['images'] for row in rows}
     assert sizes == {
@@ -172,8 +174,8 @@ def test_the_whitening_is_told_beside_the_rows():
 def test_the_whitening_of_a_set_reaches_what_is_written(monkeypatch):
     monkeypatch.setattr(quantise.presets, 'identified', lambda e: {})
     options = quantise.Options(distilled='x', dataset='unit')
-    assert quantise.record(options, [], 7)['whitening'] == 7
-    assert quantise.record(options, [])['whitening'] == 0
+    assert quantise.record(options, 'convnet', [], 7)['whitening'] == 7
+    assert quantise.record(options, 'convnet', [])['whitening'] == 0
 
 
 def test_soft_labels_are_counted():

@@ -19,10 +19,11 @@ from jaxdd.types import SyntheticSet
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 # In the place of an environment: it has the package, and answers what the task's arrays say.
 PYTHON = """#!{python}
-import json, sys
+import json, os, sys
 import numpy as np
 if sys.argv[2] == '-c':
     sys.exit({code})
+assert os.path.isfile(sys.argv[2]), sys.argv
 task = json.load(open(sys.argv[-1]))
 images, labels = np.load(task['images']), np.load(task['labels'])
 assert images.shape == (20, 3, 32, 32) and images.dtype == np.float32, images.shape
@@ -103,6 +104,14 @@ def test_a_python_may_be_called_as_a_shell_calls_it(call, tmp_path, monkeypatch,
     monkeypatch.setenv('PATH', f'{tmp_path / "bin"}{os.pathsep}{os.environ["PATH"]}')
     assert call(f'--python {called}')[0] == 0
     assert asking.interpreter(called) == str(tmp_path / 'bin' / pathlib.Path(called).name)
+
+
+def test_a_workdir_stands_for_its_set(call, tmp_path):
+    call()
+    (tmp_path / 'ranking.json').unlink()
+    given = ['--python', str(tmp_path / 'python'), '--data', str(tmp_path), '--evaluations', '2']
+    assert ranking.main([str(tmp_path), *given]) == 0
+    assert (tmp_path / 'ranking.json').exists()
 
 
 def test_what_nobody_told_is_not_scored(call, tmp_path):

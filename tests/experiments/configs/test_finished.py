@@ -34,7 +34,7 @@ def test_a_workdir_stands_for_its_set(tmp_path, monkeypatch):
         (['quantised.npz'], 'quantised.npz', 'quantised-8bit or quantised-4bit or quantised-2bit'),
         (['checkpoints/5/x'], '.', 'distilled.npz is not there; a run writes it when it ends'),
         (
-            [f'set-{i}/distilled.npz' for i in range(5)],
+            [f'set-{i}/{name}' for i in range(5) for name in ('distilled.npz', 'grid.png')],
             '.',
             'not in {0} but in its folders: give {0}/set-0 {0}/set-1 {0}/set-2 ...',
         ),
@@ -51,7 +51,7 @@ def test_a_form_that_nobody_named_is_no_damage(tmp_path, capsys):
     put(tmp_path, 'images_best.pt', 'labels_best.pt')
     words = [str(tmp_path / 'images_best.pt'), '--output', str(tmp_path / 'new')]
     assert convert.main(words) == 2
-    assert f'form mtt or datm: give {tmp_path} --source mtt' in capsys.readouterr().err
+    assert f'experiments.convert {tmp_path} --source mtt' in capsys.readouterr().err
     assert not (tmp_path / 'new').exists()
 
 

@@ -59,3 +59,8 @@ def test_what_made_a_set_is_read_as_it_was_written(tmp_path):
     given = scoring.read(write(tmp_path / 'x.npz', made))
     assert given.made == made and given.about['class_names'] == ('a', 'b')
     assert given.synthetic.images.shape == (2, 1, 4, 4, 1)
+
+
+def test_a_workdir_stands_for_its_set_and_what_is_written_lies_beside_it(tmp_path):
+    path = write(tmp_path / 'distilled.npz', {'dataset': 'digits'})
+    assert scoring.parse([str(tmp_path)])[0].distilled == str(path)

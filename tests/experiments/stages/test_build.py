@@ -271,11 +271,12 @@ def test_tables_name_the_depth_that_students_have_and_what_was_chosen():
         'convnet': 'convnet of width 64, depth 3, pooling none'
     }
     chosen = config(
-        '--evaluation.networks convnet convnet_bn resnet18 --evaluation.width 16 '
+        '--evaluation.networks convnet convnet_bn convnet_w32 resnet18 --evaluation.width 16 '
         '--evaluation.depth 1 --evaluation.norm layer'
     ).evaluation
     assert students.labels(chosen, (8, 8, 1)) == {
         'convnet': 'convnet of width 16, depth 1, norm layer',
         'convnet_bn': 'convnet_bn of width 16, depth 1',
+        'convnet_w32': 'convnet_w32, depth 1, norm layer',
         'resnet18': 'resnet18 of width 16',
     }
