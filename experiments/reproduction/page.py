@@ -138,7 +138,7 @@ def _cells(budget: str, folder: pathlib.Path) -> str:
     if not cells:
         return f'**No cell was run at its {budget} budget yet.**'
     total = sum(task.cell is not None for task in known)
-    spent = rows.time(sum(record['seconds'] for record in done.values()))
+    spent = rows.time_of_cells(done.values())
     shared = f', networks that they share included: {"; ".join(networks)}' if networks else ''
     return f'{_table(cells)}\n\n{len(cells)} of {total} cells in {spent}{shared}.'
 

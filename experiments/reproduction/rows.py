@@ -1,7 +1,7 @@
 """What records say in the page's tables: a row per finished cell, or per student of a run."""
 
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from experiments.configs.cells import Cell
 from experiments.methods import CELLS
@@ -31,7 +31,7 @@ def of_cell(where: Ledger, task: Task, record: dict) -> Row:
         'students': _students(record['ours'], task.cell.student, record['protocol']),
         'updates per student': _updates(**record['student_updates']),
         'hardware': record['hardware'],
-        'time': time(record['seconds']),
+        'time': time_of_cells([record]),
     }
 
 
@@ -102,6 +102,22 @@ def time(seconds: float) -> str:
     """Seconds in minutes, or in hours where these are many."""
     minutes = seconds / 60
     return f'{minutes:.1f} min' if minutes <= MINUTES_AT_MOST else f'{minutes / 60:.1f} h'
+
+
+def time_of_cells(found: Iterable[dict]) -> str:
+    """What the calls of some records took; at least, where a set was there before its calls.
+
+    Note:
+        Then they are shorter than its steps: `experiments.run` or `together` had taken these.
+    """
+    found = list(found)
+    before = any(one['seconds'] < _of_steps(one) for one in found)
+    return ('≥ ' if before else '') + time(sum(one['seconds'] for one in found))
+
+
+def _of_steps(record: dict) -> float:
+    """Seconds of a cell's steps alone; 0 where nobody knows them."""
+    return record.get('steps', 0) * (record.get('seconds_per_step') or 0.0)
 
 
 def _time_of_run(record: dict) -> str:

@@ -104,3 +104,17 @@ def test_a_cell_says_what_is_beside_its_budget():
     assert made['other options'] == made['random images, %'] == ''
     fewer = {**record, 'command': f'{record["command"]} --proxies.count 2'}
     assert rows.of_cell(where, task, fewer)['other options'] == '--proxies.count 2'
+
+
+@pytest.mark.parametrize(
+    'records, expected',
+    [
+        ([{'seconds': 600, 'steps': 20000, 'seconds_per_step': 0.02}], '10.0 min'),
+        ([{'seconds': 600, 'steps': 20000, 'seconds_per_step': 0.04}], '≥ 10.0 min'),
+        ([{'seconds': 600, 'steps': 20000, 'seconds_per_step': None}], '10.0 min'),
+        ([{'seconds': 60}, {'seconds': 600, 'steps': 900, 'seconds_per_step': 1.0}], '≥ 11.0 min'),
+        ([{'seconds': 60}, {'seconds': 600, 'steps': 300, 'seconds_per_step': 1.0}], '11.0 min'),
+    ],
+)
+def test_a_set_that_was_there_before_makes_the_time_of_a_cell_a_lower_bound(records, expected):
+    assert rows.time_of_cells(records) == expected
