@@ -42,24 +42,27 @@ def sampled(one):
     return [c for c in one['collectives of a step'] if any(word in c['path'] for word in words)]
 
 
+# collectives of a step, and its cycles before one pass and half precision: 4.2e6 and 1.9e6
 @needs_libtpu
-def test_eight_chips_share_a_step_and_send_features_and_gradients_alone(tmp_path):
-    found = compiled(tmp_path, '--target', 'v5e:2x4', '--steps', 'dm', 'sre2l')
-    for one in found.values():
-        # the synthetic images divide, too: each chip has little more than its eighth
-        assert one['FLOPs of one chip'] <= 1.05 * one['FLOPs of a step'] / 8
-        assert not sampled(one)
-        # a real batch are 7.9 MB of uint8, the training set 154 MB
-        assert sum(c['size'] * c['times'] for c in one['collectives of a step']) < 2.5e6
-        assert not [d for d in one['dearest beside the steps'] if 'u8[50000' in d['shape']]
-        assert one['bytes per device']['temporaries'] < 32 * MIB
-    dm, sre2l = found['dm'], found['sre2l']
-    assert sum(c['times'] for c in dm['collectives of a step']) <= 3
-    assert not sre2l['collectives of a step']
-    assert dm['cycles of a dispatch beside its steps (estimate)'] < 1e5
-    # what they were before one pass and half precision: 4.2e6 and 1.9e6
-    assert dm['cycles of a step (estimate)'] < 2.4e6
-    assert sre2l['cycles of a step (estimate)'] < 1.2e6
+@pytest.mark.parametrize(
+    'step, collectives, cycles',
+    [('dm', 3, 2.4e6), pytest.param('sre2l', 0, 1.2e6, marks=pytest.mark.long)],
+)
+def test_eight_chips_share_a_step_and_send_features_and_gradients_alone(
+    step, collectives, cycles, tmp_path
+):
+    one = compiled(tmp_path, '--target', 'v5e:2x4', '--steps', step)[step]
+    # the synthetic images divide, too: each chip has little more than its eighth
+    assert one['FLOPs of one chip'] <= 1.05 * one['FLOPs of a step'] / 8
+    assert not sampled(one)
+    assert sum(c['times'] for c in one['collectives of a step']) <= collectives
+    # a real batch are 7.9 MB of uint8, the training set 154 MB
+    assert sum(c['size'] * c['times'] for c in one['collectives of a step']) < 2.5e6
+    assert not [d for d in one['dearest beside the steps'] if 'u8[50000' in d['shape']]
+    assert one['bytes per device']['temporaries'] < 32 * MIB
+    assert one['cycles of a step (estimate)'] < cycles
+    if step == 'dm':
+        assert one['cycles of a dispatch beside its steps (estimate)'] < 1e5
 
 
 @needs_libtpu
