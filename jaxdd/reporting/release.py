@@ -149,7 +149,9 @@ from jaxdd.storage import distilled_set
 synthetic, about = distilled_set.load_npz('{name}/distilled.npz')    # every byte is checked
 ```
 
-`python -m experiments.evaluate {name}/distilled.npz` trains other students on it."""
+`python -m experiments.evaluate {name}/distilled.npz --output ../evaluation.json` trains other
+students on it. The record goes outside, since `check` (below) names every file that was not
+packed."""
 
 
 def _whole() -> str:
