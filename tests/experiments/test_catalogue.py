@@ -127,6 +127,7 @@ def test_a_catalogue_holds_the_files_of_its_runs(call, packed, tmp_path):
     page = found['README.md'].decode()
     assert all(text in page for text in (*names, 'CC BY 4.0', '@a{x}'))
     assert page.count('@a{x}') == 1
+    assert '--output ../' in page  # inside, `check` would call the record one too many
     assert call('check', packed)[:2] == (0, '5 files, 2 sets, 0 wrong\n')
     if shutil.which('sha256sum'):
         words = ['sha256sum', '--check', '--strict', '--quiet', SUMS]
